@@ -1,0 +1,489 @@
+"""The same networks and losses in plain PyTorch, to measure against.
+
+Each function builds what it needs and returns a `step()`, which does one
+training step (or one pass) and returns a tensor. They are written as one
+would write them for speed without a compiler: channels_last convolutions,
+the fused GRU, views of one batch in one tensor, fused Adam, `lerp` for moving
+averages, no host synchronisation inside a step.
+"""
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+# ---------------------------------------------------------------- front end
+
+
+def mel_matrix(
+    sample_rate=16000,
+    n_fft=1024,
+    n_mels=64,
+    f_min=60.0,
+    f_max=7800.0,
+    slaney=True,
+):
+    """Triangular mel weights `(n_fft // 2 + 1, n_mels)`, float32."""
+
+    def to_mel(f):
+        if not slaney:
+            return 2595.0 * math.log10(1.0 + f / 700.0)
+        if f < 1000.0:
+            return 3.0 * f / 200.0
+        return 15.0 + 27.0 * math.log(f / 1000.0) / math.log(6.4)
+
+    def to_hz(m):
+        if not slaney:
+            return 700.0 * (10.0 ** (m / 2595.0) - 1.0)
+        low = 200.0 * m / 3.0
+        high = 1000.0 * torch.exp(math.log(6.4) / 27.0 * (m - 15.0))
+        return torch.where(m < 15.0, low, high)
+
+    mels = torch.linspace(
+        to_mel(f_min), to_mel(f_max), n_mels + 2, dtype=torch.float64
+    )
+    edges = to_hz(mels)
+    bins = torch.linspace(
+        0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64
+    )
+    rising = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
+    weights = torch.minimum(rising, falling).clamp(min=0)
+    if slaney:
+        weights = weights * 2.0 / (edges[2:] - edges[:-2])
+    return weights.float()
+
+
+class LogMel(nn.Module):
+    """`(batch, samples)` to log-mel `(batch, frames, mels)`."""
+
+    def __init__(
+        self,
+        n_fft=1024,
+        win_length=1024,
+        hop_length=160,
+        n_mels=64,
+        power=2,
+        center=True,
+        log_add=1.1920929e-7,
+        **mel,
+    ):
+        super().__init__()
+        self.n_fft, self.hop_length, self.center = n_fft, hop_length, center
+        self.win_length, self.power, self.log_add = win_length, power, log_add
+        self.register_buffer("window", torch.hann_window(win_length))
+        self.register_buffer(
+            "mel", mel_matrix(n_fft=n_fft, n_mels=n_mels, **mel)
+        )
+
+    def forward(self, x):
+        spectrum = torch.stft(
+            x,
+            self.n_fft,
+            self.hop_length,
+            self.win_length,
+            self.window,
+            center=self.center,
+            return_complex=True,
+        )
+        power = torch.view_as_real(spectrum).square().sum(-1)
+        if self.power == 1:
+            power = power.sqrt()
+        return (power.transpose(1, 2) @ self.mel + self.log_add).log()
+
+
+def log_mel(batch=64, samples=16000, device="cpu"):
+    """Log-mel of `batch` clips, without gradients."""
+    front = LogMel().to(device)
+    x = torch.randn(batch, samples, device=device) * 0.1
+
+    @torch.inference_mode()
+    def step():
+        return front(x)
+
+    return step
+
+
+# ------------------------------------------------------------------- BYOL-A
+
+
+class AudioCNN(nn.Module):
+    """BYOL-A's encoder: three convolution blocks, a frame MLP, pooling."""
+
+    def __init__(self, n_mels=64, dim=512, channels=64, blocks=3):
+        super().__init__()
+        layers, width = [], 1
+        for _ in range(blocks):
+            layers += [
+                nn.Conv2d(width, channels, 3, padding=1),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(inplace=True),
+                nn.MaxPool2d(2),
+            ]
+            width = channels
+        self.features = nn.Sequential(*layers)
+        self.fc = nn.Sequential(
+            nn.Linear(channels * (n_mels >> blocks), dim),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.3),
+            nn.Linear(dim, dim),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, x):
+        """`(batch, 1, mels, frames)`, channels last in memory."""
+        x = self.features(x).permute(0, 3, 2, 1).flatten(2)
+        x = self.fc(x)
+        return x.amax(1) + x.mean(1)
+
+
+def _mlp(dim, hidden=4096, out=256):
+    return nn.Sequential(
+        nn.Linear(dim, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, out),
+    )
+
+
+class _BYOL:
+    def __init__(self, dim, device, momentum=0.99):
+        self.online = nn.Sequential(AudioCNN(dim=dim), _mlp(dim))
+        self.online = self.online.to(
+            device, memory_format=torch.channels_last
+        )
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.predictor = _mlp(256).to(device)
+        self.momentum = momentum
+        self.pairs = (
+            list(self.target.parameters()),
+            list(self.online.parameters()),
+        )
+        self.optimizer = torch.optim.Adam(
+            [*self.online.parameters(), *self.predictor.parameters()],
+            lr=3e-4,
+            fused=True,
+        )
+
+    def step(self, first, second):
+        with torch.no_grad():
+            targets = [self.target(v) for v in (first, second)]
+        loss = 0.0
+        for view, target in zip((first, second), reversed(targets)):
+            prediction = self.predictor(self.online(view))
+            cosine = F.cosine_similarity(prediction, target, dim=-1)
+            loss = loss + (2 - 2 * cosine).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(*self.pairs, 1 - self.momentum)
+        return loss.detach()
+
+
+def byol_a(batch=64, dim=512, frames=96, n_mels=64, device="cpu"):
+    """A BYOL-A (v1) step from two ready views `(batch, frames, mels)`."""
+    model = _BYOL(dim, device)
+    views = [
+        torch.randn(batch, 1, n_mels, frames, device=device).contiguous(
+            memory_format=torch.channels_last
+        )
+        for _ in range(2)
+    ]
+    return lambda: model.step(*views)
+
+
+class _Views:
+    """BYOL-A's mixup with a memory and random resized crop, batched."""
+
+    def __init__(self, n_mels, frames, device, memory=2048):
+        self.memory = torch.zeros(memory, n_mels, frames, device=device)
+        self.filled = 0
+        self.position = 0
+        self.alpha = 0.4
+        self.canvas = (n_mels, int(1.5 * frames))
+
+    def push(self, x):
+        rows = (torch.arange(len(x)) + self.position) % len(self.memory)
+        self.memory[rows.to(x.device)] = x
+        self.position = (self.position + len(x)) % len(self.memory)
+        self.filled = min(self.filled + len(x), len(self.memory))
+
+    def __call__(self, x):
+        batch, n_mels, frames = x.shape
+        if self.filled:
+            pick = torch.randint(self.filled, (batch,), device=x.device)
+            amount = self.alpha * torch.rand(batch, 1, 1, device=x.device)
+            x = torch.log(
+                (1 - amount) * x.exp()
+                + amount * self.memory[pick].exp()
+                + 1.19e-7
+            )
+        canvas_h, canvas_w = self.canvas
+        top, left = (canvas_h - n_mels) // 2, (canvas_w - frames) // 2
+        canvas = F.pad(
+            x,
+            (
+                left,
+                canvas_w - frames - left,
+                top,
+                canvas_h - n_mels - top,
+            ),
+        )
+        out = torch.empty_like(x)
+        u = torch.rand(batch, 4).tolist()
+        for i in range(batch):
+            h = max(min(int((0.6 + 0.9 * u[i][0]) * n_mels), canvas_h), 1)
+            w = max(min(int((0.6 + 0.9 * u[i][1]) * frames), canvas_w), 1)
+            a = int(u[i][2] * (canvas_h - h + 1))
+            b = int(u[i][3] * (canvas_w - w + 1))
+            out[i] = F.interpolate(
+                canvas[None, None, i, a : a + h, b : b + w],
+                size=(n_mels, frames),
+                mode="bicubic",
+                align_corners=True,
+            )[0, 0]
+        return out
+
+
+def byol_a_from_waveforms(batch=64, dim=512, samples=15200, device="cpu"):
+    """A BYOL-A (v1) step from waveforms: log-mel, both views, the networks."""
+    model = _BYOL(dim, device)
+    front = LogMel().to(device)
+    x = torch.randn(batch, samples, device=device) * 0.1
+    views = _Views(64, samples // 160 + 1, device)
+
+    def step():
+        with torch.no_grad():
+            mel = front(x).transpose(1, 2)
+            mel = (mel + 5.0) / 4.0
+            pair = torch.stack([views(mel), views(mel)])
+            views.push(mel)
+            pair = (pair - pair.mean()) / pair.std()
+            pair = pair[:, :, None].unbind()
+        return model.step(
+            *[
+                v.contiguous(memory_format=torch.channels_last)
+                for v in pair
+            ]
+        )
+
+    return step
+
+
+# --------------------------------------------------------------------- COLA
+
+
+class _MBConv(nn.Module):
+    def __init__(self, width, out, kernel, stride, expand, drop):
+        super().__init__()
+        hidden = width * expand
+        norm = {"eps": 1e-3, "momentum": 0.01}
+        layers = []
+        if expand > 1:
+            layers += [
+                nn.Conv2d(width, hidden, 1, bias=False),
+                nn.BatchNorm2d(hidden, **norm),
+                nn.SiLU(inplace=True),
+            ]
+        layers += [
+            nn.Conv2d(
+                hidden,
+                hidden,
+                kernel,
+                stride,
+                kernel // 2,
+                groups=hidden,
+                bias=False,
+            ),
+            nn.BatchNorm2d(hidden, **norm),
+            nn.SiLU(inplace=True),
+        ]
+        self.expand = nn.Sequential(*layers)
+        squeezed = max(1, width // 4)
+        self.excite = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(hidden, squeezed, 1),
+            nn.SiLU(inplace=True),
+            nn.Conv2d(squeezed, hidden, 1),
+            nn.Sigmoid(),
+        )
+        self.project = nn.Sequential(
+            nn.Conv2d(hidden, out, 1, bias=False), nn.BatchNorm2d(out, **norm)
+        )
+        self.residual = stride == 1 and width == out
+        self.drop = drop
+
+    def forward(self, x):
+        y = self.expand(x)
+        y = self.project(y * self.excite(y))
+        if not self.residual:
+            return y
+        if self.training and self.drop:
+            keep = torch.rand(len(y), 1, 1, 1, device=y.device) >= self.drop
+            y = y * (keep / (1 - self.drop))
+        return x + y
+
+
+class EfficientNetB0(nn.Module):
+    """EfficientNet-B0 on one-channel maps, pooled by the maximum."""
+
+    def __init__(self):
+        super().__init__()
+        norm = {"eps": 1e-3, "momentum": 0.01}
+        layers = [
+            nn.Conv2d(1, 32, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(32, **norm),
+            nn.SiLU(inplace=True),
+        ]
+        stages = [
+            (1, 16, 1, 1, 3),
+            (2, 24, 2, 6, 3),
+            (2, 40, 2, 6, 5),
+            (3, 80, 2, 6, 3),
+            (3, 112, 1, 6, 5),
+            (4, 192, 2, 6, 5),
+            (1, 320, 1, 6, 3),
+        ]
+        width, index = 32, 0
+        for repeats, out, stride, expand, kernel in stages:
+            for i in range(repeats):
+                layers.append(
+                    _MBConv(
+                        width,
+                        out,
+                        kernel,
+                        stride if i == 0 else 1,
+                        expand,
+                        0.2 * index / 16,
+                    )
+                )
+                width, index = out, index + 1
+        layers += [
+            nn.Conv2d(width, 1280, 1, bias=False),
+            nn.BatchNorm2d(1280, **norm),
+            nn.SiLU(inplace=True),
+        ]
+        self.features = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return self.features(x).amax((2, 3))
+
+
+class _COLA(nn.Module):
+    def __init__(self, encoder, width, dim=512):
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Sequential(
+            nn.Linear(width, dim), nn.LayerNorm(dim, eps=1e-3), nn.Tanh()
+        )
+        self.bilinear = nn.Parameter(torch.randn(dim, dim) * 0.05)
+
+    def forward(self, x):
+        anchors, positives = self.head(self.encoder(x)).chunk(2)
+        scores = anchors @ self.bilinear @ positives.T
+        labels = torch.arange(len(scores), device=scores.device)
+        return F.cross_entropy(scores, labels)
+
+
+def cola(
+    batch=32,
+    frames=98,
+    n_mels=64,
+    encoder="efficientnet_b0",
+    device="cpu",
+):
+    """A COLA step from ready anchors and positives, `batch` of each.
+
+    `encoder` is "efficientnet_b0" or "cnn" (BYOL-A's, d 512).
+    """
+    if encoder == "cnn":
+        model = _COLA(AudioCNN(n_mels), 512)
+    else:
+        model = _COLA(EfficientNetB0(), 1280)
+    model = model.to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    x = torch.randn(2 * batch, 1, n_mels, frames, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
+
+    def step():
+        loss = model(x)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+# ---------------------------------------------------------------------- APC
+
+
+class _APC(nn.Module):
+    def __init__(self, n_mels, units, layers):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.GRU(n_mels if i == 0 else units, units, batch_first=True)
+            for i in range(layers)
+        )
+        self.out = nn.Linear(units, n_mels)
+
+    def forward(self, x):
+        for i, layer in enumerate(self.layers):
+            y, _ = layer(x)
+            x = y if i == 0 else x + y
+        return self.out(x)
+
+
+def apc(
+    batch=16, frames=300, n_mels=80, units=512, layers=3, ahead=3, device="cpu"
+):
+    """An APC step on ready features `(batch, frames, mels)`."""
+    model = _APC(n_mels, units, layers).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+    x = torch.randn(batch, frames, n_mels, device=device)
+
+    def step():
+        loss = F.l1_loss(model(x[:, :-ahead]), x[:, ahead:])
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+# ---------------------------------------------------------------- embedding
+
+
+def embedding(
+    clips=32, seconds=2.0, dim=512, batched=False, device="cpu"
+):
+    """Embeds `clips` clips from waveforms, one by one or in one batch."""
+    front = LogMel().to(device)
+    model = AudioCNN(dim=dim).eval()
+    model = model.to(device, memory_format=torch.channels_last)
+    x = torch.randn(clips, int(16000 * seconds), device=device) * 0.1
+
+    @torch.inference_mode()
+    def embed(x):
+        mel = front(x).transpose(1, 2)[:, None]
+        return model(mel.contiguous(memory_format=torch.channels_last))
+
+    if batched:
+        return lambda: embed(x)
+    return lambda: torch.cat([embed(clip) for clip in x.split(1)])
+
+
+PEERS = {
+    "log_mel": log_mel,
+    "byol_a": byol_a,
+    "byol_a_from_waveforms": byol_a_from_waveforms,
+    "cola": cola,
+    "apc": apc,
+    "embedding": embedding,
+}

@@ -1,0 +1,56 @@
+"""Audio self-supervised learning for Keras 3 on TensorFlow, JAX and PyTorch.
+
+Names are imported on first use, so that `import keras_audio_ssl` costs
+nothing and the command line answers `--help` without loading a backend.
+"""
+
+import importlib
+from typing import Any
+
+from keras_audio_ssl._backend import choose_backend
+
+__version__ = "0.1.0"
+
+_ROOMS = (
+    "augment",
+    "blocks",
+    "callbacks",
+    "data",
+    "encoders",
+    "evaluation",
+    "features",
+    "hub",
+    "losses",
+    "methods",
+    "viz",
+)
+_NAMES = {
+    "Classifier": "evaluation",
+    "Encoder": "encoders",
+    "Readout": "encoders",
+    "load_encoder": "hub",
+    "PretextModel": "methods",
+    "METHODS": "methods",
+}
+
+
+def __getattr__(name: str) -> Any:
+    choose_backend()
+    if name in _ROOMS:
+        return importlib.import_module(f"keras_audio_ssl.{name}")
+    room = importlib.import_module(
+        f"keras_audio_ssl.{_NAMES.get(name, 'methods')}"
+    )
+    try:
+        return getattr(room, name)
+    except AttributeError:
+        raise AttributeError(
+            f"module 'keras_audio_ssl' has no attribute {name!r}"
+        ) from None
+
+
+def __dir__():
+    from keras_audio_ssl.methods import METHODS
+
+    classes = {cls for _, cls, _ in METHODS.values()}
+    return sorted({*_ROOMS, *_NAMES, *classes, "__version__"})

@@ -1,0 +1,13 @@
+"""Random changes of waveforms and features; each draws, then applies."""
+
+from keras_audio_ssl.augment.crop import RandomCrop
+from keras_audio_ssl.augment.crop import crop
+from keras_audio_ssl.augment.fader import RandomLinearFader
+from keras_audio_ssl.augment.fader import linear_fade
+from keras_audio_ssl.augment.mixup import MixupMemory
+from keras_audio_ssl.augment.mixup import log_mixup
+from keras_audio_ssl.augment.resize_crop import RandomResizeCrop
+from keras_audio_ssl.augment.resize_crop import crop_and_resize
+from keras_audio_ssl.augment.resize_crop import resize_matrix
+from keras_audio_ssl.augment.standardize import RunningNorm
+from keras_audio_ssl.augment.standardize import standardize_batch

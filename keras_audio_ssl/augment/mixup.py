@@ -1,0 +1,115 @@
+"""Mixing a clip's log-mel with past ones, in the linear domain."""
+
+import keras
+from keras import ops
+
+
+def log_mixup(x, z, share):
+    """Mixes log features as if their powers were mixed.
+
+    Args:
+        x: `(batch, time, bins)`, natural logarithms.
+        z: The same, what is mixed in.
+        share: `(batch,)`, share of `z`; where it is 0 `x` stays as it is.
+
+    Returns:
+        Like `x`.
+
+    Reference:
+        Niizumi et al., 2021, arXiv 2103.06695, eq. 3.
+    """
+    share = share[:, None, None]
+    mixed = (1.0 - share) * ops.exp(x) + share * ops.exp(z)
+    return ops.log(mixed + 1.1920929e-07)
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class MixupMemory(keras.layers.Layer):
+    """`log_mixup` with random entries of a first-in-first-out memory.
+
+    The memory is a non-trainable weight: it is saved with the model.
+
+    Args:
+        ratio: Largest share of what is mixed in (alpha).
+        capacity: Clips that are remembered.
+        frames: Frames of a clip.
+        bins: Bins of a frame.
+
+    Call arguments:
+        x: `(batch, frames, bins)`.
+        seed: `keras.random.SeedGenerator`.
+
+    Returns:
+        Like `x`; `x` itself while the memory is empty.
+
+    Reference:
+        Niizumi et al., 2021, arXiv 2103.06695, section III-B.
+    """
+
+    def __init__(self, ratio, capacity, frames, bins, **kwargs):
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        self.ratio, self.capacity = ratio, capacity
+        self.frames, self.bins = frames, bins
+        self.memory = self.add_weight(
+            shape=(capacity, frames, bins),
+            initializer="zeros",
+            trainable=False,
+            name="memory",
+        )
+        self.pushed = self.add_weight(
+            shape=(),
+            initializer="zeros",
+            trainable=False,
+            dtype="int32",
+            name="pushed",
+        )
+        self.built = True
+
+    def draw(self, batch, seed=None):
+        """Two uniform numbers of each clip: share and pick, `(batch, 2)`."""
+        return keras.random.uniform((batch, 2), seed=seed)
+
+    def mix(self, x, share, pick):
+        """Mixes each clip with one of the memory.
+
+        Args:
+            x: `(batch, frames, bins)`.
+            share: `(batch,)`, share of the memory's clip.
+            pick: `(batch,)` integers below the clips remembered; 0 is the
+                oldest.
+        """
+        pushed = self.pushed.value
+        oldest = ops.maximum(pushed - self.capacity, 0)
+        rows = (oldest + ops.cast(pick, "int32")) % self.capacity
+        z = ops.take(self.memory.value, rows, axis=0)
+        return ops.where(pushed > 0, log_mixup(x, z, share), x)
+
+    def push(self, x):
+        """Remembers the clips `(batch, frames, bins)`, oldest first out."""
+        batch = ops.shape(x)[0]
+        if isinstance(batch, int) and batch > self.capacity:
+            x, batch = x[-self.capacity :], self.capacity
+        rows = (self.pushed.value + ops.arange(batch)) % self.capacity
+        memory = ops.scatter_update(self.memory.value, rows[:, None], x)
+        self.memory.assign(memory)
+        # Kept below 2 * capacity, with the same position: it never overflows.
+        pushed = self.pushed.value + batch
+        over = ops.cast(pushed >= 2 * self.capacity, "int32")
+        self.pushed.assign(pushed - over * self.capacity)
+
+    def call(self, x, seed=None):
+        drawn = self.draw(ops.shape(x)[0], seed)
+        count = ops.minimum(self.pushed.value, self.capacity)
+        pick = drawn[:, 1] * ops.cast(count, "float32")
+        pick = ops.minimum(ops.cast(pick, "int32"), ops.maximum(count - 1, 0))
+        return self.mix(x, self.ratio * drawn[:, 0], pick)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "ratio": self.ratio,
+            "capacity": self.capacity,
+            "frames": self.frames,
+            "bins": self.bins,
+        }

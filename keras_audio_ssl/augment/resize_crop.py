@@ -1,0 +1,131 @@
+"""BYOL-A's random resize crop, as two small matrix products."""
+
+import keras
+from keras import ops
+
+
+def cubic_weights(fraction):
+    """Weights of the four neighbours at -1, 0, 1, 2; a = -0.75.
+
+    Args:
+        fraction: `(...)`, distance from neighbour 0, in [0, 1).
+
+    Returns:
+        `(..., 4)`.
+    """
+    a, t = -0.75, fraction
+
+    def near(d):
+        return ((a + 2) * d - (a + 3)) * d * d + 1
+
+    def far(d):
+        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
+    return ops.stack([far(t + 1), near(t), near(1 - t), far(2 - t)], axis=-1)
+
+
+def resize_matrix(first, length, size, offset):
+    """Crop of a zero-padded axis and bicubic resize, as a matrix.
+
+    Output `o` reads the crop at `o (length - 1) / (size - 1)` (corners
+    aligned), indices clamped to the crop. The canvas is the axis itself
+    with `offset` zeros before it.
+
+    Args:
+        first: `(batch,)` int32, first index of the crop in the canvas.
+        length: `(batch,)` int32, width of the crop.
+        size: Width of the axis, and of the output.
+        offset: Zeros before the axis in the canvas.
+
+    Returns:
+        `(batch, size, size)`, output by input.
+    """
+    span = ops.cast(length - 1, "float32")[:, None]
+    grid = ops.arange(size, dtype="float32")[None, :] / max(size - 1, 1)
+    source = grid * span
+    base = ops.floor(source)
+    weights = cubic_weights(source - base)
+    taps = ops.cast(base, "int32")[..., None] + ops.arange(-1, 3, dtype="int32")
+    taps = ops.clip(taps, 0, (length - 1)[:, None, None])
+    taps = taps + first[:, None, None] - offset
+    columns = ops.arange(size, dtype="int32")
+    hit = ops.cast(ops.equal(taps[..., None], columns), "float32")
+    return ops.sum(hit * weights[..., None], axis=2)
+
+
+def crop_and_resize(x, boxes, canvas):
+    """Crops from a zero canvas around the map, resized to the map's size.
+
+    Args:
+        x: `(batch, time, bins)`, in the middle of the canvas.
+        boxes: `(batch, 4)` int32: first bin, first frame, bins, frames.
+        canvas: `(bins, frames)` of the canvas.
+
+    Returns:
+        Like `x`.
+    """
+    frames, bins = x.shape[1], x.shape[2]
+    i, j, h, w = (boxes[:, k] for k in range(4))
+    along_bins = resize_matrix(i, h, bins, (canvas[0] - bins) // 2)
+    along_time = resize_matrix(j, w, frames, (canvas[1] - frames) // 2)
+    return along_time @ x @ ops.transpose(along_bins, (0, 2, 1))
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class RandomResizeCrop(keras.layers.Layer):
+    """A random part of the map, stretched: shifts in pitch, time and tempo.
+
+    Args:
+        canvas: Size of the zero canvas as factors of (bins, frames).
+        scale: Least and largest factor of both sizes of the crop.
+
+    Call arguments:
+        x: `(batch, time, bins)` with known time and bins.
+        seed: `keras.random.SeedGenerator`.
+
+    Returns:
+        Like `x`.
+
+    Reference:
+        Niizumi et al., 2021, arXiv 2103.06695, section III-C.
+    """
+
+    def __init__(self, canvas=(1.0, 1.5), scale=(0.6, 1.5), **kwargs):
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        if not 0 < scale[0] <= scale[1] or min(canvas) < 1:
+            raise ValueError(
+                "`scale` must be (least, largest) and `canvas` factors of at "
+                f"least 1. Received: scale={scale}, canvas={canvas}"
+            )
+        self.canvas, self.scale = tuple(canvas), tuple(scale)
+        self.built = True
+
+    def canvas_size(self, frames, bins):
+        """`(bins, frames)` of the canvas."""
+        return int(self.canvas[0] * bins), int(self.canvas[1] * frames)
+
+    def draw(self, batch, frames, bins, seed=None):
+        """Boxes `(batch, 4)`: first bin, first frame, bins, frames."""
+        u = keras.random.uniform((batch, 4), seed=seed)
+        low, high = self.scale
+        sizes = ops.convert_to_tensor([bins, frames], "float32")
+        canvas = self.canvas_size(frames, bins)
+        canvas = ops.convert_to_tensor(canvas, "float32")
+        factor = low + (high - low) * u[:, :2]
+        size = ops.clip(ops.floor(factor * sizes), 1.0, canvas)
+        free = canvas - size
+        first = ops.minimum(ops.floor(u[:, 2:] * (free + 1.0)), free)
+        return ops.cast(ops.concatenate([first, size], axis=1), "int32")
+
+    def call(self, x, seed=None):
+        frames, bins = x.shape[1], x.shape[2]
+        boxes = self.draw(ops.shape(x)[0], frames, bins, seed)
+        return crop_and_resize(x, boxes, self.canvas_size(frames, bins))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "canvas": list(self.canvas),
+            "scale": list(self.scale),
+        }

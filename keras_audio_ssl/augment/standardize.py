@@ -1,0 +1,84 @@
+"""Normalisation of whole batches, and by statistics that run along."""
+
+import keras
+from keras import ops
+
+EPSILON = 1.1920929e-07
+
+
+def standardize_batch(x):
+    """Subtracts the mean of all entries, divides by their deviation (n - 1).
+
+    BYOL-A's post-norm, over both views together.
+
+    Args:
+        x: Tensor of any shape.
+
+    Reference:
+        Niizumi et al., 2021, arXiv 2103.06695, section III-D.
+    """
+    mean = ops.mean(x)
+    count = ops.cast(ops.size(x), "float32")
+    variance = ops.sum(ops.square(x - mean)) / ops.maximum(count - 1.0, 1.0)
+    return (x - mean) / ops.maximum(ops.sqrt(variance), EPSILON)
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class RunningNorm(keras.layers.Layer):
+    """Scalar statistics that are averaged along the first clips.
+
+    BYOL-A v1's pre-norm: each clip adds its mean, and its mean square
+    distance from the mean so far, to cumulative averages; after
+    `max_clips` clips they stay.
+
+    Args:
+        max_clips: Clips that are averaged.
+
+    Call arguments:
+        x: `(batch, time, bins)`.
+        training: Whether the statistics move.
+
+    Returns:
+        Like `x`; each clip is normalised by the statistics up to it.
+    """
+
+    def __init__(self, max_clips, **kwargs):
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        self.max_clips = max_clips
+        for name in ("mean", "variance"):
+            weight = self.add_weight(
+                shape=(), initializer="zeros", trainable=False, name=name
+            )
+            setattr(self, name, weight)
+        self.clips = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, name="clips"
+        )
+        self.built = True
+
+    @property
+    def std(self):
+        """Deviation so far, scalar tensor; 1 before the first clip."""
+        std = ops.maximum(ops.sqrt(self.variance.value), EPSILON)
+        return ops.where(self.clips.value > 0, std, 1.0)
+
+    def call(self, x, training=None):
+        if not training:
+            return (x - self.mean.value) / self.std
+        seen = self.clips.value
+        number = seen + 1.0 + ops.arange(ops.shape(x)[0], dtype="float32")
+        counts = ops.minimum(number, float(self.max_clips))
+        live = ops.cast(number <= self.max_clips, "float32")
+        sums = ops.cumsum(live * ops.mean(x, axis=(1, 2)))
+        means = (self.mean.value * seen + sums) / counts
+        square = ops.square(x - means[:, None, None])
+        sums = ops.cumsum(live * ops.mean(square, axis=(1, 2)))
+        variances = (self.variance.value * seen + sums) / counts
+        self.mean.assign(means[-1])
+        self.variance.assign(variances[-1])
+        self.clips.assign(counts[-1])
+        std = ops.maximum(ops.sqrt(variances), EPSILON)
+        return (x - means[:, None, None]) / std[:, None, None]
+
+    def get_config(self):
+        return {**super().get_config(), "max_clips": self.max_clips}

@@ -1,0 +1,14 @@
+"""Layers that encoders and heads are built of."""
+
+from keras_audio_ssl.blocks.conv import BatchNorm
+from keras_audio_ssl.blocks.conv import ConvBlock
+from keras_audio_ssl.blocks.conv import frame_mask
+from keras_audio_ssl.blocks.conv import mask_frames
+from keras_audio_ssl.blocks.gru import GRU
+from keras_audio_ssl.blocks.mlp import MLPHead
+from keras_audio_ssl.blocks.pool import FramePool
+from keras_audio_ssl.blocks.pool import pool_frames
+from keras_audio_ssl.blocks.quantizer import GumbelQuantizer
+from keras_audio_ssl.blocks.quantizer import codebook_perplexity
+from keras_audio_ssl.blocks.seeds import fresh_seed
+from keras_audio_ssl.blocks.target import TargetNetwork

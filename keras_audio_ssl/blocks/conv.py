@@ -1,0 +1,209 @@
+"""Convolution blocks over time-frequency maps, with padding masked out."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def frame_mask(lengths: Any, frames: Any) -> Any:
+    """Says which frames lie inside each clip.
+
+    Args:
+        lengths: `(batch,)` int, valid frames per clip.
+        frames: int, frames in the batch.
+
+    Returns:
+        `(batch, frames)` bool.
+
+    Example:
+
+    >>> frame_mask(np.array([1, 3]), 3)
+    [[True, False, False], [True, True, True]]
+    """
+    lengths = ops.cast(lengths, "int32")
+    return ops.arange(frames, dtype="int32")[None] < lengths[:, None]
+
+
+def mask_frames(x: Any, lengths: Any) -> Any:
+    """Sets frames past each clip's end to exact zeros.
+
+    Args:
+        x: `(batch, time, ...)`.
+        lengths: `(batch,)` int, valid frames per clip.
+
+    Returns:
+        A tensor like `x`.
+
+    Example:
+
+    >>> mask_frames(np.ones((2, 3)), np.array([1, 3]))
+    [[1, 0, 0], [1, 1, 1]]
+    """
+    x = ops.convert_to_tensor(x)
+    mask = frame_mask(lengths, ops.shape(x)[1])
+    mask = ops.reshape(mask, (-1, ops.shape(x)[1]) + (1,) * (len(x.shape) - 2))
+    # `where`, not a product: a NaN in the padding must not survive.
+    return ops.where(mask, x, ops.zeros((), x.dtype))
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class BatchNorm(keras.layers.BatchNormalization):
+    """Batch normalisation of the last axis by each backend's fused kernel.
+
+    Weights, statistics and numbers are those of
+    `keras.layers.BatchNormalization` (whose arguments it takes), computed in
+    float32 under any dtype policy.
+
+    Call arguments:
+        x: `(batch, ..., channels)`.
+        training: bool. Use, and record, the batch's own statistics.
+        mask: bool, of the shape of `x` without its channels or broadcastable
+            to it. Statistics are taken over `True` positions alone.
+
+    Example:
+
+    >>> BatchNorm(momentum=0.9, epsilon=1e-5)(x, training=True)
+    """
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class ConvBlock(keras.layers.Layer):
+    """Convolution, batch normalisation, ReLU and max pooling.
+
+    Numbers and gradients are those of `Conv2D(padding="same")`,
+    `BatchNormalization`, `ReLU` and `MaxPooling2D` in a row; each backend
+    takes its fastest way there. The sublayers `conv` and `norm` hold the
+    weights.
+
+    Args:
+        filters: int. Channels out.
+        kernel_size: int or two ints (time, frequency), odd. Defaults to 3.
+        pool: int or two ints (time, frequency). Size and stride of the
+            pooling; a remainder is dropped. Defaults to 2.
+        momentum: float. Momentum of the moving statistics. Defaults to 0.9.
+        epsilon: float. Added to the variance. Defaults to 1e-5.
+        kernel_initializer: initializer of the convolution. Defaults to
+            `"glorot_uniform"`.
+        **kwargs: passed to `keras.layers.Layer`.
+
+    Call arguments:
+        x: `(batch, time, frequency, channels)`.
+        lengths: `(batch,)` int, valid time steps per clip. With it every clip
+            gives what it gives alone: frames past its end count as zero
+            padding for the convolution, are left out of the batch statistics
+            and are zero in the output. `output_lengths(lengths)` time steps
+            are valid there.
+        training: bool.
+
+    Returns:
+        `(batch, time // pool, frequency // pool, filters)`.
+
+    Raises:
+        ValueError: if an argument is not positive or a kernel size is even.
+
+    Example:
+
+    >>> ConvBlock(64)(np.zeros((8, 96, 64, 1), "float32")).shape
+    (8, 48, 32, 64)
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int] = 3,
+        pool: int | tuple[int, int] = 2,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if int(filters) != filters or filters < 1:
+            raise ValueError(
+                "`filters` must be a positive integer. "
+                f"Received: filters={filters!r}"
+            )
+        self.filters = int(filters)
+        self.kernel_size = _pair("kernel_size", kernel_size)
+        if any(size % 2 == 0 for size in self.kernel_size):
+            raise ValueError(
+                "`kernel_size` must be odd, so that maps keep their size. "
+                f"Received: kernel_size={kernel_size!r}"
+            )
+        self.pool = _pair("pool", pool)
+        self.conv = keras.layers.Conv2D(
+            self.filters,
+            self.kernel_size,
+            padding="same",
+            data_format="channels_last",
+            kernel_initializer=kernel_initializer,
+            dtype=self.dtype_policy,
+            name="conv",
+        )
+        self.norm = BatchNorm(
+            momentum=momentum,
+            epsilon=epsilon,
+            dtype=self.dtype_policy,
+            name="norm",
+        )
+
+    def build(self, input_shape):
+        self.conv.build(input_shape)
+        self.norm.build((*input_shape[:-1], self.filters))
+
+    def output_lengths(self, lengths: Any) -> Any:
+        """Valid time steps of the output, of `lengths` at the input."""
+        return lengths // self.pool[0]
+
+    def call(self, x, lengths=None, training=None):
+        mask = None
+        if lengths is not None:
+            lengths = ops.cast(lengths, "int32")
+            x = mask_frames(x, lengths)
+            mask = frame_mask(lengths, ops.shape(x)[1])
+            mask = ops.broadcast_to(mask[:, :, None], ops.shape(x)[:-1])
+        x = self.conv(x)
+        x = self.norm(x, training=training, mask=mask)
+        x = ops.max_pool(
+            x, self.pool, strides=self.pool, data_format="channels_last"
+        )
+        x = ops.relu(x)
+        if lengths is not None:
+            x = mask_frames(x, self.output_lengths(lengths))
+        return x
+
+    def compute_output_shape(self, input_shape):
+        batch, time, frequency, _ = input_shape
+        return (
+            batch,
+            None if time is None else time // self.pool[0],
+            None if frequency is None else frequency // self.pool[1],
+            self.filters,
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "pool": self.pool,
+            "momentum": self.norm.momentum,
+            "epsilon": self.norm.epsilon,
+            "kernel_initializer": keras.initializers.serialize(
+                self.conv.kernel_initializer
+            ),
+        }
+
+
+def _pair(name: str, value: Any) -> tuple[int, int]:
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2 or any(
+        not math.isfinite(v) or int(v) != v or v < 1 for v in pair
+    ):
+        raise ValueError(
+            f"`{name}` must be a positive integer or two of them. "
+            f"Received: {name}={value!r}"
+        )
+    return int(pair[0]), int(pair[1])

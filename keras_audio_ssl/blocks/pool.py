@@ -1,0 +1,91 @@
+"""Pooling of frames over time, for clips of unequal length."""
+
+import keras
+from keras import ops
+
+from keras_audio_ssl.blocks.conv import frame_mask
+
+POOLS = ("mean", "max", "std")
+
+
+def pool_frames(x, kinds, lengths=None):
+    """Pools frames over time.
+
+    Args:
+        x: `(batch, frames, dim)`, zero past each clip's end.
+        kinds: Some of `"mean"`, `"max"` and `"std"` (population).
+        lengths: `(batch,)` valid frames of each clip, at least 1; all when
+            None.
+
+    Returns:
+        List of `(batch, dim)`, one for each kind.
+
+    Raises:
+        ValueError: An unknown kind.
+    """
+    unknown = set(kinds) - set(POOLS)
+    if unknown:
+        raise ValueError(
+            f"Poolings are {', '.join(POOLS)}. Received: {sorted(unknown)}"
+        )
+    dtype = x.dtype
+    # Sums over many frames overflow and lose digits in half precision.
+    x = ops.cast(x, "float32")
+    mask, count = None, ops.cast(ops.shape(x)[1], "float32")
+    if lengths is not None:
+        mask = frame_mask(lengths, ops.shape(x)[1])[..., None]
+        x = ops.where(mask, x, 0.0)
+        count = ops.maximum(ops.cast(lengths, "float32"), 1.0)[:, None]
+    mean = ops.sum(x, axis=1) / count
+    out = []
+    for kind in kinds:
+        if kind == "mean":
+            pooled = mean
+        elif kind == "max":
+            low = x if mask is None else ops.where(mask, x, -3.0e38)
+            pooled = ops.max(low, axis=1)
+        else:
+            off = x - mean[:, None]
+            if mask is not None:
+                off = ops.where(mask, off, 0.0)
+            variance = ops.sum(ops.square(off), axis=1) / count
+            pooled = ops.sqrt(ops.maximum(variance, 1e-12))
+        out.append(ops.cast(pooled, dtype))
+    return out
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class FramePool(keras.layers.Layer):
+    """Frames to one vector a clip.
+
+    Args:
+        kinds: Poolings over time, see `pool_frames`.
+        join: `"sum"` adds them (`dim` values), `"concat"` joins them.
+
+    Call arguments:
+        x: `(batch, frames, dim)`.
+        lengths: Optional `(batch,)`, valid frames.
+
+    Returns:
+        `(batch, dim)` or `(batch, len(kinds) * dim)`.
+    """
+
+    def __init__(self, kinds=("mean",), join="sum", **kwargs):
+        super().__init__(**kwargs)
+        if join not in ("sum", "concat"):
+            raise ValueError(
+                f"`join` must be 'sum' or 'concat'. Received: {join!r}"
+            )
+        self.kinds = tuple(kinds)
+        self.join = join
+        self.built = True
+
+    def call(self, x, lengths=None):
+        pooled = pool_frames(x, self.kinds, lengths)
+        if self.join == "concat":
+            return ops.concatenate(pooled, axis=-1)
+        return sum(pooled[1:], pooled[0])
+
+    def get_config(self):
+        config = super().get_config()
+        return {**config, "kinds": list(self.kinds), "join": self.join}

@@ -1,0 +1,110 @@
+"""Vector quantisation by a hard Gumbel-softmax."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class GumbelQuantizer(keras.layers.Layer):
+    """Replaces groups of a vector by entries of learnt codebooks.
+
+    Training draws a code from a Gumbel-softmax, hard forward and soft
+    backward (straight-through); at test the largest logit wins.
+
+    Args:
+        dims: Width of each group; they add up to the input's width.
+        codes: Number of codes of each group.
+        temperature: Of the Gumbel-softmax.
+
+    Call arguments:
+        x: `(batch, frames, dim)`.
+        seed: `keras.random.SeedGenerator`, needed in training.
+
+    Returns:
+        `(quantized (batch, frames, dim), codes (batch, frames, groups))`.
+
+    Reference:
+        Chung, Tang & Glass, 2020, "Vector-Quantized Autoregressive
+        Predictive Coding", arXiv 2005.08392.
+    """
+
+    def __init__(self, dims, codes, temperature=0.5, **kwargs):
+        super().__init__(**kwargs)
+        if len(dims) != len(codes) or not dims:
+            raise ValueError(
+                "`dims` and `codes` need one entry a group. "
+                f"Received: dims={dims}, codes={codes}"
+            )
+        self.dims, self.codes = list(dims), list(codes)
+        self.temperature = temperature
+        self.logits, self.codebooks = [], []
+        for i, (dim, size) in enumerate(zip(dims, codes, strict=True)):
+            logit = keras.layers.Dense(
+                size, name=f"logits_{i}", dtype=self.dtype_policy
+            )
+            codebook = keras.layers.Dense(
+                dim,
+                use_bias=False,
+                name=f"codebook_{i}",
+                dtype=self.dtype_policy,
+            )
+            logit.build((None, None, dim))
+            codebook.build((None, None, size))
+            self.logits.append(logit)
+            self.codebooks.append(codebook)
+        self.built = True
+
+    def call(self, x, training=None, seed=None):
+        edges = [sum(self.dims[: i + 1]) for i in range(len(self.dims) - 1)]
+        vectors, chosen = [], []
+        for part, logit, codebook in zip(
+            ops.split(x, edges, axis=-1),
+            self.logits,
+            self.codebooks,
+            strict=True,
+        ):
+            scores = ops.cast(logit(part), "float32")
+            size = scores.shape[-1]
+            if training:
+                uniform = keras.random.uniform(
+                    ops.shape(scores), 1e-9, 1.0, seed=seed
+                )
+                noisy = scores - ops.log(-ops.log(uniform))
+                soft = ops.softmax(noisy / self.temperature)
+                code = ops.argmax(noisy, axis=-1)
+                hard = ops.one_hot(code, size, dtype="float32")
+                weights = hard + soft - ops.stop_gradient(soft)
+            else:
+                code = ops.argmax(scores, axis=-1)
+                weights = ops.one_hot(code, size, dtype="float32")
+            vectors.append(codebook(ops.cast(weights, x.dtype)))
+            chosen.append(ops.cast(code, "int32"))
+        return ops.concatenate(vectors, axis=-1), ops.stack(chosen, axis=-1)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "dims": self.dims,
+            "codes": self.codes,
+            "temperature": self.temperature,
+        }
+
+
+def codebook_perplexity(codes, size, mask=None):
+    """Perplexity 2^H of the use of a codebook.
+
+    Args:
+        codes: `(batch, frames)` integers.
+        size: Number of codes.
+        mask: Optional boolean `(batch, frames)`, what counts.
+
+    Returns:
+        Scalar between 1 (one code is used) and `size` (all alike).
+    """
+    used = ops.one_hot(codes, size, dtype="float32")
+    if mask is not None:
+        used *= ops.cast(mask, "float32")[..., None]
+    counts = ops.sum(used, axis=(0, 1))
+    share = counts / ops.maximum(ops.sum(counts), 1.0)
+    entropy = -ops.sum(share * ops.log(ops.maximum(share, 1e-12)))
+    return ops.exp(entropy)

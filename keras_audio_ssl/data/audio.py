@@ -1,0 +1,522 @@
+"""Decoding: any part of an audio file as mono float32 at any rate."""
+
+import io
+import math
+import os
+import re
+import stat
+import struct
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+
+# Reach of soxr's HQ filter, in samples of the lower of the two rates:
+# beyond 128 the output no longer changes in float32.
+REACH = 160
+# An MP3 frame may hold bits of up to nine frames after it.
+MP3_PREROLL = 10 * 1152
+# libsndfile's position is off after a seek into the last page of an Ogg.
+OGG_PREROLL = 8192
+UNKNOWN_LENGTH = 1 << 56
+TAIL_BYTES = 1 << 17
+
+
+class AudioError(ValueError):
+    """A file (or array) that gives no usable audio, and why.
+
+    Args:
+        file: the file's name as the user gave it.
+        reason: what is wrong with it, in words.
+
+    Example:
+        >>> try:
+        ...     wave = read_audio("broken.flac", 16000)
+        ... except AudioError as error:
+        ...     print(error.file, error.reason)
+    """
+
+    def __init__(self, file: Any, reason: str) -> None:
+        super().__init__(str(file), reason)
+        self.file = str(file)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.reason}"
+
+
+class _Sound(soundfile.SoundFile):
+    """soundfile seeks after each read, which makes FLAC decode twice."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class AudioFile:
+    """An open audio file, of which parts are read as mono float32.
+
+    Args:
+        file: a path, or the bytes of a file.
+        name: name used in errors; the path by default.
+        facts: `facts` of an earlier look at the same file, which spares
+            looking at its end again.
+
+    Attributes:
+        rate: sample rate in Hz.
+        frames: length in samples, verified at the end of the file.
+        facts: two integers, to be handed to the next `AudioFile`.
+
+    Raises:
+        AudioError: if the file is missing, no audio, empty or truncated.
+    """
+
+    def __init__(
+        self,
+        file: Any,
+        name: Any = None,
+        facts: tuple[int, int] | None = None,
+    ) -> None:
+        self.name = str(file if name is None else name)
+        self._file = file
+        if not isinstance(file, bytes):
+            check_regular(file, self.name)
+        try:
+            self._sound = _Sound(self._raw())
+        except (soundfile.LibsndfileError, OSError, TypeError) as error:
+            raise AudioError(self.name, self._diagnose(error)) from None
+        self._at = 0
+        try:
+            self.rate = int(self._sound.samplerate)
+            self.format = self._sound.format
+            if self.rate < 1:
+                raise self._error(f"sample rate of {self.rate} Hz")
+            self.facts = facts or self._look()
+        except BaseException:
+            self.close()
+            raise
+        self.frames, self._exact = self.facts
+
+    def __enter__(self) -> "AudioFile":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._sound.close()
+
+    @property
+    def floating(self) -> bool:
+        """Whether the file stores floating point, so may hold NaN."""
+        return self._sound.subtype in ("FLOAT", "DOUBLE")
+
+    def read(self, start: int, frames: int) -> np.ndarray:
+        """Reads samples `[start, start + frames)`, channels averaged.
+
+        Args:
+            start: first sample, at the file's own rate.
+            frames: number of samples, at most to the end of the file.
+
+        Returns:
+            float32 array `(frames,)`.
+
+        Raises:
+            AudioError: if decoding fails or a sample is NaN or infinite.
+        """
+        begin = start
+        if self.format == "MP3":
+            begin = max(0, start - MP3_PREROLL)
+        elif start > self._exact - OGG_PREROLL:
+            begin = max(0, self._exact - OGG_PREROLL)
+        wave = self._decode(begin, start + frames - begin)
+        wave = wave[start - begin :]
+        if len(wave) < frames:
+            seconds = (start + len(wave)) / self.rate
+            raise self._error(f"decoding stops at {seconds:.2f} s")
+        wave = wave[:, 0] if wave.shape[1] == 1 else wave.mean(axis=1)
+        check_finite(wave, self.name, self.rate, start)
+        return np.ascontiguousarray(wave)
+
+    def _raw(self) -> Any:
+        if isinstance(self._file, bytes):
+            return io.BytesIO(self._file)
+        if os.name == "nt":
+            return os.fspath(self._file)
+        # As bytes, a name in whatever encoding can be opened.
+        return os.fsencode(self._file)
+
+    def _error(self, reason: str) -> AudioError:
+        return AudioError(self.name, reason)
+
+    def _decode(self, start: int, frames: int) -> np.ndarray:
+        try:
+            if start != self._at:
+                self._sound.seek(start)
+            wave = self._sound.read(frames, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, ValueError, MemoryError) as error:
+            seconds = start / self.rate
+            raise self._error(
+                f"decoding fails from {seconds:.2f} s on ({_plain(error)})"
+            ) from None
+        self._at = start + len(wave)
+        return wave
+
+    def _look(self) -> tuple[int, int]:
+        """True length, and the sample up to which seeks are exact."""
+        frames = self._sound.frames
+        exact = UNKNOWN_LENGTH
+        if self.format == "OGG":
+            exact = self._ogg_end()
+        elif self.format == "MP3":
+            frames = self._mp3_frames()
+        elif self.format == "FLAC":
+            frames = self._flac_frames()
+        else:
+            self._check_sizes()
+        if frames < 1:
+            raise self._error("no samples")
+        return frames, exact
+
+    def _check_sizes(self) -> None:
+        """Compares the header's sizes with the file's, as libsndfile does."""
+        log = self._sound.extra_info
+        unit = "bytes"
+        found = re.search(
+            r"^ *(?:data|SSND|Data Size|riff) *: (?P<said>\d+)"
+            r" \(should be (?P<real>\d+)\)",
+            log,
+            re.MULTILINE,
+        )
+        if found is None:
+            unit = "samples"
+            found = re.search(
+                r"frame count (?P<real>\d+) does not match .* (?P<said>\d+)",
+                log,
+            )
+        if found is None:
+            return
+        said, real = int(found["said"]), int(found["real"])
+        # Recorders that write into a pipe announce the largest size.
+        if real < said < 0x7FFFF000:
+            raise self._error(
+                f"truncated: the header announces {said} {unit}, "
+                f"the file holds {real}"
+            )
+
+    def _flac_frames(self) -> int:
+        frames = self._sound.frames
+        if frames > UNKNOWN_LENGTH:
+            frames = 0
+            while block := len(self._decode(frames, 1 << 20)):
+                frames += block
+            return frames
+        if frames > 0:
+            try:
+                last = len(self._decode(frames - 1, 1))
+            except AudioError:
+                last = 0
+            if not last:
+                raise self._error(
+                    f"truncated: the header announces {frames} samples, "
+                    "the last of them cannot be decoded"
+                )
+        return frames
+
+    def _mp3_frames(self) -> int:
+        """Decodes the end: without a Xing header the length is a guess."""
+        said = self._sound.frames
+        step = 16 * 1152
+        start = max(0, said - step)
+        while not (got := len(self._decode(start, said - start))) and start:
+            step *= 4
+            start = max(0, said - step)
+        frames = start + got
+        if said - frames > 2 * 1152 and self._mp3_counted():
+            raise self._error(
+                f"truncated: the header announces {said} samples, "
+                f"{frames} can be decoded"
+            )
+        return frames
+
+    def _mp3_counted(self) -> bool:
+        """Whether the first frame holds a count of frames (Xing, Info)."""
+        head = self._bytes(0, 10)
+        start = 0
+        if head[:3] == b"ID3" and len(head) == 10:
+            a, b, c, d = head[6:]
+            start = 10 + (a << 21 | b << 14 | c << 7 | d)
+        head = self._bytes(start, 4096)
+        return b"Xing" in head or b"Info" in head or b"VBRI" in head
+
+    def _ogg_end(self) -> int:
+        """The sample at which the last page starts; a cut file has none."""
+        pages = []
+        tail = self._bytes(-TAIL_BYTES, TAIL_BYTES)
+        at = tail.find(b"OggS")
+        while 0 <= at <= len(tail) - 27:
+            table = at + 27 + tail[at + 26]
+            end = table + sum(tail[at + 27 : table])
+            last = tail[at + 5] & 4
+            if end <= len(tail) and (last or tail[end : end + 4] == b"OggS"):
+                granule = struct.unpack_from("<q", tail, at + 6)[0]
+                pages.append((last, granule))
+                at = end - 4
+            at = tail.find(b"OggS", at + 4)
+        if not pages or not pages[-1][0]:
+            raise self._error("truncated: the last Ogg page is missing")
+        before = [granule for _, granule in pages[:-1] if granule >= 0]
+        return before[-1] if before else 0
+
+    def _bytes(self, start: int, size: int) -> bytes:
+        raw = self._raw()
+        with raw if isinstance(raw, io.BytesIO) else open(raw, "rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end + start) if start < 0 else start)
+            return file.read(size)
+
+    def _diagnose(self, error: Exception) -> str:
+        try:
+            head = self._bytes(0, 512)
+        except OSError as problem:
+            return _plain(problem)
+        if not head:
+            return "empty file (0 bytes)"
+        if not head.strip(b"\0"):
+            return "not audio: begins with zero bytes only"
+        return f"not readable as audio: {_plain(error)}"
+
+
+class AudioArray:
+    """An array, read like an `AudioFile`.
+
+    Args:
+        array: samples `(samples,)`, or `(channels, samples)` as well as
+            `(samples, channels)` (the shorter axis holds the channels);
+            floats in [-1, 1], or integers, which are scaled by their range.
+        rate: sample rate in Hz.
+        name: name used in errors.
+    """
+
+    def __init__(self, array: Any, rate: int, name: str) -> None:
+        wave = np.asarray(array)
+        if wave.ndim == 2:
+            wave = wave.mean(axis=int(np.argmin(wave.shape)), dtype="float64")
+        if wave.ndim != 1 or wave.dtype.kind not in "fiu":
+            raise AudioError(
+                name,
+                "samples must be numbers of shape (samples,) or "
+                f"(channels, samples), not {wave.dtype} {np.shape(array)}",
+            )
+        kind = np.asarray(array).dtype
+        if kind.kind == "u":
+            half = (np.iinfo(kind).max + 1) // 2
+            wave = (wave.astype("float64") - half) / half
+        elif kind.kind == "i":
+            wave = wave / (np.iinfo(kind).max + 1.0)
+        if not len(wave):
+            raise AudioError(name, "no samples")
+        self.name, self.rate, self.frames = name, int(rate), len(wave)
+        self._wave = wave
+
+    def __enter__(self) -> "AudioArray":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        pass
+
+    def read(self, start: int, frames: int) -> np.ndarray:
+        wave = np.array(self._wave[start : start + frames], "float32")
+        check_finite(wave, self.name, self.rate, start)
+        return wave
+
+
+def check_regular(path: Any, name: str) -> None:
+    """Raises `AudioError` unless `path` is a file, found and readable.
+
+    A named pipe or a device would block the reader for ever.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        broken = os.path.islink(path)
+        raise AudioError(
+            name, f"broken link ({_plain(error)})" if broken else _plain(error)
+        ) from None
+    if stat.S_ISDIR(mode):
+        raise AudioError(name, "a folder, not a file")
+    if not stat.S_ISREG(mode):
+        raise AudioError(name, "not a regular file")
+
+
+def check_finite(wave: np.ndarray, name: str, rate: int, start: int) -> None:
+    finite = np.isfinite(wave)
+    if not finite.all():
+        at = (start + int(np.argmin(finite))) / rate
+        raise AudioError(name, f"NaN or infinite sample at {at:.2f} s")
+
+
+def resampled_length(samples: int, rate_in: int, rate_out: int) -> int:
+    """Length of `resample`'s answer: to the nearest sample."""
+    return (2 * samples * rate_out + rate_in) // (2 * rate_in)
+
+
+def resample(
+    waveform: np.ndarray, rate_in: int, rate_out: int
+) -> np.ndarray:
+    """Changes the sample rate with soxr's high quality filter.
+
+    Args:
+        waveform: float32 `(samples,)`.
+        rate_in: its sample rate in Hz.
+        rate_out: wanted sample rate in Hz.
+
+    Returns:
+        float32 `(round(samples * rate_out / rate_in),)`.
+
+    Example:
+        >>> resample(np.zeros(44100, "float32"), 44100, 16000).shape
+        (16000,)
+    """
+    if rate_in == rate_out:
+        return waveform
+    for name, rate in (("rate_in", rate_in), ("rate_out", rate_out)):
+        if rate < 1:
+            raise ValueError(
+                f"`{name}` must be positive, in Hz. Received: {name}={rate}"
+            )
+    size = resampled_length(len(waveform), rate_in, rate_out)
+    out = soxr.resample(waveform, rate_in, rate_out, quality="HQ")[:size]
+    if len(out) < size:
+        out = np.pad(out, (0, size - len(out)))
+    return out
+
+
+def read_part(
+    audio: AudioFile | AudioArray, sample_rate: int, start: int, samples: int
+) -> np.ndarray:
+    """Reads a part of a clip, equal to that part of the resampled whole.
+
+    Only the part and the reach of the resampling filter are decoded.
+
+    Args:
+        audio: an open file or array.
+        sample_rate: wanted rate in Hz.
+        start: first sample, counted at `sample_rate`.
+        samples: number of samples at `sample_rate`.
+
+    Returns:
+        float32 `(samples,)`, shorter where the clip ends before.
+    """
+    rate, frames = audio.rate, audio.frames
+    if rate == sample_rate:
+        samples = min(samples, frames - start)
+        return audio.read(start, samples)
+    total = resampled_length(frames, rate, sample_rate)
+    samples = min(samples, total - start)
+    common = math.gcd(rate, sample_rate)
+    # Input sample k * down falls on output sample k * up.
+    down, up = rate // common, sample_rate // common
+    margin = -(-REACH * sample_rate // min(rate, sample_rate))
+    block = max(0, start - margin) // up
+    first = block * down
+    last = -(-(start + samples + margin) * rate // sample_rate)
+    last = min(frames, last)
+    try:
+        wave = resample(audio.read(first, last - first), rate, sample_rate)
+    except (RuntimeError, MemoryError) as error:
+        raise AudioError(
+            audio.name, f"cannot be resampled from {rate} Hz ({_plain(error)})"
+        ) from None
+    offset = start - block * up
+    return wave[offset : offset + samples]
+
+
+def read_audio(
+    path: Any,
+    sample_rate: int | None = None,
+    start: float = 0.0,
+    seconds: float | None = None,
+) -> np.ndarray:
+    """Reads an audio file, or a part of it, as mono float32.
+
+    WAV, FLAC, OGG, MP3 and whatever else libsndfile decodes; channels are
+    averaged; resampled with soxr. Of a part, only the part is decoded.
+
+    Args:
+        path: the file.
+        sample_rate: wanted rate in Hz; `None` (default) keeps the file's.
+        start: where to begin, in seconds, 0.0 by default.
+        seconds: how much to read; `None` (default) reads to the end. Fewer
+            samples come back where the file ends before.
+
+    Returns:
+        float32 `(samples,)`.
+
+    Raises:
+        AudioError: a `ValueError` with `file` and `reason`: missing, no
+            audio, empty, truncated, NaN, or shorter than `start`.
+
+    Example:
+        >>> wave = read_audio("speech.flac", 16000, start=1.0, seconds=0.5)
+        >>> wave.shape
+        (8000,)
+    """
+    return _read(path, sample_rate, start, seconds)[0]
+
+
+def read_audio_native(
+    path: Any, start: float = 0.0, seconds: float | None = None
+) -> tuple[np.ndarray, int]:
+    """Reads like `read_audio` at the file's own rate.
+
+    Args:
+        path: the file.
+        start: where to begin, in seconds.
+        seconds: how much to read; `None` (default) reads to the end.
+
+    Returns:
+        The waveform, float32 `(samples,)`, and its rate in Hz.
+
+    Raises:
+        AudioError: as `read_audio`.
+
+    Example:
+        >>> wave, rate = read_audio_native("speech.flac")
+    """
+    return _read(path, None, start, seconds)
+
+
+def _read(
+    path: Any, sample_rate: int | None, start: float, seconds: float | None
+) -> tuple[np.ndarray, int]:
+    if sample_rate is not None and sample_rate < 1:
+        raise ValueError(
+            "`sample_rate` must be positive, in Hz. "
+            f"Received: sample_rate={sample_rate}"
+        )
+    if start < 0 or (seconds is not None and seconds <= 0):
+        raise ValueError(
+            "`start` must not be negative and `seconds` must be positive. "
+            f"Received: start={start}, seconds={seconds}"
+        )
+    with AudioFile(path) as audio:
+        rate = sample_rate or audio.rate
+        first = round(start * rate)
+        total = resampled_length(audio.frames, audio.rate, rate)
+        if first >= total:
+            raise AudioError(
+                path,
+                f"too short: ends at {audio.frames / audio.rate:.2f} s, "
+                f"asked for {start:.2f} s",
+            )
+        samples = total if seconds is None else max(1, round(seconds * rate))
+        return read_part(audio, rate, first, samples), rate
+
+
+def _plain(error: BaseException) -> str:
+    """An error's text without the path, which stands beside it anyway."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = getattr(error, "error_string", None) or str(error)
+    return " ".join(str(text).split()).rstrip(".") or type(error).__name__

@@ -1,0 +1,317 @@
+"""A procedural corpus of labelled sounds and speech: no file, no download."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from keras_audio_ssl.data.synthetic_sounds import RATE
+from keras_audio_ssl.data.synthetic_sounds import HOP
+from keras_audio_ssl.data.synthetic_sounds import SOUNDS
+from keras_audio_ssl.data.synthetic_sounds import Array
+from keras_audio_ssl.data.synthetic_sounds import Rng
+from keras_audio_ssl.data.synthetic_sounds import band
+from keras_audio_ssl.data.synthetic_sounds import curve
+from keras_audio_ssl.data.synthetic_sounds import fft_size
+from keras_audio_ssl.data.synthetic_sounds import frequencies
+from keras_audio_ssl.data.synthetic_sounds import log_uniform
+from keras_audio_ssl.data.synthetic_sounds import noise
+from keras_audio_ssl.data.synthetic_sounds import partials
+from keras_audio_ssl.data.synthetic_sounds import tone
+from keras_audio_ssl.data.synthetic_speech import SYLLABLES
+from keras_audio_ssl.data.synthetic_speech import VOICES
+from keras_audio_ssl.data.synthetic_speech import Script
+from keras_audio_ssl.data.synthetic_speech import script
+from keras_audio_ssl.data.synthetic_speech import speak
+
+Segments = list[tuple[float, float, str]]
+
+FOLDS = 5
+
+
+def _loudness(x: Array) -> float:
+    """RMS of the loudest twentieth of the clip, in blocks of 20 ms."""
+    block = RATE // 50
+    power = np.square(x[: len(x) // block * block]).reshape(-1, block)
+    power = np.sort(power.mean(axis=1))[-max(1, len(power) // 20) :]
+    return float(np.sqrt(power.mean() + 1e-20))
+
+
+def _colour(rng: Rng, x: Array, strength: float) -> Array:
+    """A random room and microphone: reverberation, tilt, bumps, bandwidth."""
+    decay = log_uniform(rng, 0.03, 0.5)  # seconds to -60 dB
+    tail = noise(rng, int(decay * RATE), rng.uniform(0, 1.5))
+    tail *= np.exp(-6.9 * np.arange(len(tail)) / len(tail))
+    tail /= np.sqrt(np.sum(tail**2))
+    size = fft_size(len(x) + len(tail))
+    f = frequencies(size)
+    decibels = strength * rng.uniform(-4, 4) * np.log2(f / 1000).clip(-4, 3)
+    for _ in range(3):
+        bump = band(f, log_uniform(rng, 100, 7000), rng.uniform(0.3, 1.0))
+        decibels += strength * rng.uniform(-10, 10) * bump
+    gain = 10 ** (decibels / 20)
+    gain /= 1 + (f / log_uniform(rng, 4000, 12000)) ** 6
+    gain /= 1 + (log_uniform(rng, 20, 200) / f) ** 3
+    wet = 10 ** (rng.uniform(-24, -2) / 20)
+    response = gain * (1 + wet * np.fft.rfft(tail, size))
+    return np.fft.irfft(np.fft.rfft(x, size) * response)[: len(x)]
+
+
+def _ambience(rng: Rng, samples: int) -> Array:
+    """What else is heard: coloured noise, at times a hum or clicks."""
+    x = noise(rng, samples, rng.uniform(-0.5, 2.2), log_uniform(rng, 20, 300))
+    x = x * curve(rng, samples, rng.uniform(0.5, 4), rng.uniform(0.2, 1), 1)
+    if rng.random() < 0.3:
+        f0 = np.full(samples, log_uniform(rng, 50, 600))
+        hum = tone(f0, partials(rng, 12, rng.uniform(0.3, 1.5), 8.0))
+        x = x + rng.uniform(0.2, 1) * hum / np.std(hum)
+    if rng.random() < 0.3:
+        at = rng.integers(0, samples, int(rng.integers(1, 6)))
+        x[at] += rng.uniform(-20, 20, len(at))
+    return x
+
+
+def _finish(
+    rng: Rng, x: Array, snr_db: float, strength: float = 1.0
+) -> Array:
+    """Puts a sound in a place, beside a background, at some level."""
+    x = _colour(rng, x, strength)
+    background = _colour(rng, _ambience(rng, len(x)), 0.5)
+    scale = 10 ** (-snr_db / 20) * _loudness(x) / np.std(background)
+    x = x + scale * background
+    peak = 10 ** (rng.uniform(-31, -1) / 20)
+    return (x * (peak / np.max(np.abs(x)))).astype("float32")
+
+
+def _sound(rng: Rng, samples: int, name: str) -> Array:
+    length = int(samples * rng.uniform(0.6, 1))
+    edge = int(rng.uniform(0.005, 0.15) * RATE)
+    x = SOUNDS[name](rng, length)
+    ramp = np.minimum(np.arange(length) / edge, 1)
+    out = np.zeros(samples)
+    at = int(rng.integers(samples - length + 1))
+    out[at : at + length] = x * ramp * ramp[::-1]
+    return _finish(rng, out, rng.uniform(0, 25))
+
+
+class SyntheticCorpus(Sequence):
+    """Labelled clips made from nothing but a seed, each when asked for.
+
+    `corpus[i]` is a waveform float32 `(samples,)` in [-1, 1], a pure function
+    of `(seed, i)`: a longer corpus begins with the clips of a shorter one,
+    and any process can make any clip. Other sample rates give the same
+    sounds, resampled from 16 kHz.
+
+    `kind="sounds"`: everyday sounds (birds, rain, footsteps, sirens ...) of
+    varying pitch, rate, timbre, place in the clip and level (30 dB), in a
+    random room beside a background 0 to 25 dB below. Label `"label"`.
+
+    `kind="speech"`: consonant-vowel syllables by several voices, 10 to 35 dB
+    above a background. Labels `"speaker"` and `"syllable"` (the first one),
+    with `phones(i)` and `syllables(i)` for the rest.
+
+    Args:
+        clips: number of clips, 1000 by default. Classes take turns, so that
+            any run of neighbouring clips is balanced.
+        seconds: typical length of a clip, 0.5 or more, 2.0 by default;
+            lengths lie between 0.75 and 1.25 times this.
+        sample_rate: in Hz, 16000 by default.
+        seed: a whole number, zero or more. Voices and classes do not depend
+            on it, so corpora of two seeds serve as training and test data.
+        kind: `"sounds"` (default) or `"speech"`.
+
+    Attributes:
+        labels: dict of class indices, each int32 `(clips,)`.
+        classes: dict of class names, a tuple for each label.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> corpus = SyntheticCorpus(clips=34, seed=1)
+        >>> corpus.classes["label"][corpus.labels["label"][5]]
+        'dog_bark'
+        >>> corpus[5].dtype
+        dtype('float32')
+    """
+
+    def __init__(
+        self,
+        clips: int = 1000,
+        seconds: float = 2.0,
+        sample_rate: int = 16000,
+        seed: int = 0,
+        kind: str = "sounds",
+    ) -> None:
+        for name, given, least in (
+            ("clips", clips, 1),
+            ("sample_rate", sample_rate, 1),
+            ("seed", seed, 0),
+        ):
+            if int(given) != given or given < least:
+                raise ValueError(
+                    f"`{name}` must be a whole number, {least} or more. "
+                    f"Received: {name}={given!r}"
+                )
+        if not 0.5 <= seconds < float("inf"):
+            raise ValueError(
+                f"`seconds` must be 0.5 or more. Received: seconds={seconds!r}"
+            )
+        if kind not in ("sounds", "speech"):
+            raise ValueError(
+                "`kind` must be 'sounds' or 'speech'. "
+                f"Received: kind={kind!r}"
+            )
+        self.clips = int(clips)
+        self.seconds = float(seconds)
+        self.sample_rate = int(sample_rate)
+        self.seed = int(seed)
+        self.kind = kind
+        self.classes: dict[str, tuple[str, ...]]
+        if kind == "sounds":
+            self.classes = {"label": tuple(SOUNDS)}
+        else:
+            # 12 voices and 35 syllables: every pair comes once in 420 clips
+            names = tuple(voice.name for voice in VOICES)
+            self.classes = {"speaker": names, "syllable": SYLLABLES}
+        turns = np.arange(self.clips)
+        self.labels = {
+            name: (turns % len(classes)).astype("int32")
+            for name, classes in self.classes.items()
+        }
+
+    def __len__(self) -> int:
+        return self.clips
+
+    def __repr__(self) -> str:
+        return (
+            f"SyntheticCorpus(clips={self.clips}, seconds={self.seconds}, "
+            f"sample_rate={self.sample_rate}, seed={self.seed}, "
+            f"kind={self.kind!r})"
+        )
+
+    def _draw(self, i: int) -> tuple[Rng, int]:
+        """Clip i's own generator, and its length in samples at RATE."""
+        key = np.array([self.seed, i], dtype="uint64")
+        rng = np.random.Generator(np.random.Philox(key=key))
+        seconds = self.seconds * rng.uniform(0.75, 1.25)
+        return rng, round(seconds * RATE)
+
+    def _index(self, i: int) -> int:
+        if not -self.clips <= i < self.clips:
+            raise IndexError(f"Clip {i} of a corpus of {self.clips} clips.")
+        return int(i) % self.clips
+
+    def _script(self, rng: Rng, i: int, samples: int) -> Script:
+        voice = VOICES[self.labels["speaker"][i]]
+        first = SYLLABLES[self.labels["syllable"][i]]
+        return script(rng, samples, voice, first)
+
+    def __getitem__(self, i):
+        i = self._index(i)
+        rng, samples = self._draw(i)
+        if self.kind == "sounds":
+            name = self.classes["label"][self.labels["label"][i]]
+            x = _sound(rng, samples, name)
+        else:
+            said = self._script(rng, i, samples)
+            voice = VOICES[self.labels["speaker"][i]]
+            x = speak(rng, samples, said, voice)
+            x = _finish(rng, x, rng.uniform(10, 35), 0.5)
+        if self.sample_rate == RATE:
+            return x
+        x = np.clip(soxr.resample(x, RATE, self.sample_rate), -1, 1)
+        missing = max(0, self.samples(i) - len(x))
+        return np.pad(x, (0, missing))[: self.samples(i)]
+
+    def samples(self, i: int) -> int:
+        """Length of clip i in samples, without making it."""
+        _, samples = self._draw(self._index(i))
+        return round(samples / RATE * self.sample_rate)
+
+    def phones(self, i: int) -> Segments:
+        """What is said in clip i: (start, end, phone), `sil` for silence.
+
+        Times in seconds; the segments join and cover the clip.
+        """
+        if self.kind != "speech":
+            raise ValueError(
+                "Only a corpus of kind='speech' has phones and syllables. "
+                f"Received: kind={self.kind!r}"
+            )
+        i = self._index(i)
+        rng, samples = self._draw(i)
+        segments, start = [], 0
+        for phone, frames in self._script(rng, i, samples):
+            end = start + frames * HOP
+            if frames:
+                segments.append((start / RATE, end / RATE, phone))
+            start = end
+        last, _, phone = segments[-1]
+        segments[-1] = (last, samples / RATE, phone)
+        return segments
+
+    def syllables(self, i: int) -> Segments:
+        """The syllables of clip i: (start, end, syllable), in seconds."""
+        said = [x for x in self.phones(i) if x[2] != "sil"]
+        pairs = zip(said[::2], said[1::2], strict=True)
+        return [(c[0], v[1], c[2] + v[2]) for c, v in pairs]
+
+    def write(self, folder: str | Path) -> Path:
+        """Writes the clips as 16-bit WAV files with their labels.
+
+        `folder` receives `audio/`, `manifest.csv` (file, the labels by name,
+        duration in seconds, sample_rate, split, fold) and for speech
+        `phones.csv` and `syllables.csv` (file, start, end, name). A fifth of
+        every class lies in each fold 1 to 5; fold 5 is the split `test`.
+
+        Args:
+            folder: where to write; made if it does not exist.
+
+        Returns:
+            The path of `manifest.csv`.
+        """
+        folder = Path(folder)
+        (folder / "audio").mkdir(parents=True, exist_ok=True)
+        names = {
+            key: [self.classes[key][k] for k in labels]
+            for key, labels in self.labels.items()
+        }
+        turns = len(next(iter(self.classes.values())))
+        rows = []
+        segments: dict[str, list] = {}
+        if self.kind == "speech":
+            segments = {"phone": [], "syllable": []}
+        for i in range(self.clips):
+            labels = [column[i] for column in names.values()]
+            file = f"audio/{i:06d}-{'-'.join(labels)}.wav"
+            x = self[i]
+            soundfile.write(folder / file, x, self.sample_rate, "PCM_16")
+            fold = i // turns % FOLDS + 1
+            split = "test" if fold == FOLDS else "train"
+            duration = round(len(x) / self.sample_rate, 4)
+            rows.append(
+                [file, *labels, duration, self.sample_rate, split, fold]
+            )
+            for column, found in segments.items():
+                spans = self.phones if column == "phone" else self.syllables
+                found += [
+                    [file, round(start, 4), round(end, 4), name]
+                    for start, end, name in spans(i)
+                ]
+        head = ["file", *names, "duration", "sample_rate", "split", "fold"]
+        _write_csv(folder / "manifest.csv", head, rows)
+        for column, found in segments.items():
+            head = ["file", "start", "end", column]
+            _write_csv(folder / f"{column}s.csv", head, found)
+        return folder / "manifest.csv"
+
+
+def _write_csv(path: Path, head: list, rows: list) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(head)
+        writer.writerows(rows)

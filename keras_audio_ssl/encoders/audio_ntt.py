@@ -1,0 +1,126 @@
+"""The convolutional encoders of BYOL-A, versions 1 and 2."""
+
+import keras
+from keras import ops
+
+from keras_audio_ssl.blocks import ConvBlock
+from keras_audio_ssl.blocks import FramePool
+from keras_audio_ssl.blocks import fresh_seed
+from keras_audio_ssl.blocks import mask_frames
+from keras_audio_ssl.encoders.backbone import Backbone
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class AudioNTT(Backbone):
+    """Convolution blocks, two dense layers a frame, max + mean over time.
+
+    Version 1 has three blocks and gives the dense output; version 2 has two
+    and joins the convolution's features to the dense output.
+
+    Args:
+        n_features: Mel bands of the features.
+        version: `"v1"` (2021) or `"v2"` (2022).
+        dim: Width of frames and clip vector; None for the paper's, 512 (v1)
+            or 3072 (v2, of which the convolution gives
+            `conv_channels * n_features / 4`).
+        hidden_dim: Width of the first dense layer; None for the paper's:
+            `dim` (v1) or 2048 (v2).
+        conv_channels: Filters of each block.
+        dropout: Rate between the dense layers.
+
+    Reference:
+        Niizumi et al., 2021, arXiv 2103.06695 (v1); 2023, "BYOL for Audio:
+        Exploring Pre-trained General-purpose Audio Representations", arXiv
+        2204.07402 (v2).
+    """
+
+    def __init__(
+        self,
+        n_features=64,
+        version="v1",
+        dim=None,
+        hidden_dim=None,
+        conv_channels=64,
+        dropout=0.3,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if version not in ("v1", "v2"):
+            raise ValueError(
+                f"`version` must be 'v1' or 'v2'. Received: {version!r}"
+            )
+        blocks = 3 if version == "v1" else 2
+        self.stride = self.min_frames = 2**blocks
+        if n_features < self.stride:
+            raise ValueError(
+                f"`n_features` must be at least {self.stride}. "
+                f"Received: {n_features}"
+            )
+        conv_dim = conv_channels * (n_features // self.stride)
+        self.n_features, self.version = n_features, version
+        self.dim = dim or (512 if version == "v1" else 3072)
+        self.hidden_dim = hidden_dim or (
+            self.dim if version == "v1" else 2048
+        )
+        self.conv_channels, self.dropout_rate = conv_channels, dropout
+        out_dim = self.dim if version == "v1" else self.dim - conv_dim
+        if out_dim < 1:
+            raise ValueError(
+                f"`dim` must exceed the convolution's {conv_dim} features. "
+                f"Received: dim={self.dim}"
+            )
+        kind = {"dtype": self.dtype_policy}
+        self.blocks = []
+        for i in range(blocks):
+            block = ConvBlock(conv_channels, name=f"block_{i}", **kind)
+            channels = conv_channels if i else 1
+            block.build((None, None, n_features // 2**i, channels))
+            self.blocks.append(block)
+        self.fc1 = keras.layers.Dense(
+            self.hidden_dim, activation="relu", name="fc1", **kind
+        )
+        self.fc2 = keras.layers.Dense(
+            out_dim, activation="relu", name="fc2", **kind
+        )
+        self.dropout = keras.layers.Dropout(
+            dropout, seed=fresh_seed(), name="dropout", **kind
+        )
+        self.fc1.build((None, None, conv_dim))
+        self.fc2.build((None, None, self.hidden_dim))
+        self.pooling = FramePool(("mean", "max"), name="pooling", **kind)
+        self.dims = [
+            conv_channels * (n_features // 2 ** (i + 1)) for i in range(blocks)
+        ] + [self.hidden_dim, self.dim]
+        self.strides = [2 ** (i + 1) for i in range(blocks)]
+        self.strides += [self.stride] * 2
+        self.built = True
+
+    def levels(self, features, lengths=None, training=None):
+        x, hidden = features[..., None], []
+        for i, block in enumerate(self.blocks):
+            x = block(x, lengths=lengths, training=training)
+            if lengths is not None:
+                lengths = block.output_lengths(lengths)
+            # Frequency major, channels minor.
+            flat = (-1, ops.shape(x)[1], self.dims[i])
+            hidden.append(ops.reshape(x, flat))
+        conv = hidden[-1]
+        hidden.append(self.fc1(conv))
+        out = self.fc2(self.dropout(hidden[-1], training=training))
+        if self.version == "v2":
+            out = ops.concatenate([conv, out], axis=-1)
+        hidden.append(out)
+        if lengths is not None:
+            hidden[-2:] = [mask_frames(h, lengths) for h in hidden[-2:]]
+        return hidden
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "n_features": self.n_features,
+            "version": self.version,
+            "dim": self.dim,
+            "hidden_dim": self.hidden_dim,
+            "conv_channels": self.conv_channels,
+            "dropout": self.dropout_rate,
+        }

@@ -1,0 +1,73 @@
+"""What every backbone offers: features to frames, a clip vector, levels."""
+
+import keras
+from keras import ops
+
+from keras_audio_ssl.blocks import FramePool
+
+
+class Backbone(keras.layers.Layer):
+    """Features to a representation; the base class of all backbones.
+
+    A subclass builds its layers in the constructor, sets the attributes
+    below and implements `levels`, which returns the list of its hidden
+    levels, first to last; the last one is the output. With `lengths` it
+    keeps every level zero past each clip's end, so that convolutions see
+    what they would see for the clip alone.
+
+    Call arguments:
+        features: `(batch, time, bins)`.
+        lengths: Optional `(batch,)`, valid feature frames.
+
+    Returns:
+        Dict of `"frames"` `(batch, frames, dim)`, `"clip"` `(batch, clip
+        dim)` and `"hidden"`, the list of levels `(batch, frames of the
+        level, dim of the level)`.
+
+    Attributes:
+        n_features: Bins of the features.
+        dim: Width of frames.
+        stride: Feature frames in one output frame.
+        strides: The same for each level.
+        dims: Width of each level.
+        min_frames: Fewest feature frames it can take.
+    """
+
+    n_features: int
+    dim: int
+    stride: int
+    strides: list[int]
+    dims: list[int]
+    min_frames: int = 1
+    pooling: FramePool
+
+    def levels(self, features, lengths=None, training=None):
+        raise NotImplementedError
+
+    @property
+    def clip_dim(self) -> int:
+        """Width of the clip vector."""
+        many = self.pooling.join == "concat"
+        return self.dim * (len(self.pooling.kinds) if many else 1)
+
+    def level_lengths(self, lengths, stride):
+        """Valid frames of a level of this stride, at least one."""
+        return ops.maximum(ops.cast(lengths, "int32") // stride, 1)
+
+    def frame_lengths(self, lengths):
+        """Valid output frames for `lengths` feature frames."""
+        return self.level_lengths(lengths, self.stride)
+
+    def call(self, features, lengths=None, training=None):
+        if features.shape[1] is not None and (
+            features.shape[1] < self.min_frames
+        ):
+            raise ValueError(
+                f"{type(self).__name__} needs at least {self.min_frames} "
+                f"feature frames. Received: {features.shape[1]}"
+            )
+        hidden = self.levels(features, lengths, training)
+        frames = hidden[-1]
+        valid = None if lengths is None else self.frame_lengths(lengths)
+        clip = self.pooling(frames, lengths=valid)
+        return {"frames": frames, "clip": clip, "hidden": hidden}

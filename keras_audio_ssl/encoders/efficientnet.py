@@ -1,0 +1,239 @@
+"""EfficientNet-B0 on log-mel maps, exact for clips of unequal length."""
+
+import keras
+from keras import ops
+
+from keras_audio_ssl.blocks import FramePool
+from keras_audio_ssl.blocks import fresh_seed
+from keras_audio_ssl.blocks import mask_frames
+from keras_audio_ssl.encoders.backbone import Backbone
+
+# kernel, repeats, filters, expansion, stride of the first block (Table 1).
+STAGES = (
+    (3, 1, 16, 1, 1),
+    (3, 2, 24, 6, 2),
+    (5, 2, 40, 6, 2),
+    (3, 3, 80, 6, 2),
+    (5, 3, 112, 6, 1),
+    (5, 4, 192, 6, 2),
+    (3, 1, 320, 6, 1),
+)
+STEM, TOP = 32, 1280
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class EfficientNetB0(Backbone):
+    """EfficientNet-B0 without top, max-pooled, with one input channel.
+
+    Equal to `keras.applications.EfficientNetB0(include_top=False,
+    pooling="max")`, but a clip's padding is masked after each layer and the
+    squeeze pools over valid frames only, so that a clip's vectors are those
+    of the clip alone. `keras.applications` divides its input by 255; so did
+    COLA's released code, which feeds log-mels: `rescale` does the same.
+
+    Args:
+        n_features: Mel bands, at least 32.
+        drop_connect: Rate of dropped residual branches at the last block.
+        rescale: Factor on the features, 1 / 255 for COLA as released.
+
+    Reference:
+        Tan & Le, 2019, "EfficientNet: Rethinking Model Scaling for
+        Convolutional Neural Networks", arXiv 1905.11946.
+    """
+
+    min_frames = 32
+    stride = 32
+
+    def __init__(
+        self, n_features=64, drop_connect=0.2, rescale=1.0, **kwargs
+    ):
+        super().__init__(**kwargs)
+        if n_features < 32:
+            raise ValueError(
+                f"`n_features` must be at least 32. Received: {n_features}"
+            )
+        self.n_features, self.dim = n_features, TOP
+        self.drop_connect, self.rescale = drop_connect, rescale
+        policy = self.dtype_policy
+        self.stem = ConvNorm(1, n_features, STEM, 3, 2, dtype=policy)
+        bins, channels = self.stem.bins, STEM
+        self.stages, self.strides, self.dims = [], [], []
+        stride, done = 2, 0
+        blocks = sum(stage[1] for stage in STAGES)
+        for kernel, repeats, filters, expansion, first in STAGES:
+            stage = []
+            for repeat in range(repeats):
+                block = MBConv(
+                    channels,
+                    bins,
+                    filters,
+                    kernel,
+                    first if repeat == 0 else 1,
+                    expansion,
+                    drop_connect * done / blocks,
+                    dtype=policy,
+                )
+                stage.append(block)
+                bins, channels, done = block.bins, filters, done + 1
+            stride *= first
+            self.stages.append(stage)
+            self.strides.append(stride)
+            self.dims.append(bins * channels)
+        self.top = ConvNorm(channels, bins, TOP, 1, 1, dtype=policy)
+        self.strides.append(stride)
+        self.dims.append(TOP)
+        self.pooling = FramePool(("max",), name="pooling", dtype=policy)
+        self.built = True
+
+    def levels(self, features, lengths=None, training=None):
+        x = features[..., None] * self.rescale
+        valid = None if lengths is None else self.level_lengths(lengths, 2)
+        x = self.stem(x, lengths=valid, training=training)
+        hidden = []
+        for stage, dim in zip(self.stages, self.dims, strict=False):
+            for block in stage:
+                if valid is not None and block.stride == 2:
+                    out = self.level_lengths(valid, 2)
+                else:
+                    out = valid
+                x = block(x, lengths=valid, after=out, training=training)
+                valid = out
+            level = x if valid is None else mask_frames(x, valid)
+            hidden.append(ops.reshape(level, (-1, ops.shape(x)[1], dim)))
+        x = self.top(x, lengths=valid, training=training)
+        frames = ops.max(x, axis=2)
+        return [*hidden, frames]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "n_features": self.n_features,
+            "drop_connect": self.drop_connect,
+            "rescale": self.rescale,
+        }
+
+
+class ConvNorm(keras.layers.Layer):
+    """Convolution without bias, batch norm and, mostly, swish."""
+
+    def __init__(
+        self,
+        channels,
+        bins,
+        filters,
+        kernel,
+        stride=1,
+        depthwise=False,
+        activation=True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        kind = {"dtype": self.dtype_policy}
+        init = keras.initializers.VarianceScaling(
+            2.0, "fan_out", "truncated_normal"
+        )
+        self.pad = None
+        if stride == 2:
+            # Time as if of even length, as for an input of unknown length.
+            low = kernel // 2 - (1 - bins % 2)
+            self.pad = ((kernel // 2 - 1, kernel // 2), (low, kernel // 2))
+        padding = "valid" if self.pad else "same"
+        if depthwise:
+            self.conv = keras.layers.DepthwiseConv2D(
+                kernel,
+                stride,
+                padding,
+                use_bias=False,
+                depthwise_initializer=init,
+                **kind,
+            )
+        else:
+            self.conv = keras.layers.Conv2D(
+                filters,
+                kernel,
+                stride,
+                padding,
+                use_bias=False,
+                kernel_initializer=init,
+                **kind,
+            )
+        self.norm = keras.layers.BatchNormalization(epsilon=1e-3, **kind)
+        self.conv.build((None, None, bins, channels))
+        self.norm.build((None, None, bins, filters))
+        self.activation = activation
+        self.bins = -(-bins // stride)
+        self.built = True
+
+    def call(self, x, lengths=None, training=None):
+        if self.pad:
+            x = ops.pad(x, ((0, 0), *self.pad, (0, 0)))
+        x = self.norm(self.conv(x), training=training)
+        if self.activation:
+            x = ops.silu(x)
+        return x if lengths is None else mask_frames(x, lengths)
+
+
+class MBConv(keras.layers.Layer):
+    """Inverted residual: expand, depthwise, squeeze and excite, project."""
+
+    def __init__(
+        self,
+        channels,
+        bins,
+        filters,
+        kernel,
+        stride,
+        expansion,
+        drop,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        kind = {"dtype": self.dtype_policy}
+        wide = channels * expansion
+        self.stride = stride
+        self.expand = None
+        if expansion != 1:
+            self.expand = ConvNorm(channels, bins, wide, 1, **kind)
+        self.depthwise = ConvNorm(
+            wide, bins, wide, kernel, stride, depthwise=True, **kind
+        )
+        init = keras.initializers.VarianceScaling(
+            2.0, "fan_out", "truncated_normal"
+        )
+        narrow = max(1, channels // 4)
+        self.squeeze = keras.layers.Dense(
+            narrow, "silu", kernel_initializer=init, **kind
+        )
+        self.excite = keras.layers.Dense(
+            wide, "sigmoid", kernel_initializer=init, **kind
+        )
+        self.squeeze.build((None, wide))
+        self.excite.build((None, narrow))
+        self.bins = self.depthwise.bins
+        self.project = ConvNorm(
+            wide, self.bins, filters, 1, activation=False, **kind
+        )
+        self.residual = stride == 1 and channels == filters
+        self.drop = keras.layers.Dropout(
+            drop if self.residual else 0.0,
+            noise_shape=(None, 1, 1, 1),
+            seed=fresh_seed(),
+            **kind,
+        )
+        self.built = True
+
+    def call(self, inputs, lengths=None, after=None, training=None):
+        x = inputs
+        if self.expand:
+            x = self.expand(x, lengths=lengths, training=training)
+        x = self.depthwise(x, lengths=after, training=training)
+        if after is None:
+            pooled = ops.mean(x, axis=(1, 2))
+        else:
+            count = ops.cast(after * x.shape[2], x.dtype)[:, None]
+            pooled = ops.sum(x, axis=(1, 2)) / count
+        gate = self.excite(self.squeeze(pooled))
+        x = self.project(x * gate[:, None, None, :], training=training)
+        if self.residual:
+            x = inputs + self.drop(x, training=training)
+        return x

@@ -1,0 +1,291 @@
+"""Waveform to representation: front end and backbone in one model."""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_audio_ssl.data import read_audio
+from keras_audio_ssl.data import resample
+from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.features import FrontEnd
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class Encoder(keras.Model):
+    """A pretrained, or to be pretrained, audio encoder.
+
+    The front end and its statistics are inside, so a saved `.keras` file is
+    all that a user needs; it opens on any backend with `kas.load_encoder`.
+
+    Args:
+        frontend: `FrontEnd`, waveform to features.
+        backbone: `Backbone`, features to frames; usable alone as
+            `encoder.backbone(features)`.
+
+    Call arguments:
+        waveform: `(batch, samples)` float32 in [-1, 1] at `sample_rate`, or
+            a dict with `"waveform"` and `"lengths"`.
+        lengths: Optional `(batch,)`, samples before the padding. A clip's
+            vectors then don't depend on the rest of the batch.
+        return_hidden: Adds `"hidden"`, the list of the backbone's levels.
+        return_attention: Adds `"attention"`, for backbones that have maps.
+
+    Returns:
+        Dict of `"frames"` `(batch, frames, dim)` and `"clip"`
+        `(batch, dim)`.
+
+    Raises:
+        ValueError: The waveform has another rank than 2 or fewer samples
+            than `min_samples`, or the backbone has no attention maps.
+
+    Example:
+
+    >>> encoder = kas.COLA(preset="tiny").encoder
+    >>> encoder.embed(np.zeros(16000, "float32")).shape == (encoder.dim,)
+    True
+    """
+
+    def __init__(self, frontend, backbone, **kwargs):
+        # Front ends compute in float32 whatever the policy is.
+        super().__init__(autocast=False, **kwargs)
+        if not isinstance(frontend, FrontEnd):
+            raise ValueError(
+                "`frontend` must be a keras_audio_ssl.features.FrontEnd. "
+                f"Received: {type(frontend).__name__}"
+            )
+        if not isinstance(backbone, Backbone):
+            raise ValueError(
+                "`backbone` must be a keras_audio_ssl.encoders.Backbone. "
+                f"Received: {type(backbone).__name__}"
+            )
+        if frontend.n_features != backbone.n_features:
+            raise ValueError(
+                f"The backbone expects {backbone.n_features} features a "
+                f"frame and the front end gives {frontend.n_features}."
+            )
+        self.frontend = frontend
+        self.backbone = backbone
+        self.built = True
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz, of the waveforms it takes."""
+        return self.frontend.sample_rate
+
+    @property
+    def frame_rate(self) -> float:
+        """Hz, of the frames it gives."""
+        return self.frontend.frame_rate / self.backbone.stride
+
+    @property
+    def dim(self) -> int:
+        """Width of the clip vector."""
+        return self.backbone.clip_dim
+
+    @property
+    def min_samples(self) -> int:
+        """Fewest samples of a clip; `embed` pads shorter ones with zeros."""
+        extra = (self.backbone.min_frames - 1) * self.frontend.hop_length
+        return self.frontend.min_samples + extra
+
+    def build(self, input_shape=None):
+        self.built = True
+
+    def frame_lengths(self, lengths):
+        """Valid output frames of clips of `lengths` samples."""
+        lengths = ops.maximum(lengths, self.min_samples)
+        return self.backbone.frame_lengths(
+            self.frontend.frame_lengths(lengths)
+        )
+
+    def features(self, waveform, lengths=None):
+        """Front end alone: `(features, valid feature frames or None)`."""
+        samples = waveform.shape[1] if len(waveform.shape) == 2 else None
+        if samples is not None and samples < self.min_samples:
+            raise ValueError(
+                f"{self.name} needs at least {self.min_samples} samples "
+                f"({self.min_samples / self.sample_rate:.3f} s). "
+                f"Received: {samples}"
+            )
+        if lengths is None:
+            return self.frontend(waveform), None
+        lengths = ops.maximum(ops.cast(lengths, "int32"), self.min_samples)
+        features = self.frontend(waveform, lengths=lengths)
+        return features, self.frontend.frame_lengths(lengths)
+
+    def call(
+        self,
+        waveform,
+        lengths=None,
+        return_hidden=False,
+        return_attention=False,
+        training=None,
+    ):
+        if isinstance(waveform, dict):
+            lengths = waveform.get("lengths", lengths)
+            waveform = waveform["waveform"]
+        features, valid = self.features(waveform, lengths)
+        outputs = self.backbone(features, lengths=valid, training=training)
+        wanted = ["frames", "clip"] + ["hidden"] * return_hidden
+        if return_attention:
+            if "attention" not in outputs:
+                raise ValueError(
+                    f"{type(self.backbone).__name__} has no attention maps."
+                )
+            wanted.append("attention")
+        return {
+            key: keras.tree.map_structure(
+                lambda x: ops.cast(x, "float32"), outputs[key]
+            )
+            for key in wanted
+        }
+
+    def embed(self, audio, sample_rate=None, batch_size=32):
+        """Clip vectors of audio of any length.
+
+        Args:
+            audio: A path, a waveform `(samples,)`, waveforms
+                `(batch, samples)`, or a list of paths and waveforms of any
+                lengths.
+            sample_rate: Hz of arrays, which are resampled where it differs
+                from the encoder's (the default).
+            batch_size: Clips that pass the network together.
+
+        Returns:
+            numpy float32 `(dim,)` for one clip, `(clips, dim)` otherwise.
+
+        Raises:
+            ValueError: A file cannot be read, or an array is empty, not
+                finite or of another rank.
+        """
+        clips, single = self._clips(audio, sample_rate)
+        out = np.zeros((len(clips), self.dim), "float32")
+        for indices, outputs, _ in self._batches(clips, batch_size):
+            out[indices] = outputs["clip"][: len(indices)]
+        return out[0] if single else out
+
+    def embed_frames(self, audio, sample_rate=None, batch_size=32):
+        """Frame vectors of audio of any length; arguments as `embed`.
+
+        Returns:
+            numpy float32 `(frames, dim)` for one clip, otherwise a list of
+            them; a frame lasts `1 / frame_rate` seconds.
+        """
+        clips, single = self._clips(audio, sample_rate)
+        out: list[Any] = [None] * len(clips)
+        for indices, outputs, frames in self._batches(clips, batch_size):
+            for row, index in enumerate(indices):
+                out[index] = np.array(outputs["frames"][row, : frames[row]])
+        return out[0] if single else out
+
+    def _clips(self, audio, sample_rate):
+        """Loads what is to be embedded lazily: `(clips, one clip only)`."""
+        if isinstance(audio, (str, os.PathLike)):
+            return [Clip(self, audio, sample_rate)], True
+        if hasattr(audio, "ndim"):
+            audio = ops.convert_to_numpy(audio)
+            if audio.ndim == 1:
+                return [Clip(self, audio, sample_rate)], True
+            if audio.ndim != 2:
+                raise ValueError(
+                    "Audio must be (samples,) or (batch, samples). "
+                    f"Received: {audio.shape}"
+                )
+        if not isinstance(audio, Iterable):
+            raise ValueError(
+                "Audio must be a path, an array or a list of them. "
+                f"Received: {type(audio).__name__}"
+            )
+        return [Clip(self, item, sample_rate) for item in audio], False
+
+    def _batches(self, clips, batch_size):
+        """Yields (indices, outputs, valid frames) in a few padded shapes."""
+        # Reading in windows of neighbours bounds the memory; sorting inside
+        # a window bounds the padding.
+        window = 16 * batch_size
+        for start in range(0, len(clips), window):
+            waves = {
+                i: clips[i].load()
+                for i in range(start, min(start + window, len(clips)))
+            }
+            order = sorted(waves, key=lambda i: len(waves[i]))
+            while order:
+                longest = bucket(len(waves[order[0]]), self.min_samples)
+                group = [
+                    i for i in order[:batch_size] if len(waves[i]) <= longest
+                ]
+                order = order[len(group) :]
+                yield self._run(group, [waves[i] for i in group], batch_size)
+
+    def _run(self, indices, waves, batch_size):
+        lengths = np.array([len(w) for w in waves], "int32")
+        lengths = np.maximum(lengths, self.min_samples)
+        rows = len(waves) if len(waves) == 1 else batch_size
+        if len(set(lengths)) == 1 and lengths[0] < 2 * self.sample_rate:
+            # Clips of one length need no masks: the network's quick path.
+            batch = np.zeros((rows, lengths[0]), "float32")
+            x: Any = batch
+        else:
+            width = bucket(int(lengths.max()), self.min_samples)
+            batch = np.zeros((rows, width), "float32")
+            padded = np.full(rows, self.min_samples, "int32")
+            padded[: len(waves)] = lengths
+            x = {"waveform": batch, "lengths": padded}
+        for row, wave in zip(batch, waves, strict=False):
+            row[: len(wave)] = wave
+        outputs = keras.tree.map_structure(
+            ops.convert_to_numpy, self.predict_on_batch(x)
+        )
+        frames = ops.convert_to_numpy(self.frame_lengths(lengths))
+        return indices, outputs, frames
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "dtype": serialize(self.dtype_policy),
+            "frontend": serialize(self.frontend),
+            "backbone": serialize(self.backbone),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = {
+            k: keras.saving.deserialize_keras_object(v)
+            if isinstance(v, dict) and "class_name" in v
+            else v
+            for k, v in config.items()
+        }
+        return cls(**config)
+
+
+class Clip:
+    """One clip to embed, read when its turn comes."""
+
+    def __init__(self, encoder, audio, sample_rate):
+        self.encoder, self.audio = encoder, audio
+        self.rate = sample_rate or encoder.sample_rate
+
+    def load(self):
+        if isinstance(self.audio, (str, os.PathLike)):
+            return read_audio(self.audio, self.encoder.sample_rate)
+        wave = np.asarray(self.audio, "float32")
+        if wave.ndim != 1 or not wave.size:
+            raise ValueError(
+                "A clip must be (samples,) with at least one sample. "
+                f"Received: {wave.shape}"
+            )
+        if not np.isfinite(wave).all():
+            raise ValueError("A clip holds NaN or infinite samples.")
+        return resample(wave, self.rate, self.encoder.sample_rate)
+
+
+def bucket(samples, least):
+    """Rounds up to one of four lengths an octave, so few shapes compile."""
+    samples = max(samples, least)
+    grain = max(1, 2 ** (int(samples - 1).bit_length() - 3))
+    return -(-samples // grain) * grain

@@ -1,0 +1,33 @@
+"""Waveform to features: log-mel, MFCC, spectra, their normalisation."""
+
+from keras_audio_ssl.features.framing import frame_signal
+from keras_audio_ssl.features.framing import pad_reflect
+from keras_audio_ssl.features.framing import valid_mask
+from keras_audio_ssl.features.framing import window_function
+from keras_audio_ssl.features.frontend import FrontEnd
+from keras_audio_ssl.features.layers import LogMel
+from keras_audio_ssl.features.mel import hz_to_mel
+from keras_audio_ssl.features.mel import mel_filterbank
+from keras_audio_ssl.features.mel import mel_to_hz
+from keras_audio_ssl.features.recipes import RECIPES
+from keras_audio_ssl.features.recipes import recipe
+from keras_audio_ssl.features.statistics import deltas
+from keras_audio_ssl.features.statistics import scale_level
+from keras_audio_ssl.features.statistics import utterance_norm
+
+__all__ = [
+    "RECIPES",
+    "FrontEnd",
+    "LogMel",
+    "deltas",
+    "frame_signal",
+    "hz_to_mel",
+    "mel_filterbank",
+    "mel_to_hz",
+    "pad_reflect",
+    "recipe",
+    "scale_level",
+    "utterance_norm",
+    "valid_mask",
+    "window_function",
+]

@@ -1,0 +1,39 @@
+"""Distances between predictions and targets."""
+
+from keras import ops
+
+from keras_audio_ssl.losses.contrastive import unit
+
+
+def unit_distance(a, b):
+    """Squared distance of the vectors scaled to unit length: 2 - 2 cos.
+
+    Args:
+        a: `(batch, dim)`.
+        b: `(batch, dim)`.
+
+    Returns:
+        `(batch,)`, between 0 and 4.
+
+    Reference:
+        Grill et al., 2020, arXiv 2006.07733, eq. 2.
+    """
+    return 2.0 - 2.0 * ops.sum(unit(a) * unit(b), axis=-1)
+
+
+def masked_l1(prediction, target, mask=None):
+    """Mean absolute error over the selected frames of the whole batch.
+
+    Args:
+        prediction: `(batch, frames, dim)`.
+        target: `(batch, frames, dim)`.
+        mask: Boolean `(batch, frames)`, what counts; everything when None.
+
+    Returns:
+        Scalar; 0, with zero gradient, where nothing is selected.
+    """
+    error = ops.mean(ops.abs(prediction - target), axis=-1)
+    if mask is None:
+        return ops.mean(error)
+    weights = ops.cast(mask, error.dtype)
+    return ops.sum(error * weights) / ops.maximum(ops.sum(weights), 1.0)

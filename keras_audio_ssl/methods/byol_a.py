@@ -1,0 +1,310 @@
+"""BYOL-A: one segment, two views, and a target that moves slowly."""
+
+import keras
+from keras import ops
+
+from keras_audio_ssl.augment import MixupMemory
+from keras_audio_ssl.augment import RandomCrop
+from keras_audio_ssl.augment import RandomLinearFader
+from keras_audio_ssl.augment import RandomResizeCrop
+from keras_audio_ssl.augment import RunningNorm
+from keras_audio_ssl.augment import standardize_batch
+from keras_audio_ssl.blocks import MLPHead
+from keras_audio_ssl.blocks import TargetNetwork
+from keras_audio_ssl.encoders import AudioNTT
+from keras_audio_ssl.encoders import make_encoder
+from keras_audio_ssl.features import recipe
+from keras_audio_ssl.losses import contrastive_accuracy
+from keras_audio_ssl.losses import cosine_similarity
+from keras_audio_ssl.losses import embedding_std
+from keras_audio_ssl.losses import unit_distance
+from keras_audio_ssl.methods.pretext import PretextModel
+from keras_audio_ssl.methods.pretext import waveform_and_lengths
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class BYOLA(PretextModel):
+    """BYOL for audio: predicts a moving average's view of the same segment.
+
+    Args:
+        version: `"v1"` (2021) or `"v2"` (2022): encoder, augmentations and
+            learning rate.
+        dim: Width of the representation; None for the paper's, 512 (v1) or
+            3072 (v2).
+        encoder: None for the paper's, or an `Encoder`, a `Backbone` or a
+            Keras model.
+        n_mels: Mel bands.
+        conv_channels: Filters of the convolution blocks.
+        dropout: Rate in the encoder.
+        hidden_dim: Hidden width of projector and predictor.
+        projection_dim: Width of the projection.
+        seconds: Length of the segment. The default gives 96 frames.
+        momentum: Of the target network (tau).
+        mixup_ratio: Largest share of a past clip; None for the paper's,
+            0.4 (v1) or 0.2 (v2).
+        memory: Clips that mixup remembers.
+        rrc: Canvas factors (bins, frames) and least and largest factor of
+            the random resize crop.
+        fader_gain: Of the random linear fader; None for the paper's, 0 (v1)
+            or 1 (v2).
+        pre_norm: `"measured"`: mean and deviation of the training clips,
+            measured by `fit` before the first step; `"running"`: averaged
+            along the first clips, as v1's released code does.
+        running_clips: Clips that `"running"` averages; the released code
+            takes 20 times the number of files.
+        post_norm: Whether both views are standardised together.
+        learning_rate: Of Adam; None for the paper's, 3e-4 (v1), 1e-4 (v2).
+        preset: `"tiny"`, a model for a laptop's CPU.
+        seed: Seed of crops and augmentations.
+
+    Returns of a call:
+        Dict of `"prediction_1"`, `"prediction_2"`, `"target_1"`,
+        `"target_2"`, `(batch, projection_dim)`, and `"embedding"`,
+        `(batch, dim)`.
+
+    Reference:
+        Niizumi et al., 2021, "BYOL for Audio", arXiv 2103.06695 (v1); 2023,
+        arXiv 2204.07402 (v2).
+    """
+
+    min_batch = 2
+    PRESETS = {
+        "tiny": {
+            "n_mels": 32,
+            "seconds": 0.475,
+            "conv_channels": 16,
+            "dim": 64,
+            "hidden_dim": 256,
+            "projection_dim": 64,
+            "learning_rate": 1e-3,
+        },
+    }
+    TRAINING = {
+        "paper": {"batch_size": 256, "seconds": 0.95, "steps": 767_200},
+        "tiny": {"batch_size": 32, "seconds": 0.475, "steps": 500},
+    }
+
+    def __init__(
+        self,
+        version="v1",
+        dim=None,
+        encoder=None,
+        n_mels=64,
+        conv_channels=64,
+        dropout=0.3,
+        hidden_dim=4096,
+        projection_dim=256,
+        seconds=0.95,
+        momentum=0.99,
+        mixup_ratio=None,
+        memory=2048,
+        rrc=(1.0, 1.5, 0.6, 1.5),
+        fader_gain=None,
+        pre_norm="measured",
+        running_clips=20_000,
+        post_norm=True,
+        learning_rate=None,
+        seed=0,
+        **kwargs,
+    ):
+        if version not in ("v1", "v2"):
+            raise ValueError(
+                f"`version` must be 'v1' or 'v2'. Received: {version!r}"
+            )
+        if pre_norm not in ("measured", "running"):
+            raise ValueError(
+                "`pre_norm` must be 'measured' or 'running'. "
+                f"Received: {pre_norm!r}"
+            )
+        first = version == "v1"
+        if encoder is None:
+            encoder = AudioNTT(
+                n_mels,
+                version,
+                dim,
+                conv_channels=conv_channels,
+                dropout=dropout,
+                dtype=kwargs.get("dtype"),
+            )
+        encoder = make_encoder(encoder, recipe("byol_a", n_mels=n_mels))
+        super().__init__(encoder, seed=seed, **kwargs)
+        self.version, self.dim = version, dim
+        self.n_mels, self.conv_channels = n_mels, conv_channels
+        self.dropout = dropout
+        self.hidden_dim, self.projection_dim = hidden_dim, projection_dim
+        self.seconds, self.momentum = seconds, momentum
+        if mixup_ratio is None:
+            mixup_ratio = 0.4 if first else 0.2
+        if fader_gain is None:
+            fader_gain = 0.0 if first else 1.0
+        if learning_rate is None:
+            learning_rate = 3e-4 if first else 1e-4
+        self.mixup_ratio, self.fader_gain = mixup_ratio, fader_gain
+        self.memory, self.rrc = memory, list(rrc)
+        self.pre_norm, self.running_clips = pre_norm, running_clips
+        self.post_norm, self.learning_rate = post_norm, learning_rate
+
+        samples = round(seconds * encoder.sample_rate)
+        if samples < encoder.min_samples:
+            raise ValueError(
+                f"`seconds` must be at least "
+                f"{encoder.min_samples / encoder.sample_rate:.3f} for this "
+                f"encoder. Received: {seconds}"
+            )
+        frontend = encoder.frontend
+        frames = int(frontend.frame_lengths(samples))
+        self.crop = RandomCrop(samples, pad="both" if first else "right")
+        self.mixup = MixupMemory(
+            mixup_ratio, memory, frames, frontend.n_features
+        )
+        self.resize_crop = RandomResizeCrop(rrc[:2], rrc[2:])
+        self.fader = RandomLinearFader(fader_gain)
+        self.running_norm = None
+        if pre_norm == "running":
+            self.running_norm = RunningNorm(running_clips)
+        kind = {"dtype": self.dtype_policy}
+        self.online = ProjectedBackbone(
+            encoder.backbone,
+            MLPHead(encoder.dim, hidden_dim, projection_dim, **kind),
+            name="online",
+            **kind,
+        )
+        self.predictor = MLPHead(
+            projection_dim, hidden_dim, projection_dim, name="predictor", **kind
+        )
+        self.target = TargetNetwork(self.online, name="target", **kind)
+        self.std = keras.metrics.Mean(name="embedding_std")
+        self.retrieval = keras.metrics.Mean(name="view_retrieval")
+
+    def views(self, features):
+        """Two augmented views of features, `(batch, frames, bins)` each."""
+        seed, views = self.seed_generator, []
+        for _ in range(2):
+            x = self.mixup(features, seed=seed)
+            x = self.resize_crop(x, seed=seed)
+            if self.fader_gain:
+                x = self.fader(x, seed=seed)
+            views.append(x)
+        if self.post_norm:
+            both = standardize_batch(ops.concatenate(views, axis=0))
+            return ops.split(both, 2)
+        return views
+
+    def call(self, x, training=False):
+        waveform, lengths = waveform_and_lengths(x)
+        segment = self.crop(
+            waveform, lengths=lengths, seed=self.seed_generator
+        )
+        features = self._normalized_features(segment, training)
+        views = self.views(features)
+        if training:
+            self.mixup.push(features)
+        return self.compare(*views, training=training)
+
+    def compare(self, view_1, view_2, training=False):
+        """Predictions and targets of two ready views; see `call`."""
+        outputs = {}
+        # One view after the other: the batch norm's statistics are per view.
+        for i, view in enumerate((view_1, view_2), 1):
+            clip, projection = self.online(view, training=training)
+            outputs[f"prediction_{i}"] = self.predictor(
+                projection, training=training
+            )
+            _, target = self.target(view, training=training)
+            outputs[f"target_{i}"] = target
+            if i == 1:
+                outputs["embedding"] = clip
+        return outputs
+
+    def pretext_loss(self, outputs, x, y=None):
+        p1, p2 = outputs["prediction_1"], outputs["prediction_2"]
+        t1, t2 = outputs["target_1"], outputs["target_2"]
+        self.std.update_state(embedding_std(outputs["embedding"]))
+        self.retrieval.update_state(
+            contrastive_accuracy(cosine_similarity(p1, t2))
+        )
+        # Summed, not halved, as in the released code: 0 to 8.
+        return ops.mean(unit_distance(p1, t2) + unit_distance(p2, t1))
+
+    def after_update(self):
+        return self.target.toward(self.online, self.momentum)
+
+    def default_optimizer(self):
+        return keras.optimizers.Adam(self.learning_rate, epsilon=1e-8)
+
+    def _normalized_features(self, segment, training):
+        frontend = self.encoder.frontend
+        if self.running_norm is None:
+            return frontend(segment)
+        raw = frontend.unnormalized(segment)
+        features = self.running_norm(raw, training=training)
+        if training:
+            # The exported encoder normalises with what was averaged so far.
+            frontend.mean.assign(self.running_norm.mean.value)
+            frontend.std.assign(self.running_norm.std)
+            frontend.measured.assign(1.0)
+        return features
+
+    def _prepare(self, x, batch_size):
+        if self.running_norm is not None:
+            self.encoder.frontend.measured.assign(1.0)
+        return super()._prepare(x, batch_size)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "version": self.version,
+            "dim": self.dim,
+            "n_mels": self.n_mels,
+            "conv_channels": self.conv_channels,
+            "dropout": self.dropout,
+            "hidden_dim": self.hidden_dim,
+            "projection_dim": self.projection_dim,
+            "seconds": self.seconds,
+            "momentum": self.momentum,
+            "mixup_ratio": self.mixup_ratio,
+            "memory": self.memory,
+            "rrc": self.rrc,
+            "fader_gain": self.fader_gain,
+            "pre_norm": self.pre_norm,
+            "running_clips": self.running_clips,
+            "post_norm": self.post_norm,
+            "learning_rate": self.learning_rate,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class ProjectedBackbone(keras.layers.Layer):
+    """Backbone and projector: what BYOL's target network copies.
+
+    Args:
+        backbone: `Backbone`.
+        projector: Layer on the clip vector.
+
+    Returns:
+        `(clip (batch, dim), projection (batch, projection_dim))`.
+    """
+
+    def __init__(self, backbone, projector, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone, self.projector = backbone, projector
+        self.built = True
+
+    def call(self, features, training=None):
+        clip = self.backbone(features, training=training)["clip"]
+        return clip, self.projector(clip, training=training)
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "backbone": serialize(self.backbone),
+            "projector": serialize(self.projector),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        for key in ("backbone", "projector"):
+            config[key] = keras.saving.deserialize_keras_object(config[key])
+        return cls(**config)

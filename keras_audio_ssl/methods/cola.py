@@ -1,0 +1,273 @@
+"""COLA: two segments of one clip agree, those of other clips don't."""
+
+import keras
+from keras import ops
+
+from keras_audio_ssl.augment import RandomCrop
+from keras_audio_ssl.encoders import AudioNTT
+from keras_audio_ssl.encoders import EfficientNetB0
+from keras_audio_ssl.encoders import make_encoder
+from keras_audio_ssl.features import recipe
+from keras_audio_ssl.features import scale_level
+from keras_audio_ssl.losses import contrastive_accuracy
+from keras_audio_ssl.losses import cosine_similarity
+from keras_audio_ssl.losses import row_cross_entropy
+from keras_audio_ssl.methods.pretext import PretextModel
+from keras_audio_ssl.methods.pretext import waveform_and_lengths
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class COLA(PretextModel):
+    """Contrastive learning of general-purpose audio representations.
+
+    Two random segments of a clip are a pair; the other clips' segments are
+    the negatives. The similarity is bilinear, with a learnt matrix.
+
+    Args:
+        encoder: `"efficientnet_b0"` (the paper's), `"cnn"` (BYOL-A's, far
+            quicker on a CPU), an `Encoder`, a `Backbone` or a Keras model.
+        embedding_dim: Width of the projection.
+        similarity: `"bilinear"` or `"cosine"`.
+        temperature: Divides the similarity; None for the paper's: 1
+            (bilinear) or 0.2 (cosine).
+        seconds: Length of a segment. The default gives 98 frames.
+        noise: Standard deviation of the noise on the positive segment, of
+            which the waveform's Euclidean norm is 1.
+        normalize: `"segment"` scales each segment to unit norm, as use
+            downstream does; `"clip"` the whole clip before the crops, as
+            the released code trains.
+        legacy_rescale: Divides the features by 255, as the network of the
+            released code does by accident.
+        symmetric: Also classify the positives' rows.
+        n_mels: Mel bands, for named encoders.
+        learning_rate: Of Adam.
+        preset: `"tiny"`, a model for a laptop's CPU.
+        seed: Seed of crops and noise.
+
+    Call arguments:
+        x: `(batch, samples)`, or `{"waveform", "lengths"}`, or
+            `{"anchor", "positive"}` of `(batch, samples)` ready segments.
+
+    Returns:
+        Dict of `"anchor"` and `"positive"`, `(batch, embedding_dim)`.
+
+    Reference:
+        Saeed, Grangier & Zeghidour, 2021, "Contrastive Learning of
+        General-Purpose Audio Representations", arXiv 2010.10915.
+    """
+
+    min_batch = 2
+    PRESETS = {
+        "tiny": {
+            "encoder": "cnn_tiny",
+            "embedding_dim": 64,
+            "n_mels": 32,
+            "seconds": 0.485,
+            "learning_rate": 1e-3,
+        },
+    }
+    TRAINING = {
+        "paper": {"batch_size": 64, "seconds": 10.0, "steps": 100_000},
+        "tiny": {"batch_size": 48, "seconds": 2.0, "steps": 400},
+    }
+
+    def __init__(
+        self,
+        encoder="efficientnet_b0",
+        embedding_dim=512,
+        similarity="bilinear",
+        temperature=None,
+        seconds=1.0,
+        noise=0.001,
+        normalize="segment",
+        legacy_rescale=False,
+        symmetric=False,
+        n_mels=64,
+        learning_rate=1e-3,
+        seed=0,
+        **kwargs,
+    ):
+        if similarity not in ("bilinear", "cosine"):
+            raise ValueError(
+                "`similarity` must be 'bilinear' or 'cosine'. "
+                f"Received: {similarity!r}"
+            )
+        if normalize not in ("segment", "clip"):
+            raise ValueError(
+                "`normalize` must be 'segment' or 'clip'. "
+                f"Received: {normalize!r}"
+            )
+        if encoder == "efficientnet_b0":
+            rescale = 1 / 255 if legacy_rescale else 1.0
+            encoder = EfficientNetB0(n_mels, rescale=rescale)
+        elif encoder == "cnn":
+            encoder = AudioNTT(n_mels)
+        elif encoder == "cnn_tiny":
+            encoder = AudioNTT(n_mels, dim=64, conv_channels=16)
+        elif isinstance(encoder, str):
+            raise ValueError(
+                "`encoder` must be 'efficientnet_b0', 'cnn', 'cnn_tiny' or a "
+                f"model. Received: {encoder!r}"
+            )
+        encoder = make_encoder(encoder, recipe("cola", n_mels=n_mels))
+        super().__init__(encoder, seed=seed, **kwargs)
+        self.embedding_dim = embedding_dim
+        self.similarity = similarity
+        if temperature is None:
+            temperature = 1.0 if similarity == "bilinear" else 0.2
+        self.temperature = temperature
+        self.seconds, self.noise, self.normalize = seconds, noise, normalize
+        self.legacy_rescale, self.symmetric = legacy_rescale, symmetric
+        self.n_mels, self.learning_rate = n_mels, learning_rate
+        self.levelled = encoder.frontend.level == "l2"
+        self.crop = RandomCrop(round(seconds * encoder.sample_rate))
+        if self.crop.length < encoder.min_samples:
+            raise ValueError(
+                f"`seconds` must be at least "
+                f"{encoder.min_samples / encoder.sample_rate:.3f} for this "
+                f"encoder. Received: {seconds}"
+            )
+        self.projector = COLAHead(
+            encoder.dim,
+            embedding_dim,
+            normalize=similarity == "bilinear",
+            dtype=self.dtype_policy,
+        )
+        if similarity == "bilinear":
+            self.bilinear = BilinearSimilarity(embedding_dim)
+        self.accuracy = keras.metrics.Mean(name="contrastive_accuracy")
+        self.scale = keras.metrics.Mean(name="max_similarity")
+
+    def segments(self, x):
+        """Two segments of each clip, of unit norm, noise on the second.
+
+        Returns:
+            `(2 * batch, samples)`, anchors first.
+        """
+        seed = self.seed_generator
+        if isinstance(x, dict) and "anchor" in x:
+            anchor, positive = x["anchor"], x["positive"]
+        else:
+            waveform, lengths = waveform_and_lengths(x)
+            if self.levelled and self.normalize == "clip":
+                waveform = scale_level(waveform, "l2", lengths)
+            anchor = self.crop(waveform, lengths=lengths, seed=seed)
+            positive = self.crop(waveform, lengths=lengths, seed=seed)
+        noise = self.noise * keras.random.normal(ops.shape(positive), seed=seed)
+        if not self.levelled:
+            # Another front end's waveforms keep their level: so does noise.
+            noise *= ops.norm(positive, axis=1, keepdims=True)
+        elif self.normalize == "segment":
+            anchor = scale_level(anchor, "l2")
+            positive = scale_level(positive, "l2")
+        return ops.concatenate([anchor, positive + noise], axis=0)
+
+    def call(self, x, training=False):
+        # Both in one batch: they share the statistics of the batch norm.
+        features = self.encoder.frontend(
+            self.segments(x), levelled=self.levelled
+        )
+        clip = self.encoder.backbone(features, training=training)["clip"]
+        anchor, positive = ops.split(self.projector(clip), 2)
+        return {"anchor": anchor, "positive": positive}
+
+    def similarities(self, anchor, positive):
+        """`(batch, batch)` similarities, anchors by positives."""
+        if self.similarity == "bilinear":
+            s = self.bilinear(anchor, positive)
+        else:
+            s = cosine_similarity(anchor, positive)
+        return s / self.temperature
+
+    def pretext_loss(self, outputs, x, y=None):
+        s = self.similarities(outputs["anchor"], outputs["positive"])
+        self.accuracy.update_state(contrastive_accuracy(s))
+        self.scale.update_state(ops.max(ops.abs(s)))
+        loss = row_cross_entropy(s)
+        if self.symmetric:
+            loss = 0.5 * (loss + row_cross_entropy(ops.transpose(s)))
+        return loss
+
+    def default_optimizer(self):
+        return keras.optimizers.Adam(self.learning_rate)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "embedding_dim": self.embedding_dim,
+            "similarity": self.similarity,
+            "temperature": self.temperature,
+            "seconds": self.seconds,
+            "noise": self.noise,
+            "normalize": self.normalize,
+            "legacy_rescale": self.legacy_rescale,
+            "symmetric": self.symmetric,
+            "n_mels": self.n_mels,
+            "learning_rate": self.learning_rate,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class COLAHead(keras.layers.Layer):
+    """Dense, and for the bilinear similarity layer norm and tanh.
+
+    Args:
+        input_dim: Width of the clip vector.
+        output_dim: Width of the embedding.
+        normalize: Whether layer norm and tanh follow.
+    """
+
+    def __init__(self, input_dim, output_dim, normalize=True, **kwargs):
+        super().__init__(**kwargs)
+        self.input_dim, self.output_dim = input_dim, output_dim
+        self.normalize = normalize
+        kind = {"dtype": self.dtype_policy}
+        self.dense = keras.layers.Dense(output_dim, name="dense", **kind)
+        self.dense.build((None, input_dim))
+        if normalize:
+            self.norm = keras.layers.LayerNormalization(
+                epsilon=1e-3, name="norm", **kind
+            )
+            self.norm.build((None, output_dim))
+        self.built = True
+
+    def call(self, x):
+        x = self.dense(x)
+        return ops.tanh(self.norm(x)) if self.normalize else x
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "normalize": self.normalize,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class BilinearSimilarity(keras.layers.Layer):
+    """`a W p`, with a learnt matrix that need not be symmetric.
+
+    Args:
+        dim: Width of the embeddings.
+
+    Returns:
+        `(rows, columns)`.
+    """
+
+    def __init__(self, dim, **kwargs):
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        self.dim = dim
+        self.weight = self.add_weight(
+            shape=(dim, dim),
+            initializer=keras.initializers.RandomNormal(stddev=0.05),
+            name="weight",
+        )
+        self.built = True
+
+    def call(self, a, p):
+        return (a @ self.weight) @ ops.transpose(p)
+
+    def get_config(self):
+        return {**super().get_config(), "dim": self.dim}

@@ -1,0 +1,343 @@
+"""The base class of all methods: Keras' own step, then one pure hook."""
+
+import functools
+import inspect
+import itertools
+from typing import Any
+from typing import ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_audio_ssl.encoders import Encoder
+
+# Clips that `fit` reads to measure the front end's statistics.
+ADAPT_CLIPS = 2000
+
+
+class PretextModel(keras.Model):
+    """A pretext task around an encoder, trained with `fit` on waveforms.
+
+    A method implements `call` (the task: masks, views, predictions; tensors
+    with the batch first), `pretext_loss`, and where it needs them
+    `after_update` and `default_optimizer`. Everything else is Keras:
+    `compile()` without an optimizer takes the paper's.
+
+    `fit` measures the statistics of a front end that normalises with them,
+    on the first clips of the data, unless they were set before.
+
+    Args:
+        encoder: `Encoder` that is kept after pretraining.
+        seed: Integer, seed of all random draws of the task.
+
+    Every method also takes `preset`, a key of its `PRESETS`: defaults for
+    another size of model, which other arguments override.
+
+    Call arguments:
+        x: `(batch, samples)` float32 in [-1, 1] at the encoder's rate, or a
+            dict with `"waveform"` and `"lengths"` `(batch,)`, in samples.
+
+    Attributes:
+        encoder: `(batch, samples)` to frames and clip vectors.
+        updates: Variable, optimizer updates so far; schedules read it.
+        seed_generator: The `keras.random.SeedGenerator` of all draws.
+    """
+
+    # Fewest clips a batch needs: 2 for methods that contrast or batch-norm.
+    min_batch = 1
+    # Arguments of the constructor for models of other sizes, by name.
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {}}
+    # How `pretrain` trains each size unless told: `seconds` (longest cut
+    # that is read of a clip; None: whole clips), `batch_size`, `steps`.
+    TRAINING: ClassVar[dict[str, dict[str, Any]]]
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = with_presets(cls.__init__)
+
+    def __init__(self, encoder, seed=0, **kwargs):
+        # Waveforms stay float32 under any policy, on every backend.
+        super().__init__(autocast=False, **kwargs)
+        if not isinstance(encoder, Encoder):
+            raise ValueError(
+                "`encoder` must be a keras_audio_ssl.Encoder. "
+                f"Received: {type(encoder).__name__}"
+            )
+        self.encoder = encoder
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.updates = self.add_weight(
+            shape=(), dtype="int32", initializer="zeros", trainable=False,
+            name="updates",
+        )  # fmt: skip
+
+    # What a method may override.
+
+    def pretext_loss(self, outputs, x, y=None):
+        """Scalar float32 loss of the task.
+
+        Args:
+            outputs: What `call` returned, floating tensors in float32.
+            x: The batch as given to `fit`.
+            y: Labels `(batch,)`, or None.
+        """
+        raise NotImplementedError
+
+    def after_update(self) -> list[tuple[Any, Any]]:
+        """Pairs (variable, new value), written after each optimizer update.
+
+        Sees the updated weights on every backend. Not called for a batch
+        that only accumulates gradients, nor for a skipped float16 overflow.
+        """
+        return []
+
+    def default_optimizer(self):
+        """The paper's optimizer and schedule, for `compile()`."""
+        return keras.optimizers.Adam(1e-3)
+
+    # Written once for all methods.
+
+    def build(self, input_shape=None):
+        """Every weight exists since the constructor: nothing is left."""
+        self.built = True
+
+    def compile(self, optimizer=None, **kwargs):
+        """As `keras.Model.compile`; without optimizer, the paper's."""
+        if optimizer is None:
+            optimizer = self.default_optimizer()
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config.get("optimizer") is not None:
+            config["optimizer"] = portable_optimizer(config["optimizer"])
+        return config
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """As `keras.Model.fit`, on waveforms.
+
+        Raises:
+            ValueError: A batch has fewer clips than the method needs.
+        """
+        batch_size = kwargs.get("batch_size") or (args[0] if args else None)
+        x = self._prepare(x, batch_size or 32)
+        if isinstance(x, keras.utils.PyDataset):
+            # The data set shuffles by itself, as a function of its seed.
+            kwargs["shuffle"] = False
+        return super().fit(x, y, *args, **kwargs)
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        outputs = keras.tree.map_structure(as_float32, y_pred)
+        loss = ops.cast(self.pretext_loss(outputs, x, y), "float32")
+        for extra in self.losses:
+            loss += ops.cast(extra, "float32")
+        return loss
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return self.get_metrics_result()
+
+    def train_step(self, *args):
+        result = super().train_step(*args)
+        if keras.backend.backend() != "jax":
+            self._write_after_update()
+            return result
+        logs, state = result
+        trainable, non_trainable, optimizer, metrics = state
+        scope = keras.StatelessScope(
+            [
+                *zip(self.trainable_variables, trainable, strict=True),
+                *zip(self.non_trainable_variables, non_trainable, strict=True),
+                *zip(self.optimizer.variables, optimizer, strict=True),
+            ]
+        )
+        with scope:
+            self._write_after_update()
+        non_trainable = [
+            scope.get_current_value(v) for v in self.non_trainable_variables
+        ]
+        return logs, (trainable, non_trainable, optimizer, metrics)
+
+    def _write_after_update(self):
+        iterations = ops.cast(self.optimizer.iterations, "int32")
+        updated = iterations > self.updates.value
+        for variable, new in self.after_update():
+            new = ops.cast(new, variable.dtype)
+            variable.assign(ops.where(updated, new, variable.value))
+        self.updates.assign(iterations)
+
+    # `.keras` files omit the state of seed generators, so that a resumed
+    # run would replay its first masks.
+
+    def _seed_states(self):
+        kept = {id(v) for v in self.weights}
+        kept.update(id(v) for v in self.metrics_variables)
+        return [v for v in self.variables if id(v) not in kept]
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for i, state in enumerate(self._seed_states()):
+            store[f"seed_{i}"] = ops.convert_to_numpy(state)
+
+    def load_own_variables(self, store):
+        states = self._seed_states()
+        seeds = {k: store[k] for k in store.keys() if k.startswith("seed_")}
+        if len(seeds) != len(states):
+            raise ValueError(
+                f"The file holds {len(seeds)} random generators and "
+                f"{type(self).__name__} has {len(states)}: it was written "
+                "by a model of other settings."
+            )
+        super().load_own_variables(
+            {k: store[k] for k in store.keys() if k not in seeds}
+        )
+        for i, state in enumerate(states):
+            state.assign(np.asarray(seeds[f"seed_{i}"]).astype(state.dtype))
+
+    def get_config(self):
+        # No super(): a subclassed Keras model would give back the call's
+        # arguments; the policy is all that is to be kept of it.
+        return {
+            "name": self.name,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = {
+            k: keras.saving.deserialize_keras_object(v)
+            if isinstance(v, dict) and "class_name" in v
+            else v
+            for k, v in config.items()
+        }
+        return cls(**config)
+
+    def _prepare(self, x, batch_size):
+        """Checks the first batch and measures what the front end needs."""
+        batches, x = first_batches(x, batch_size, ADAPT_CLIPS)
+        if batches:
+            waveform, _ = waveform_and_lengths(batches[0])
+            if waveform.shape[0] < self.min_batch:
+                raise ValueError(
+                    f"{type(self).__name__} needs batches of at least "
+                    f"{self.min_batch} clips. Received: {waveform.shape[0]}"
+                )
+        if not self.encoder.frontend.adapted:
+            self.encoder.frontend.adapt(batches)
+        return x
+
+
+def with_presets(init):
+    """Lets a constructor take `preset="..."`, a key of its `PRESETS`."""
+
+    @functools.wraps(init)
+    def wrapped(self, *args, preset=None, **kwargs):
+        if preset not in (None, "paper"):
+            if preset not in self.PRESETS:
+                raise ValueError(
+                    f"{type(self).__name__} has the presets 'paper', "
+                    f"{', '.join(map(repr, self.PRESETS))}. "
+                    f"Received: {preset!r}"
+                )
+            kwargs = {**self.PRESETS[preset], **kwargs}
+        init(self, *args, **kwargs)
+
+    signature = inspect.signature(init)
+    *first, last = signature.parameters.values()
+    preset = inspect.Parameter("preset", last.KEYWORD_ONLY, default=None)
+    wrapped.__signature__ = signature.replace(
+        parameters=[*first, preset, last]
+        if last.kind is last.VAR_KEYWORD
+        else [*first, last, preset]
+    )
+    return wrapped
+
+
+def waveform_and_lengths(x):
+    """Splits a batch into waveforms and lengths (or None).
+
+    Args:
+        x: `(batch, samples)`, or a dict with `"waveform"` and, optionally,
+            `"lengths"`.
+
+    Returns:
+        `(waveform, lengths)`.
+
+    Raises:
+        ValueError: `x` is a dict without `"waveform"`.
+    """
+    if isinstance(x, dict):
+        if "waveform" not in x:
+            raise ValueError(
+                "A batch must be waveforms or a dict with 'waveform' and "
+                f"'lengths'. Received a dict with: {sorted(x)}"
+            )
+        return x["waveform"], x.get("lengths")
+    return x, None
+
+
+def as_float32(x):
+    if keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
+        return ops.cast(x, "float32")
+    return x
+
+
+def portable_optimizer(config):
+    """An optimizer's config that every backend can open.
+
+    PyTorch runs optimizer classes of its own, whose names the other
+    backends don't know.
+    """
+    if isinstance(config, dict):
+        config = {k: portable_optimizer(v) for k, v in config.items()}
+        module = config.get("module") or ""
+        if module.startswith("keras.src.backend.torch.optimizers"):
+            name = config["class_name"].removeprefix("Torch")
+            config.update(
+                module="keras.optimizers", class_name=name, registered_name=None
+            )
+    return config
+
+
+def first_batches(x, batch_size, clips):
+    """The first batches of whatever `fit` takes, and data still whole."""
+    if isinstance(x, dict):
+        n = min(len(x["waveform"]), clips)
+        take = lambda i: {k: v[i : i + batch_size] for k, v in x.items()}
+        return [take(i) for i in range(0, n, batch_size)], x
+    if isinstance(x, keras.utils.PyDataset):
+        batches, seen = [], 0
+        for step in range(x.num_batches or 1):
+            batches.append(inputs_of(x[step]))
+            seen += len(waveform_and_lengths(batches[-1])[0])
+            if seen >= clips:
+                break
+        return batches, x
+    if hasattr(x, "shape"):
+        n = min(len(x), clips)
+        return [x[i : i + batch_size] for i in range(0, n, batch_size)], x
+    if x is None:
+        return [], x
+    iterator = iter(x)
+    batches, seen = [], 0
+    for batch in iterator:
+        batches.append(batch)
+        seen += len(waveform_and_lengths(inputs_of(batch))[0])
+        if seen >= clips:
+            break
+    if iterator is x:  # a generator: what was read must not be lost
+        x = itertools.chain(batches, iterator)
+    return [inputs_of(b) for b in batches], x
+
+
+def inputs_of(batch):
+    return batch[0] if isinstance(batch, (tuple, list)) else batch
