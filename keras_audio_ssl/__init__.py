@@ -5,11 +5,23 @@ nothing and the command line answers `--help` without loading a backend.
 """
 
 import importlib
+import sys
 from typing import Any
 
 from keras_audio_ssl._backend import choose_backend
 
 __version__ = "0.1.0"
+
+_choice = choose_backend()
+
+
+def announce_backend() -> None:
+    """Says, once, which backend was taken in place of a missing one."""
+    global _choice
+    if _choice:
+        print(_choice, file=sys.stderr)
+        _choice = None
+
 
 _ROOMS = (
     "augment",
@@ -35,7 +47,7 @@ _NAMES = {
 
 
 def __getattr__(name: str) -> Any:
-    choose_backend()
+    announce_backend()
     if name in _ROOMS:
         return importlib.import_module(f"keras_audio_ssl.{name}")
     room = importlib.import_module(

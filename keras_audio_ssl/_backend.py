@@ -30,14 +30,17 @@ def choose_backend():
 
     Does nothing once Keras is imported, or if the user named a backend.
 
+    Returns:
+        What was chosen and why, a sentence; None if nothing was to choose.
+
     Raises:
         ImportError: No backend is installed.
     """
     if "keras" in sys.modules or os.environ.get("KERAS_BACKEND"):
-        return
+        return None
     wanted, found = configured_backend(), installed_backends()
     if wanted in found or wanted not in BACKENDS:
-        return
+        return None
     if not found:
         raise ImportError(
             "Keras needs a backend and none is installed. Install one: "
@@ -46,8 +49,7 @@ def choose_backend():
     # JAX first: the quickest of the three to import and to train on a CPU.
     chosen = "jax" if "jax" in found else found[0]
     os.environ["KERAS_BACKEND"] = chosen
-    print(
+    return (
         f"keras_audio_ssl: {wanted} is not installed, using the {chosen} "
-        "backend (set KERAS_BACKEND to choose).",
-        file=sys.stderr,
+        "backend (set KERAS_BACKEND to choose)."
     )

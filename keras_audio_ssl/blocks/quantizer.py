@@ -55,14 +55,11 @@ class GumbelQuantizer(keras.layers.Layer):
         self.built = True
 
     def call(self, x, training=None, seed=None):
-        edges = [sum(self.dims[: i + 1]) for i in range(len(self.dims) - 1)]
-        vectors, chosen = [], []
-        for part, logit, codebook in zip(
-            ops.split(x, edges, axis=-1),
-            self.logits,
-            self.codebooks,
-            strict=True,
+        vectors, chosen, first = [], [], 0
+        for dim, logit, codebook in zip(
+            self.dims, self.logits, self.codebooks, strict=True
         ):
+            part, first = x[..., first : first + dim], first + dim
             scores = ops.cast(logit(part), "float32")
             size = scores.shape[-1]
             if training:

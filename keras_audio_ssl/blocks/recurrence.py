@@ -62,14 +62,14 @@ def _jax_recurrence() -> Any:
 
         def step(h, x):
             inner = h @ recurrent_kernel
-            z = jax.nn.sigmoid(x[:, :units] + inner[:, :units])
-            r = jax.nn.sigmoid(
-                x[:, units : 2 * units] + inner[:, units : 2 * units]
+            gates = jax.nn.sigmoid(
+                x[:, : 2 * units] + inner[:, : 2 * units]
             )
+            z, r = gates[:, :units], gates[:, units:]
             n = inner[:, 2 * units :] + bias
             c = jnp.tanh(x[:, 2 * units :] + r * n)
             new = c + z * (h - c)
-            return new, (new, z, r, n, c) if keep else new
+            return new, (new, gates, n, c) if keep else new
 
         return jax.lax.scan(step, state, projected)[1]
 
@@ -78,39 +78,37 @@ def _jax_recurrence() -> Any:
         return forward(projected, state, recurrent_kernel, bias, False)
 
     def recur_forward(projected, state, recurrent_kernel, bias):
-        outputs, z, r, n, c = forward(
+        outputs, *saved = forward(
             projected, state, recurrent_kernel, bias, True
         )
-        return outputs, (outputs, z, r, n, c, state, recurrent_kernel)
+        previous = jnp.concatenate([state[None], outputs[:-1]])
+        return outputs, (previous, *saved, recurrent_kernel)
 
     def recur_backward(saved, grad):
-        outputs, z, r, n, c, state, recurrent_kernel = saved
-        previous = jnp.concatenate([state[None], outputs[:-1]])
-        # Everything that the gradient of the state is multiplied by.
-        to_z = (previous - c) * z * (1 - z)
-        to_c = (1 - z) * (1 - c * c)
-        to_n = to_c * r
-        to_r = to_c * n * r * (1 - r)
+        previous, gates, n, c, recurrent_kernel = saved
+        units = previous.shape[-1]
         transposed = recurrent_kernel.T
 
-        def step(carry, inputs):
-            g, z, to_z, to_r, to_n = inputs
-            h = g + carry
-            inner = jnp.concatenate([h * to_z, h * to_r, h * to_n], axis=-1)
-            return h * z + inner @ transposed, (h, inner)
+        def step(carry, frame):
+            grad, h, gates, n, c = frame
+            z, r = gates[:, :units], gates[:, units:]
+            total = grad + carry
+            direct = total * z
+            d_z = direct * (1 - z) * (h - c)
+            d_c = (total - direct) * (1 - c * c)
+            d_n = d_c * r
+            d_r = d_n * n * (1 - r)
+            inner = jnp.concatenate([d_z, d_r, d_n], axis=-1)
+            return direct + inner @ transposed, (inner, d_c)
 
-        first, (h, inner) = jax.lax.scan(
+        first, (inner, d_c) = jax.lax.scan(
             step,
-            jnp.zeros_like(state),
-            (grad, z, to_z, to_r, to_n),
+            jnp.zeros_like(previous[0]),
+            (grad, previous, gates, n, c),
             reverse=True,
         )
-        units = state.shape[-1]
-        outer = jnp.concatenate(
-            [inner[..., : 2 * units], h * to_c], axis=-1
-        )
         return (
-            outer,
+            jnp.concatenate([inner[..., : 2 * units], d_c], axis=-1),
             first,
             jnp.einsum("tbi,tbj->ij", previous, inner),
             jnp.sum(inner[..., 2 * units :], axis=(0, 1)),
@@ -124,28 +122,29 @@ def _jax_recurrence() -> Any:
 def _tensorflow_recurrence() -> Any:
     import tensorflow as tf
 
-    def loop(frames, step, carry, results):
+    def loop(step, frames, carry, widths, reverse=False):
         arrays = [
             tf.TensorArray(
                 carry.dtype, size=frames, element_shape=(None, width)
             )
-            for width in results
+            for width in widths
         ]
 
-        def body(t, carry, arrays):
+        def body(i, carry, arrays):
+            t = frames - 1 - i if reverse else i
             carry, values = step(t, carry)
             arrays = [a.write(t, v) for a, v in zip(arrays, values)]
-            return t + 1, carry, arrays
+            return i + 1, carry, arrays
 
         _, carry, arrays = tf.while_loop(
-            lambda t, *_: t < frames,
+            lambda i, *_: i < frames,
             body,
             (0, carry, arrays),
             maximum_iterations=frames,
         )
         return carry, [a.stack() for a in arrays]
 
-    def forward(projected, state, recurrent_kernel, bias, keep):
+    def forward(projected, state, recurrent_kernel, bias):
         units = recurrent_kernel.shape[0]
 
         def step(t, h):
@@ -156,36 +155,42 @@ def _tensorflow_recurrence() -> Any:
             n = inner[:, 2 * units :] + bias
             c = tf.tanh(x[:, 2 * units :] + r * n)
             h = c + z * (h - c)
-            return h, (h, z, r, n, c) if keep else (h,)
+            return h, (h, gates, n, c)
 
         return loop(
-            tf.shape(projected)[0], step, state, [units] * (5 if keep else 1)
+            step,
+            tf.shape(projected)[0],
+            state,
+            [units, 2 * units, units, units],
         )[1]
 
-    def backward(grad, outputs, z, r, n, c, state, recurrent_kernel):
+    def backward(grad, state, recurrent_kernel, outputs, gates, n, c):
         units = recurrent_kernel.shape[0]
-        frames = tf.shape(grad)[0]
         previous = tf.concat([state[None], outputs[:-1]], 0)
-        to_z = (previous - c) * z * (1 - z)
-        to_c = (1 - z) * (1 - c * c)
-        to_n = to_c * r
-        to_r = to_c * n * r * (1 - r)
-        to_inner = tf.concat([to_z, to_r, to_n], -1)
-        transposed = tf.transpose(recurrent_kernel)  # half the time of a flag
+        # Transposed once: the flag of `matmul` costs twice the time.
+        transposed = tf.transpose(recurrent_kernel)
 
         def step(t, carry):
-            t = frames - 1 - t
-            h = grad[t] + carry
-            inner = tf.tile(h, (1, 3)) * to_inner[t]
-            return h * z[t] + inner @ transposed, (h, inner)
+            # Two slices, as XLA misreads one that moves and cuts.
+            z, r = gates[t][:, :units], gates[t][:, units:]
+            total = grad[t] + carry
+            direct = total * z
+            d_z = direct * (1 - z) * (previous[t] - c[t])
+            d_c = (total - direct) * (1 - c[t] * c[t])
+            d_n = d_c * r
+            d_r = d_n * n[t] * (1 - r)
+            inner = tf.concat([d_z, d_r, d_n], -1)
+            return direct + inner @ transposed, (inner, d_c)
 
-        first, (h, inner) = loop(
-            frames, step, tf.zeros_like(state), [units, 3 * units]
+        first, (inner, d_c) = loop(
+            step,
+            tf.shape(grad)[0],
+            tf.zeros_like(state),
+            [3 * units, units],
+            reverse=True,
         )
-        h, inner = tf.reverse(h, [0]), tf.reverse(inner, [0])
-        outer = tf.concat([inner[..., : 2 * units], h * to_c], -1)
         return (
-            outer,
+            tf.concat([inner[..., : 2 * units], d_c], -1),
             first,
             tf.matmul(
                 tf.reshape(previous, (-1, units)),
@@ -202,14 +207,12 @@ def _tensorflow_recurrence() -> Any:
 
     @tf.custom_gradient
     def recur(projected, state, recurrent_kernel, bias):
-        outputs, *saved = forward(
-            projected, state, recurrent_kernel, bias, True
-        )
+        saved = forward(projected, state, recurrent_kernel, bias)
 
         def gradient(grad):
-            return backward(grad, outputs, *saved, state, recurrent_kernel)
+            return backward(grad, state, recurrent_kernel, *saved)
 
-        return outputs, gradient
+        return saved[0], gradient
 
     return recur
 

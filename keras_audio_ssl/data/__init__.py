@@ -4,3 +4,26 @@ from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import read_audio
 from keras_audio_ssl.data.audio import read_audio_native
 from keras_audio_ssl.data.audio import resample
+from keras_audio_ssl.data.builders import from_arrays
+from keras_audio_ssl.data.builders import from_folder
+from keras_audio_ssl.data.builders import from_huggingface
+from keras_audio_ssl.data.builders import from_manifest
+from keras_audio_ssl.data.dataset import AudioDataset
+from keras_audio_ssl.data.manifest import read_manifest
+from keras_audio_ssl.data.synthetic import SyntheticCorpus
+from keras_audio_ssl.data.synthetic import synthetic
+
+__all__ = [
+    "AudioDataset",
+    "AudioError",
+    "SyntheticCorpus",
+    "from_arrays",
+    "from_folder",
+    "from_huggingface",
+    "from_manifest",
+    "read_audio",
+    "read_audio_native",
+    "read_manifest",
+    "resample",
+    "synthetic",
+]

@@ -1,15 +1,19 @@
 """A procedural corpus of labelled sounds and speech: no file, no download."""
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 
-from keras_audio_ssl.data.synthetic_sounds import RATE
+from keras_audio_ssl.data.builders import from_arrays
+from keras_audio_ssl.data.dataset import AudioDataset
 from keras_audio_ssl.data.synthetic_sounds import HOP
+from keras_audio_ssl.data.synthetic_sounds import RATE
 from keras_audio_ssl.data.synthetic_sounds import SOUNDS
 from keras_audio_ssl.data.synthetic_sounds import Array
 from keras_audio_ssl.data.synthetic_sounds import Rng
@@ -32,15 +36,7 @@ Segments = list[tuple[float, float, str]]
 FOLDS = 5
 
 
-def _loudness(x: Array) -> float:
-    """RMS of the loudest twentieth of the clip, in blocks of 20 ms."""
-    block = RATE // 50
-    power = np.square(x[: len(x) // block * block]).reshape(-1, block)
-    power = np.sort(power.mean(axis=1))[-max(1, len(power) // 20) :]
-    return float(np.sqrt(power.mean() + 1e-20))
-
-
-def _colour(rng: Rng, x: Array, strength: float) -> Array:
+def _colour(rng: Rng, x: Array) -> Array:
     """A random room and microphone: reverberation, tilt, bumps, bandwidth."""
     decay = log_uniform(rng, 0.03, 0.5)  # seconds to -60 dB
     tail = noise(rng, int(decay * RATE), rng.uniform(0, 1.5))
@@ -48,10 +44,10 @@ def _colour(rng: Rng, x: Array, strength: float) -> Array:
     tail /= np.sqrt(np.sum(tail**2))
     size = fft_size(len(x) + len(tail))
     f = frequencies(size)
-    decibels = strength * rng.uniform(-4, 4) * np.log2(f / 1000).clip(-4, 3)
+    decibels = rng.uniform(-2, 2) * np.log2(f / 1000).clip(-4, 3)
     for _ in range(3):
         bump = band(f, log_uniform(rng, 100, 7000), rng.uniform(0.3, 1.0))
-        decibels += strength * rng.uniform(-10, 10) * bump
+        decibels += rng.uniform(-5, 5) * bump
     gain = 10 ** (decibels / 20)
     gain /= 1 + (f / log_uniform(rng, 4000, 12000)) ** 6
     gain /= 1 + (log_uniform(rng, 20, 200) / f) ** 3
@@ -74,20 +70,18 @@ def _ambience(rng: Rng, samples: int) -> Array:
     return x
 
 
-def _finish(
-    rng: Rng, x: Array, snr_db: float, strength: float = 1.0
-) -> Array:
+def _finish(rng: Rng, x: Array, snr_db: float) -> Array:
     """Puts a sound in a place, beside a background, at some level."""
-    x = _colour(rng, x, strength)
-    background = _colour(rng, _ambience(rng, len(x)), 0.5)
-    scale = 10 ** (-snr_db / 20) * _loudness(x) / np.std(background)
+    x = _colour(rng, x)
+    background = _colour(rng, _ambience(rng, len(x)))
+    scale = 10 ** (-snr_db / 20) * np.std(x) / np.std(background)
     x = x + scale * background
     peak = 10 ** (rng.uniform(-31, -1) / 20)
     return (x * (peak / np.max(np.abs(x)))).astype("float32")
 
 
 def _sound(rng: Rng, samples: int, name: str) -> Array:
-    length = int(samples * rng.uniform(0.6, 1))
+    length = int(samples * rng.uniform(0.7, 1))
     edge = int(rng.uniform(0.005, 0.15) * RATE)
     x = SOUNDS[name](rng, length)
     ramp = np.minimum(np.arange(length) / edge, 1)
@@ -109,7 +103,7 @@ class SyntheticCorpus(Sequence):
     varying pitch, rate, timbre, place in the clip and level (30 dB), in a
     random room beside a background 0 to 25 dB below. Label `"label"`.
 
-    `kind="speech"`: consonant-vowel syllables by several voices, 10 to 35 dB
+    `kind="speech"`: consonant-vowel syllables by several voices, 5 to 30 dB
     above a background. Labels `"speaker"` and `"syllable"` (the first one),
     with `phones(i)` and `syllables(i)` for the rest.
 
@@ -122,6 +116,8 @@ class SyntheticCorpus(Sequence):
         seed: a whole number, zero or more. Voices and classes do not depend
             on it, so corpora of two seeds serve as training and test data.
         kind: `"sounds"` (default) or `"speech"`.
+        memory_mb: megabytes for clips to stay in once made, 0 by default;
+            a second of sound at 16 kHz takes 0.064.
 
     Attributes:
         labels: dict of class indices, each int32 `(clips,)`.
@@ -145,6 +141,7 @@ class SyntheticCorpus(Sequence):
         sample_rate: int = 16000,
         seed: int = 0,
         kind: str = "sounds",
+        memory_mb: float = 0.0,
     ) -> None:
         for name, given, least in (
             ("clips", clips, 1),
@@ -156,27 +153,36 @@ class SyntheticCorpus(Sequence):
                     f"`{name}` must be a whole number, {least} or more. "
                     f"Received: {name}={given!r}"
                 )
-        if not 0.5 <= seconds < float("inf"):
+        if seed >= 2**64:
+            raise ValueError(f"`seed` must be below 2**64. Received: {seed}")
+        if not 0.5 <= seconds < math.inf:
             raise ValueError(
                 f"`seconds` must be 0.5 or more. Received: seconds={seconds!r}"
             )
+        if not memory_mb >= 0:
+            raise ValueError(
+                "`memory_mb` must not be negative. "
+                f"Received: memory_mb={memory_mb!r}"
+            )
         if kind not in ("sounds", "speech"):
             raise ValueError(
-                "`kind` must be 'sounds' or 'speech'. "
-                f"Received: kind={kind!r}"
+                f"`kind` must be 'sounds' or 'speech'. Received: kind={kind!r}"
             )
         self.clips = int(clips)
         self.seconds = float(seconds)
         self.sample_rate = int(sample_rate)
         self.seed = int(seed)
         self.kind = kind
+        self.memory_mb = float(memory_mb)
+        self._made: dict[int, Array] = {}
+        self._room = int(self.memory_mb * 1e6)  # bytes
         self.classes: dict[str, tuple[str, ...]]
         if kind == "sounds":
             self.classes = {"label": tuple(SOUNDS)}
         else:
             # 12 voices and 35 syllables: every pair comes once in 420 clips
-            names = tuple(voice.name for voice in VOICES)
-            self.classes = {"speaker": names, "syllable": SYLLABLES}
+            voices = tuple(voice.name for voice in VOICES)
+            self.classes = {"speaker": voices, "syllable": SYLLABLES}
         turns = np.arange(self.clips)
         self.labels = {
             name: (turns % len(classes)).astype("int32")
@@ -210,8 +216,21 @@ class SyntheticCorpus(Sequence):
         first = SYLLABLES[self.labels["syllable"][i]]
         return script(rng, samples, voice, first)
 
+    def __getstate__(self) -> dict[str, Any]:
+        room = int(self.memory_mb * 1e6)
+        return {**self.__dict__, "_made": {}, "_room": room}
+
     def __getitem__(self, i):
         i = self._index(i)
+        if i in self._made:
+            return self._made[i].copy()
+        x = self._make(i)
+        if x.nbytes <= self._room:
+            self._room -= x.nbytes
+            self._made[i] = x.copy()
+        return x
+
+    def _make(self, i: int) -> Array:
         rng, samples = self._draw(i)
         if self.kind == "sounds":
             name = self.classes["label"][self.labels["label"][i]]
@@ -220,7 +239,7 @@ class SyntheticCorpus(Sequence):
             said = self._script(rng, i, samples)
             voice = VOICES[self.labels["speaker"][i]]
             x = speak(rng, samples, said, voice)
-            x = _finish(rng, x, rng.uniform(10, 35), 0.5)
+            x = _finish(rng, x, rng.uniform(5, 30))
         if self.sample_rate == RATE:
             return x
         x = np.clip(soxr.resample(x, RATE, self.sample_rate), -1, 1)
@@ -308,6 +327,65 @@ class SyntheticCorpus(Sequence):
             head = ["file", "start", "end", column]
             _write_csv(folder / f"{column}s.csv", head, found)
         return folder / "manifest.csv"
+
+
+def synthetic(
+    seconds: float | None = 1.0,
+    batch_size: int = 64,
+    *,
+    kind: str = "sounds",
+    clips: int = 1000,
+    label: str | None = None,
+    sample_rate: int = 16000,
+    seed: int = 0,
+    memory_mb: float = 512.0,
+    **options: Any,
+) -> AudioDataset:
+    """A dataset of procedural sounds or speech, for when there is no data.
+
+    Args:
+        seconds: length of the segments, 1.0 by default, cropped from clips
+            that are longer; whole clips of about 2 seconds if `None`.
+        batch_size: clips in a batch, 64 by default.
+        kind: `"sounds"` (default) or `"speech"`; see `SyntheticCorpus`.
+        clips: number of clips, 1000 by default.
+        label: none by default; `"label"` for sounds, `"speaker"` or
+            `"syllable"` for speech.
+        sample_rate: in Hz, 16000 by default.
+        seed: of the clips and of their order; another for test data.
+        memory_mb: megabytes for clips to stay in after the first epoch, 512
+            by default; those that find no room are made again.
+        **options: the other arguments of `AudioDataset`.
+
+    Returns:
+        An `AudioDataset`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> data = synthetic(seconds=1.0, batch_size=32, label="label")
+        >>> x, y = data.batch(epoch=0, step=0)
+        >>> x["waveform"].shape
+        (32, 16000)
+    """
+    typical = 2.0 if seconds is None else max(0.5, 1.5 * seconds)
+    corpus = SyntheticCorpus(clips, typical, sample_rate, seed, kind, memory_mb)
+    if label is not None and label not in corpus.labels:
+        raise ValueError(
+            f"`label` must be one of {', '.join(map(repr, corpus.labels))}, "
+            f"or None, with kind={kind!r}. Received: label={label!r}"
+        )
+    return from_arrays(
+        corpus,
+        None if label is None else corpus.labels[label],
+        sample_rate,
+        seconds,
+        batch_size,
+        classes=None if label is None else corpus.classes[label],
+        seed=seed,
+        **options,
+    )
 
 
 def _write_csv(path: Path, head: list, rows: list) -> None:

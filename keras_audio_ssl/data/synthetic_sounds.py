@@ -44,10 +44,9 @@ def noise(
     """Noise of unit RMS whose power falls as `f ** -tilt` from low to high."""
     f = frequencies(fft_size(samples))
     gain = f ** (-tilt / 2) / (1 + (low / f) ** 3) / (1 + (f / high) ** 6)
+    gain *= np.sqrt(len(f) / np.mean(gain**2))
     draw = rng.standard_normal(2 * len(f), dtype="float32").view("complex64")
-    return np.fft.irfft(draw * (gain * np.sqrt(1 / np.mean(gain**2))))[
-        :samples
-    ] * np.float32(np.sqrt(len(f)))
+    return np.fft.irfft(draw * gain)[:samples]
 
 
 def tone(f0: Array, partials: Array) -> Array:
@@ -92,9 +91,9 @@ def curve(rng: Rng, samples: int, rate: float, low: float, high: float):
 
 
 def _onsets(rng: Rng, samples: int, interval: float, jitter: float) -> list:
-    """Sample indices of a beat; the first lies in the clip's first half."""
+    """Sample indices of a beat that begins in the clip's first third."""
     interval *= RATE
-    first = rng.random() * min(interval, 0.5 * samples)
+    first = rng.random() * min(interval, samples / 3)
     beats = np.arange(int((samples - first) / interval) + 1)
     off = beats + jitter * rng.uniform(-1, 1, len(beats)) * (beats > 0)
     return [int(x) for x in first + interval * off if 0 <= x < samples]
@@ -144,9 +143,9 @@ def tract(x: Array, formants: Array, widths: Array) -> Array:
     padded = np.pad(x, (3 * HOP, 5 * HOP)).astype("float32")
     grains = np.lib.stride_tricks.sliding_window_view(padded, block)
     grains = grains[: frames * HOP : HOP] * np.hanning(block + 1)[:-1] / 2
-    grains = np.fft.rfft(grains.astype("float32"), size)
-    response = np.fft.rfft(poles.astype("float32"), size)
-    grains = np.fft.irfft(grains / response[at])
+    spectra = np.fft.rfft(grains.astype("float32"), size)
+    spectra /= np.fft.rfft(poles.astype("float32"), size)[at]
+    grains = np.fft.irfft(spectra)
     out = np.zeros((frames + size // HOP, HOP), "float32")
     for k in range(size // HOP):
         out[k : k + frames] += grains[:, k * HOP : (k + 1) * HOP]
@@ -330,9 +329,7 @@ def _horn(rng: Rng, samples: int) -> Array:
     seconds = rng.uniform(0.12, 0.7)
     steady = np.ones(int(seconds * RATE))
     tilt = rng.uniform(0.2, 0.9)
-    honk = sum(
-        tone(f * steady, partials(rng, 24, tilt)) for f in (low, high)
-    )
+    honk = sum(tone(f * steady, partials(rng, 24, tilt)) for f in (low, high))
     ramp = np.minimum(np.arange(len(steady)) / (0.015 * RATE), 1)
     honk = honk * ramp * ramp[::-1]
     out = np.zeros(samples)
@@ -424,8 +421,9 @@ def _applause(rng: Rng, samples: int) -> Array:
     """Three to sixty people clapping, each at their own beat."""
     people, out = log_uniform(rng, 3, 60), np.zeros(samples)
     for _ in range(4):
-        clap = burst(rng, 0.05, rng.uniform(0.004, 0.01), 
-                      log_uniform(rng, 700, 3000))
+        clap = burst(
+            rng, 0.05, rng.uniform(0.004, 0.01), log_uniform(rng, 700, 3000)
+        )
         at, gain = [], []
         for _ in range(max(1, round(people / 4))):
             beats = _onsets(rng, samples, rng.uniform(0.19, 0.36), 0.08)

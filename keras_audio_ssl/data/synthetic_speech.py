@@ -85,27 +85,28 @@ SYLLABLES = tuple(c + v for c in CONSONANTS for v in VOWELS)
 
 def script(rng: Rng, samples: int, voice: Voice, first: str) -> Script:
     """Draws what is said: `(phone, frames of HOP)`, silence at both ends."""
-    room, phones = samples // HOP, []
-    syllable = first
+    said: Script = []
+    syllable, room = first, samples // HOP
     while True:
-        stretch = rng.uniform(0.85, 1.25) * RATE / HOP / voice.tempo
-        consonant, vowel = syllable
+        pace = rng.uniform(0.85, 1.25) * RATE / HOP / voice.tempo
+        consonant, vowel = syllable[0], syllable[1]
         lengths = [
-            round(CONSONANTS[consonant].seconds * stretch),
-            round(rng.uniform(0.1, 0.18) * stretch),
+            round(CONSONANTS[consonant].seconds * pace),
+            round(rng.uniform(0.1, 0.18) * pace),
         ]
-        pause = round(rng.uniform(0.04, 0.15) * RATE / HOP)
-        if phones and rng.random() < 0.2:
-            phones.append(("sil", pause))
-        if phones and room < sum(k for _, k in phones) + sum(lengths) + 6:
+        more: Script = []
+        if not said:
+            lengths = [min(k, int(0.45 * room)) for k in lengths]
+        elif rng.random() < 0.2:
+            more = [("sil", round(rng.uniform(0.04, 0.15) * RATE / HOP))]
+        more += [(consonant, lengths[0]), (vowel, lengths[1])]
+        spare = room - sum(frames for _, frames in said)
+        if said and spare < sum(frames for _, frames in more) + 6:
             break
-        phones += zip(syllable, lengths, strict=True)
+        said += more
         syllable = SYLLABLES[rng.integers(len(SYLLABLES))]
-    if phones[-1][0] == "sil":
-        phones.pop()
-    spare = room - sum(k for _, k in phones)
     lead = int(rng.uniform(0.2, 0.8) * spare)
-    return [("sil", lead), *phones, ("sil", spare - lead)]
+    return [("sil", lead), *said, ("sil", spare - lead)]
 
 
 def _smooth(track: Array, frames: int) -> Array:

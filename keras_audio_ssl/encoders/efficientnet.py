@@ -158,7 +158,8 @@ class ConvNorm(keras.layers.Layer):
                 **kind,
             )
         self.norm = keras.layers.BatchNormalization(epsilon=1e-3, **kind)
-        self.conv.build((None, None, bins, channels))
+        padded = bins + (sum(self.pad[1]) if self.pad else 0)
+        self.conv.build((None, None, padded, channels))
         self.norm.build((None, None, bins, filters))
         self.activation = activation
         self.bins = -(-bins // stride)

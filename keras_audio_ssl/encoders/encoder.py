@@ -144,6 +144,34 @@ class Encoder(keras.Model):
             for key in wanted
         }
 
+    def compute_output_spec(
+        self,
+        waveform,
+        lengths=None,
+        return_hidden=False,
+        return_attention=False,
+        training=None,
+    ):
+        # Keras would try the call on a few samples, fewer than there must be.
+        if return_hidden or return_attention:
+            raise ValueError(
+                "Levels and attention maps are for tensors, not for symbolic "
+                "inputs; `Readout` reads levels in any model."
+            )
+        if isinstance(waveform, dict):
+            waveform = waveform["waveform"]
+        batch, samples = waveform.shape
+        frames = None
+        if samples is not None:
+            lengths = np.array([samples])
+            frames = int(ops.convert_to_numpy(self.frame_lengths(lengths))[0])
+        return {
+            "frames": keras.KerasTensor(
+                (batch, frames, self.backbone.dim), dtype="float32"
+            ),
+            "clip": keras.KerasTensor((batch, self.dim), dtype="float32"),
+        }
+
     def embed(self, audio, sample_rate=None, batch_size=32):
         """Clip vectors of audio of any length.
 

@@ -2,10 +2,14 @@
 
 from keras_audio_ssl.features.framing import frame_signal
 from keras_audio_ssl.features.framing import pad_reflect
+from keras_audio_ssl.features.framing import reflect_index
 from keras_audio_ssl.features.framing import valid_mask
 from keras_audio_ssl.features.framing import window_function
 from keras_audio_ssl.features.frontend import FrontEnd
+from keras_audio_ssl.features.layers import MFCC
 from keras_audio_ssl.features.layers import LogMel
+from keras_audio_ssl.features.layers import LogSpectrum
+from keras_audio_ssl.features.layers import Waveform
 from keras_audio_ssl.features.mel import hz_to_mel
 from keras_audio_ssl.features.mel import mel_filterbank
 from keras_audio_ssl.features.mel import mel_to_hz
@@ -16,9 +20,12 @@ from keras_audio_ssl.features.statistics import scale_level
 from keras_audio_ssl.features.statistics import utterance_norm
 
 __all__ = [
+    "MFCC",
     "RECIPES",
     "FrontEnd",
     "LogMel",
+    "LogSpectrum",
+    "Waveform",
     "deltas",
     "frame_signal",
     "hz_to_mel",
@@ -26,6 +33,7 @@ __all__ = [
     "mel_to_hz",
     "pad_reflect",
     "recipe",
+    "reflect_index",
     "scale_level",
     "utterance_norm",
     "valid_mask",

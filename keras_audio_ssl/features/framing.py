@@ -3,6 +3,8 @@
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl.features.backend import sliding_frames
+
 WINDOWS = ("hann", "hamming", "hamming_symmetric", "povey")
 PAD_MODES = ("reflect", "constant")
 
@@ -46,9 +48,6 @@ def window_function(name: str, length: int) -> np.ndarray:
 def frame_signal(x, frame_length: int, hop_length: int, frames=None):
     """Cuts a signal into overlapping frames.
 
-    Frames are built from slices of whole hops, which is several times faster
-    than a gather and has a cheap gradient.
-
     Args:
         x: tensor `(batch, samples)`.
         frame_length: samples in a frame.
@@ -73,7 +72,7 @@ def frame_signal(x, frame_length: int, hop_length: int, frames=None):
                 f"`{label}_length` must be positive. "
                 f"Received: {label}_length={value}"
             )
-    batch, samples = ops.shape(x)
+    samples = ops.shape(x)[1]
     if frames is None:
         if isinstance(samples, int) and samples < frame_length:
             raise ValueError(
@@ -81,21 +80,13 @@ def frame_signal(x, frame_length: int, hop_length: int, frames=None):
                 f"Received: shape {tuple(x.shape)}"
             )
         frames = 1 + (samples - frame_length) // hop_length
-    pieces = -(-frame_length // hop_length)
-    total = (frames + pieces - 1) * hop_length
-    # Frames start within the signal, so this many zeros are always enough.
-    short = pieces * hop_length
-    if isinstance(total, int) and isinstance(samples, int):
-        short = max(total - samples, 0)
-    if short:
-        x = ops.pad(x, ((0, 0), (0, short)))
-    hops = ops.reshape(
-        x[:, :total], (batch, frames + pieces - 1, hop_length)
-    )
-    rest = frame_length - (pieces - 1) * hop_length
-    parts = [hops[:, i : i + frames] for i in range(pieces - 1)]
-    parts.append(hops[:, pieces - 1 : pieces - 1 + frames, :rest])
-    return ops.concatenate(parts, axis=-1) if pieces > 1 else parts[0]
+    else:
+        short = (frames - 1) * hop_length + frame_length - samples
+        # The last frame starts within the signal, so a frame of zeros does.
+        short = short if isinstance(short, int) else frame_length
+        if short > 0:
+            x = ops.pad(x, ((0, 0), (0, short)))
+    return sliding_frames(x, frame_length, hop_length, frames)
 
 
 def reflect_index(position, samples):
@@ -105,20 +96,16 @@ def reflect_index(position, samples):
     so that any clip can be padded by any amount.
 
     Args:
-        position: int tensor or array of positions.
+        position: int tensor of positions.
         samples: length of the clip; a number, or a tensor that broadcasts.
 
     Returns:
         Indices in `[0, samples)`, of the broadcast shape.
     """
-    if isinstance(samples, int) and isinstance(position, np.ndarray):
-        xp = np
-    else:
-        xp = ops
-    last = xp.maximum(samples - 1, 0)
-    period = xp.maximum(2 * last, 1)
-    folded = xp.mod(position, period)
-    return xp.minimum(xp.minimum(folded, 2 * last - folded), last)
+    last = ops.maximum(samples - 1, 0)
+    period = ops.maximum(2 * last, 1)
+    folded = ops.mod(position, period)
+    return ops.minimum(ops.minimum(folded, 2 * last - folded), last)
 
 
 def pad_reflect(x, left: int, right: int, lengths=None):
@@ -137,19 +124,15 @@ def pad_reflect(x, left: int, right: int, lengths=None):
     """
     batch, samples = ops.shape(x)
     if lengths is None:
-        if isinstance(samples, int):
-            before = reflect_index(np.arange(-left, 0), samples)
-            after = reflect_index(
-                np.arange(samples, samples + right), samples
-            )
-            before, after = before.astype("int32"), after.astype("int32")
+        if isinstance(samples, int) and samples > max(left, right):
+            before = ops.flip(x[:, 1 : left + 1], axis=1)
+            end = samples - 1
+            after = ops.flip(x[:, end - right : end], axis=1)
         else:
-            before = reflect_index(ops.arange(-left, 0), samples)
-            after = reflect_index(ops.arange(right) + samples, samples)
-        return ops.concatenate(
-            [ops.take(x, before, axis=1), x, ops.take(x, after, axis=1)],
-            axis=1,
-        )
+            before = ops.take(x, reflect_index(_range(-left, 0), samples), 1)
+            after = reflect_index(_range(0, right) + samples, samples)
+            after = ops.take(x, after, axis=1)
+        return ops.concatenate([before, x, after], axis=1)
     position = ops.arange(left + samples + right, dtype="int32") - left
     index = reflect_index(position[None], lengths[:, None])
     row = ops.arange(batch, dtype="int32")[:, None] * samples
@@ -170,3 +153,5 @@ def valid_mask(lengths, size):
     return position[None] < lengths[:, None]
 
 
+def _range(start, stop):
+    return ops.convert_to_tensor(np.arange(start, stop, dtype="int32"))

@@ -138,9 +138,7 @@ class FrontEnd(keras.layers.Layer):
             )
         samples = np.asarray(lengths).astype("int32")
         frames = self.count_frames(np.maximum(samples, self.min_samples))
-        return np.where(samples >= self.min_samples, frames, 0).astype(
-            "int32"
-        )
+        return np.where(samples >= self.min_samples, frames, 0).astype("int32")
 
     def unnormalized(self, waveform, lengths=None):
         """Features before the normalisation; arguments as for a call."""
@@ -194,20 +192,16 @@ class FrontEnd(keras.layers.Layer):
             if isinstance(batch, dict):
                 batch, lengths = batch["waveform"], batch.get("lengths")
             keep = max_clips - clips
-            waveform = np.asarray(batch, "float32")[:keep]
+            x = ops.convert_to_tensor(self._check_waveform(batch)[:keep])
             if lengths is not None:
-                lengths = np.asarray(lengths)[:keep]
-                lengths = ops.convert_to_tensor(lengths, "int32")
-            x = self._check_waveform(ops.convert_to_tensor(waveform))
+                lengths = ops.convert_to_tensor(lengths, "int32")[:keep]
             x, frames = self._raw_features(x, lengths)
             x = ops.convert_to_numpy(x)
             if frames is None:
                 moments.update(x.reshape(-1, x.shape[-1]))
             else:
-                valid = np.arange(x.shape[1]) < np.asarray(
-                    ops.convert_to_numpy(frames)
-                )[:, None]
-                moments.update(x[valid])
+                frames = np.asarray(ops.convert_to_numpy(frames))
+                moments.update(x[np.arange(x.shape[1]) < frames[:, None]])
             clips += len(x)
         if not moments.count:
             raise ValueError("`adapt` received no frame to measure.")
@@ -316,6 +310,11 @@ class FrontEnd(keras.layers.Layer):
         frames = None
         if lengths is not None:
             lengths = ops.cast(ops.convert_to_tensor(lengths), "int32")
+            if len(lengths.shape) != 1:
+                raise ValueError(
+                    "`lengths` must have the shape (batch,). "
+                    f"Received: shape {tuple(lengths.shape)}"
+                )
             lengths = ops.minimum(lengths, ops.shape(x)[1])
             frames = self.frame_lengths(lengths)
             # Not a product: whatever lies past the end, even NaN, is gone.

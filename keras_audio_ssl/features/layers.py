@@ -4,8 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl.features.backend import Constant
 from keras_audio_ssl.features.frontend import FrontEnd
 from keras_audio_ssl.features.mel import mel_filterbank
+from keras_audio_ssl.features.spectrum import Bands
 from keras_audio_ssl.features.spectrum import Spectrum
 from keras_audio_ssl.features.statistics import TINY
 
@@ -13,13 +15,16 @@ LOGS = (None, "ln", "log10", "db")
 
 
 class SpectralFrontEnd(FrontEnd):
-    """Base of the front ends that start from a short-time power spectrum."""
+    """Base of the front ends that start from a short-time power spectrum.
+
+    Its arguments are those of `LogMel` without the mel bands.
+    """
 
     def __init__(
         self,
         sample_rate=16000,
-        n_fft=400,
-        win_length=None,
+        n_fft=512,
+        win_length=400,
         hop_length=160,
         window="hann",
         center=True,
@@ -31,7 +36,7 @@ class SpectralFrontEnd(FrontEnd):
         log_ceiling=None,
         preemphasis=0.0,
         remove_dc=False,
-        bins=None,
+        precision="auto",
         n_bins=None,
         **kwargs,
     ):
@@ -48,10 +53,14 @@ class SpectralFrontEnd(FrontEnd):
             raise ValueError(
                 f"`log_add` must not be negative. Received: {log_add=}"
             )
-        if log_floor is not None and log_floor <= 0:
-            raise ValueError(
-                f"`log_floor` must be positive. Received: {log_floor=}"
-            )
+        for label, value in (
+            ("log_floor", log_floor),
+            ("log_ceiling", log_ceiling),
+        ):
+            if value is not None and value <= 0:
+                raise ValueError(
+                    f"`{label}` must be positive. Received: {label}={value}"
+                )
         win_length = n_fft if win_length is None else win_length
         spectrum = Spectrum(
             n_fft,
@@ -62,12 +71,12 @@ class SpectralFrontEnd(FrontEnd):
             pad_mode,
             preemphasis,
             remove_dc,
-            bins,
+            precision,
         )
         super().__init__(
             sample_rate=sample_rate,
             hop_length=hop_length,
-            n_bins=n_bins or n_fft // 2 + 1,
+            n_bins=n_fft // 2 + 1 if n_bins is None else n_bins,
             min_samples=spectrum.min_samples,
             **kwargs,
         )
@@ -84,25 +93,38 @@ class SpectralFrontEnd(FrontEnd):
         self.log_ceiling = log_ceiling
         self.preemphasis = preemphasis
         self.remove_dc = remove_dc
+        self.precision = precision
+
+    def extract(self, waveform, lengths=None):
+        return self.spectrum(waveform, lengths, then=self.from_power)
 
     def count_frames(self, samples):
         return self.spectrum.frames(samples)
 
-    def bands(self, waveform, lengths=None):
-        """Power or magnitude of the bands, before the logarithm."""
-        x = self.spectrum(waveform, lengths)
+    def from_power(self, power):
+        """Features of power spectra.
+
+        Args:
+            power: tensor `(batch, time, n_fft // 2 + 1)`.
+
+        Returns:
+            A tensor `(batch, time, n_bins)`.
+        """
+        return self.compress(self.to_power(power))
+
+    def to_power(self, power):
+        """Raises power spectra to the layer's `power`: magnitude if it is 1."""
         if self.power == 1:
-            x = ops.sqrt(ops.maximum(x, TINY))
-        return x
+            # The gradient of a root is infinite at zero.
+            return ops.sqrt(ops.maximum(power, TINY))
+        return power
 
     def compress(self, x):
         """The logarithm, with its floor."""
-        if self.log_floor is not None or self.log_ceiling is not None:
-            x = ops.clip(
-                x,
-                -np.inf if self.log_floor is None else self.log_floor,
-                np.inf if self.log_ceiling is None else self.log_ceiling,
-            )
+        if self.log_floor is not None:
+            x = ops.maximum(x, self.log_floor)
+        if self.log_ceiling is not None:
+            x = ops.minimum(x, self.log_ceiling)
         if self.log is None:
             return x
         if self.log_add:
@@ -116,9 +138,6 @@ class SpectralFrontEnd(FrontEnd):
         }[self.log]
         x = ops.log(x)
         return x if scale == 1.0 else x * float(scale)
-
-    def extract(self, waveform, lengths=None):
-        return self.compress(self.bands(waveform, lengths))
 
     def get_config(self):
         return {
@@ -136,7 +155,41 @@ class SpectralFrontEnd(FrontEnd):
             "log_ceiling": self.log_ceiling,
             "preemphasis": self.preemphasis,
             "remove_dc": self.remove_dc,
+            "precision": self.precision,
         }
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class LogSpectrum(SpectralFrontEnd):
+    """Logarithm of the linear spectrum.
+
+    Args:
+        sample_rate: Hz, default 16000.
+        n_fft: length of the Fourier transform in samples, default 512.
+        win_length: length of the window in samples, default 400; `n_fft` if
+            None.
+        hop_length: samples between frames, default 160.
+        **kwargs: `window`, `center`, `pad_mode`, `power`, `log`, `log_add`,
+            `log_floor`, `log_ceiling`, `preemphasis`, `remove_dc` and
+            `precision` of `LogMel`; `level`, `deltas`, `normalize`, `mean`,
+            `std`, ... of `FrontEnd`.
+
+    Call arguments:
+        waveform: float tensor `(batch, samples)`.
+        lengths: int tensor `(batch,)`, valid samples; all if None.
+
+    Returns:
+        A float32 tensor `(batch, time, (n_fft // 2 + 1) * (1 + deltas))`.
+
+    Raises:
+        ValueError: for arguments out of range, or a waveform that has the
+            wrong shape or is too short for a frame.
+
+    Example:
+
+    >>> LogSpectrum(n_fft=400)(np.zeros((1, 16000), "float32")).shape
+    (1, 101, 201)
+    """
 
 
 @keras.saving.register_keras_serializable(package="keras_audio_ssl")
@@ -145,22 +198,23 @@ class LogMel(SpectralFrontEnd):
 
     Args:
         sample_rate: Hz, default 16000.
-        n_fft: length of the Fourier transform in samples, default 400.
-        win_length: length of the window in samples; `n_fft` if None.
+        n_fft: length of the Fourier transform in samples, default 512.
+        win_length: length of the window in samples, default 400; `n_fft` if
+            None.
         hop_length: samples between frames, default 160.
         n_mels: number of bands, default 64.
         f_min: lower edge of the first band in Hz, default 60.
         f_max: upper edge of the last band in Hz, default 7800; half the
             sample rate if None.
+        mel_scale: `"htk"` (default), `"slaney"` or `"kaldi"`, see
+            `mel_filterbank`.
+        mel_norm: None (default) or `"slaney"` for triangles of equal area.
         window: `"hann"` (default) or `"hamming"`, both periodic,
             `"hamming_symmetric"` or `"povey"`.
         center: whether frames are centred on multiples of the hop (default
             True), the clip being padded at both ends.
         pad_mode: `"reflect"` (default) or `"constant"`.
         power: 2 (default) for power, 1 for magnitude.
-        mel_scale: `"htk"` (default), `"slaney"` or `"kaldi"`, see
-            `mel_filterbank`.
-        mel_norm: None (default) or `"slaney"` for triangles of equal area.
         log: `"ln"` (default), `"log10"`, `"db"`, or None for none.
         log_add: added before the logarithm, default 0.
         log_floor: smaller values are raised to it, default None.
@@ -168,6 +222,10 @@ class LogMel(SpectralFrontEnd):
         preemphasis: coefficient, applied within each frame as in Kaldi,
             default 0.
         remove_dc: whether each frame's mean is removed, default False.
+        precision: `"float32"`, `"float64"` (for tones so pure that the
+            rounding of a float32 transform shows beside them) or `"auto"`
+            (default): float32, except for Kaldi's frames under PyTorch on a
+            CPU.
         **kwargs: `level`, `deltas`, `normalize`, `mean`, `std`, ... of
             `FrontEnd`.
 
@@ -191,48 +249,25 @@ class LogMel(SpectralFrontEnd):
     def __init__(
         self,
         sample_rate=16000,
-        n_fft=400,
-        win_length=None,
+        n_fft=512,
+        win_length=400,
         hop_length=160,
         n_mels=64,
         f_min=60.0,
         f_max=7800.0,
-        window="hann",
-        center=True,
-        pad_mode="reflect",
-        power=2,
         mel_scale="htk",
         mel_norm=None,
-        log="ln",
-        log_add=0.0,
-        log_floor=None,
-        log_ceiling=None,
-        preemphasis=0.0,
-        remove_dc=False,
         **kwargs,
     ):
         bank = mel_filterbank(
             sample_rate, n_fft, n_mels, f_min, f_max, mel_scale, mel_norm
         )
-        used = np.flatnonzero(bank.any(axis=1))
-        bins = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 1)
         kwargs.setdefault("n_bins", n_mels)
         super().__init__(
             sample_rate=sample_rate,
             n_fft=n_fft,
             win_length=win_length,
             hop_length=hop_length,
-            window=window,
-            center=center,
-            pad_mode=pad_mode,
-            power=power,
-            log=log,
-            log_add=log_add,
-            log_floor=log_floor,
-            log_ceiling=log_ceiling,
-            preemphasis=preemphasis,
-            remove_dc=remove_dc,
-            bins=bins,
             **kwargs,
         )
         self.n_mels = n_mels
@@ -240,11 +275,10 @@ class LogMel(SpectralFrontEnd):
         self.f_max = f_max
         self.mel_scale = mel_scale
         self.mel_norm = mel_norm
-        self._used_bank = bank[slice(*bins)].astype("float32")
+        self._bands = Bands(bank)
 
-    def bands(self, waveform, lengths=None):
-        x = super().bands(waveform, lengths)
-        return ops.matmul(x, ops.convert_to_tensor(self._used_bank))
+    def from_power(self, power):
+        return self.compress(self._bands(self.to_power(power)))
 
     def get_config(self):
         return {
@@ -255,3 +289,109 @@ class LogMel(SpectralFrontEnd):
             "mel_scale": self.mel_scale,
             "mel_norm": self.mel_norm,
         }
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class MFCC(LogMel):
+    """Mel-frequency cepstral coefficients.
+
+    The cosine transform (type II, orthonormal) of the log-mel bands, as in
+    librosa, torchaudio and Kaldi.
+
+    Args:
+        n_mfcc: number of coefficients, default 13.
+        lifter: raises the higher coefficients by
+            `1 + lifter / 2 * sin(pi * i / lifter)` with `i` from 0, as HTK and
+            Kaldi do (22 there); default 0 for none.
+        n_mels: number of mel bands, default 40.
+        **kwargs: those of `LogMel`. Librosa's decibels are `log="db",
+            log_floor=1e-10` (and its `top_db=80` has no counterpart).
+
+    Call arguments:
+        waveform: float tensor `(batch, samples)`.
+        lengths: int tensor `(batch,)`, valid samples; all if None.
+
+    Returns:
+        A float32 tensor `(batch, time, n_mfcc * (1 + deltas))`.
+
+    Raises:
+        ValueError: for more coefficients than bands, and as `LogMel`.
+
+    Example:
+
+    >>> MFCC(deltas=2)(np.zeros((1, 16000), "float32")).shape
+    (1, 101, 39)
+    """
+
+    def __init__(self, n_mfcc=13, lifter=0, n_mels=40, **kwargs):
+        if not 1 <= n_mfcc <= n_mels:
+            raise ValueError(
+                "`n_mfcc` must be between 1 and `n_mels`. "
+                f"Received: {n_mfcc=}, {n_mels=}"
+            )
+        if lifter < 0:
+            raise ValueError(
+                f"`lifter` must not be negative. Received: {lifter=}"
+            )
+        super().__init__(n_mels=n_mels, n_bins=n_mfcc, **kwargs)
+        self.n_mfcc = n_mfcc
+        self.lifter = lifter
+        order = np.arange(n_mfcc)
+        band = np.arange(n_mels)[:, None]
+        basis = np.cos(np.pi * order * (2 * band + 1) / (2 * n_mels))
+        basis *= np.where(order == 0, np.sqrt(1 / n_mels), np.sqrt(2 / n_mels))
+        if lifter:
+            basis *= 1 + lifter / 2 * np.sin(np.pi * order / lifter)
+        self._basis = Constant(basis)
+
+    def from_power(self, power):
+        x = super().from_power(power)
+        return ops.matmul(x, self._basis(x))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "n_mfcc": self.n_mfcc,
+            "lifter": self.lifter,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class Waveform(FrontEnd):
+    """The waveform itself, for backbones that start from samples.
+
+    Args:
+        sample_rate: Hz, default 16000.
+        **kwargs: `level`, `normalize`, `mean`, `std`, ... of `FrontEnd`.
+
+    Call arguments:
+        waveform: float tensor `(batch, samples)`.
+        lengths: int tensor `(batch,)`, valid samples; all if None.
+
+    Returns:
+        A float32 tensor `(batch, samples, 1)`.
+
+    Raises:
+        ValueError: for arguments out of range, or a waveform that is not
+            `(batch, samples)`.
+
+    Example:
+
+    >>> Waveform(level="peak")(np.ones((2, 800), "float32")).shape
+    (2, 800, 1)
+    """
+
+    def __init__(self, sample_rate=16000, **kwargs):
+        super().__init__(
+            sample_rate=sample_rate,
+            hop_length=1,
+            n_bins=1,
+            min_samples=1,
+            **kwargs,
+        )
+
+    def extract(self, waveform, lengths=None):
+        return waveform[:, :, None]
+
+    def count_frames(self, samples):
+        return samples

@@ -1,51 +1,112 @@
 """The front ends of the methods, by name."""
 
 from keras_audio_ssl.features.frontend import FrontEnd
+from keras_audio_ssl.features.layers import MFCC
 from keras_audio_ssl.features.layers import LogMel
+from keras_audio_ssl.features.layers import LogSpectrum
+from keras_audio_ssl.features.layers import Waveform
 
 FLOAT32_EPSILON = 1.1920929e-07
 
-RECIPES: dict[str, tuple[type[FrontEnd], dict]] = {
-    "cola": (
-        LogMel,
-        dict(
-            n_fft=1024,
-            win_length=400,
-            center=False,
-            power=1,
-            mel_scale="kaldi",
-            log_floor=1e-5,
-            log_ceiling=1e8,
-            level="l2",
-        ),
+# Google's log-mel of Audio2Vec and COLA: magnitude, triangles over mel.
+_MOBILE = {
+    "n_fft": 1024,
+    "center": False,
+    "power": 1,
+    "mel_scale": "kaldi",
+    "log_floor": 1e-5,
+    "log_ceiling": 1e8,
+}
+_KALDI = {
+    "n_mels": 80,
+    "f_min": 20.0,
+    "f_max": None,
+    "window": "povey",
+    "center": False,
+    "mel_scale": "kaldi",
+    "log_floor": FLOAT32_EPSILON,
+    "preemphasis": 0.97,
+    "remove_dc": True,
+    "normalize": "utterance",
+}
+_BYOL_A = {
+    "n_fft": 1024,
+    "win_length": 1024,
+    "log_add": FLOAT32_EPSILON,
+    "normalize": "scalar",
+}
+_ONLINE_SPECTRUM = {
+    "n_fft": 400,
+    "log_add": 1e-10,
+    "level": "rms",
+    "normalize": "utterance",
+}
+_ONLINE = dict(_ONLINE_SPECTRUM, n_mels=80, f_min=0.0, f_max=None)
+
+Recipe = tuple[type[FrontEnd], dict]
+
+RECIPES: dict[str, Recipe] = {
+    # The Kaldi filterbanks of s3prl, without dither.
+    "apc": (LogMel, dict(_KALDI, window="hamming_symmetric")),
+    "kaldi_fbank80": (LogMel, _KALDI),
+    "kaldi_fbank240": (LogMel, dict(_KALDI, deltas=2)),
+    "mpc": (LogMel, dict(_KALDI, n_mels=40, normalize="per_bin")),
+    # The front ends of s3prl's published log-mel models.
+    "online_logmel": (LogMel, _ONLINE),
+    "online_logmel_delta": (LogMel, dict(_ONLINE, deltas=1)),
+    "online_linear": (LogSpectrum, _ONLINE_SPECTRUM),
+    "audio2vec": (LogMel, dict(_MOBILE, normalize="scalar")),
+    "cola": (LogMel, dict(_MOBILE, level="l2")),
+    "byol_a": (LogMel, dict(_BYOL_A, mel_scale="slaney", mel_norm="slaney")),
+    # The README example of BYOL-A v1, about 4.5 nats higher.
+    "byol_a_torchaudio": (LogMel, _BYOL_A),
+    "speech2vec": (
+        MFCC,
+        {
+            "n_mels": 40,
+            "n_mfcc": 13,
+            "f_min": 20.0,
+            "f_max": None,
+            "log_floor": 1e-10,
+            "normalize": "per_bin",
+        },
     ),
-    "byol_a": (
+    "multi_format": (
         LogMel,
-        dict(
-            n_fft=1024,
-            mel_scale="slaney",
-            mel_norm="slaney",
-            log_add=FLOAT32_EPSILON,
-            normalize="scalar",
-        ),
+        {"n_mels": 80, "log_add": 1e-6, "normalize": "scalar"},
     ),
-    "apc": (
+    "fonseca": (
         LogMel,
-        dict(
-            n_fft=512,
-            win_length=400,
-            n_mels=80,
-            f_min=20.0,
-            f_max=8000.0,
-            window="hamming_symmetric",
-            center=False,
-            mel_scale="kaldi",
-            log_floor=FLOAT32_EPSILON,
-            preemphasis=0.97,
-            remove_dc=True,
-            normalize="utterance",
-        ),
+        {
+            "sample_rate": 22050,
+            "n_fft": 2048,
+            "win_length": 660,
+            "hop_length": 220,
+            "n_mels": 96,
+            "f_min": 50.0,
+            "f_max": 10500.0,
+            "window": "hamming",
+            "mel_scale": "slaney",
+            "log": "log10",
+            "log_add": 1.1e-8,
+            "level": "centred_peak",
+            "normalize": "scalar",
+        },
     ),
+    "lim": (Waveform, {"level": "peak"}),
+}
+RECIPES |= {
+    name: RECIPES[same]
+    for name, same in (
+        ("temporal_gap", "audio2vec"),
+        ("permutations", "audio2vec"),
+        ("npc", "apc"),
+        ("tera", "online_logmel"),
+        ("mockingjay", "online_logmel"),
+        ("audio_albert", "online_logmel"),
+        ("mam", "online_logmel"),
+        ("dapc", "online_logmel"),
+    )
 }
 
 

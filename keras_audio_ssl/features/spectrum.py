@@ -1,12 +1,21 @@
 """From waveform to power spectrum, the same on all backends."""
 
+import math
+
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl.features.backend import BACKEND
+from keras_audio_ssl.features.backend import Constant
+from keras_audio_ssl.features.backend import in_chunks
+from keras_audio_ssl.features.backend import in_float64
+from keras_audio_ssl.features.backend import on_cpu
 from keras_audio_ssl.features.framing import PAD_MODES
 from keras_audio_ssl.features.framing import frame_signal
 from keras_audio_ssl.features.framing import pad_reflect
 from keras_audio_ssl.features.framing import window_function
+
+PRECISIONS = ("auto", "float32", "float64")
 
 
 class Spectrum:
@@ -23,7 +32,15 @@ class Spectrum:
         preemphasis: coefficient of the pre-emphasis of each frame, whose
             first sample repeats itself; 0 for none.
         remove_dc: whether each frame's mean is removed first.
-        bins: pair (first, past the last) of the bins to return; all if None.
+        precision: `"float32"`, `"float64"`, or `"auto"`: float32, except for
+            Kaldi's frames (pre-emphasis or mean removed) under PyTorch on a
+            CPU, whose transform rounds four times as coarsely as the others'.
+
+    Example:
+
+    >>> spectrum = Spectrum(n_fft=400, win_length=400, hop_length=160)
+    >>> spectrum(ops.zeros((1, 16000))).shape
+    (1, 101, 201)
     """
 
     def __init__(
@@ -36,16 +53,17 @@ class Spectrum:
         pad_mode="reflect",
         preemphasis=0.0,
         remove_dc=False,
-        bins=None,
+        precision="auto",
     ):
         for label, value in (
             ("n_fft", n_fft),
             ("win_length", win_length),
             ("hop_length", hop_length),
         ):
-            if value < 1:
+            if not isinstance(value, int) or value < 1:
                 raise ValueError(
-                    f"`{label}` must be positive. Received: {label}={value}"
+                    f"`{label}` must be a positive integer. "
+                    f"Received: {label}={value!r}"
                 )
         if win_length > n_fft:
             raise ValueError(
@@ -54,8 +72,17 @@ class Spectrum:
             )
         if pad_mode not in PAD_MODES:
             raise ValueError(
-                f"`pad_mode` must be one of {PAD_MODES}. "
-                f"Received: {pad_mode=}"
+                f"`pad_mode` must be one of {PAD_MODES}. Received: {pad_mode=}"
+            )
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"`precision` must be one of {PRECISIONS}. "
+                f"Received: {precision=}"
+            )
+        if not 0 <= preemphasis <= 1:
+            raise ValueError(
+                "`preemphasis` must be between 0 and 1. "
+                f"Received: {preemphasis=}"
             )
         self.n_fft = n_fft
         self.win_length = win_length
@@ -64,12 +91,15 @@ class Spectrum:
         self.pad_mode = pad_mode
         self.preemphasis = preemphasis
         self.remove_dc = remove_dc
-        self.bins = bins or (0, n_fft // 2 + 1)
+        self.precision = precision
         self.window = window_function(window, win_length)
         # A shorter window stands in the middle of the transform. Only its
         # own samples are framed: the shift changes the phase alone.
         self.left = n_fft // 2 - (n_fft - win_length) // 2 if center else 0
         self.min_samples = 1 if center else win_length
+        rest = self.window.copy()
+        rest[0] *= 0.0 if preemphasis else 1.0
+        self._window = Constant(rest)
 
     def frames(self, samples):
         """Frames of a clip of so many samples (at least `min_samples`)."""
@@ -79,24 +109,118 @@ class Spectrum:
             samples = samples - self.win_length
         return 1 + samples // self.hop_length
 
-    def __call__(self, waveform, lengths=None):
+    def __call__(self, waveform, lengths=None, then=None):
+        """Power spectrum of waveforms.
+
+        Args:
+            waveform: float32 tensor `(batch, samples)`.
+            lengths: int tensor `(batch,)`, valid samples; all if None.
+            then: function of the spectrum of some of the clips, applied while
+                the processor still has it in its cache.
+
+        Returns:
+            A float32 tensor `(batch, frames, n_fft // 2 + 1)`, or what `then`
+            makes of it.
+        """
         x = waveform
-        frames = self.frames(ops.shape(x)[1])
+        samples = ops.shape(x)[1]
+        frames = self.frames(samples)
         if self.center:
             right = self.win_length - self.left
             if self.pad_mode == "reflect":
                 x = pad_reflect(x, self.left, right, lengths)
             else:
                 x = ops.pad(x, ((0, 0), (self.left, right)))
-        x = frame_signal(x, self.win_length, self.hop_length, frames)
-        if self.remove_dc:
-            x = x - ops.mean(x, axis=-1, keepdims=True)
-        if self.preemphasis:
-            before = ops.concatenate([x[..., :1], x[..., :-1]], axis=-1)
-            x = x - self.preemphasis * before
-        x = x * ops.convert_to_tensor(self.window.astype(np.float32))
-        real, imaginary = ops.rfft(x, fft_length=self.n_fft)
-        first, last = self.bins
-        return ops.square(real[..., first:last]) + ops.square(
-            imaginary[..., first:last]
+
+        def of_some(x):
+            if self._is_wide(x):
+                power = in_float64(lambda x: self._power(x, frames, True), x)
+            else:
+                power = self._power(x, frames, False)
+            return power if then is None else then(power)
+
+        clip_bytes = frames * self.n_fft * 4
+        return in_chunks(of_some, x, clip_bytes)
+
+    def _is_wide(self, x):
+        if self.precision == "auto":
+            kaldi = self.preemphasis or self.remove_dc
+            return bool(kaldi) and BACKEND == "torch" and on_cpu(x)
+        return self.precision == "float64"
+
+    def _power(self, x, frames, wide):
+        dtype = "float64" if wide else "float32"
+        x = ops.cast(x, dtype)
+        emphasis = self.preemphasis
+        y = x
+        if emphasis:
+            # Once per sample rather than per frame; the first sample of each
+            # frame, which has no predecessor there, is added to the spectrum.
+            y = ops.concatenate([x[:, :1], x[:, 1:] - emphasis * x[:, :-1]], 1)
+        framed = frame_signal(y, self.win_length, self.hop_length, frames)
+        mean = self._frame_means(x, frames) if self.remove_dc else None
+        if mean is not None:
+            framed = framed - (1.0 - emphasis) * mean
+        framed = framed * self._window(framed, dtype)
+        real, imaginary = ops.rfft(framed, fft_length=self.n_fft)
+        if emphasis and self.window[0]:
+            start = x[:, : (frames - 1) * self.hop_length + 1]
+            start = start[:, :: self.hop_length, None]
+            if mean is not None:
+                start = start - mean
+            real = real + (1.0 - emphasis) * float(self.window[0]) * start
+        return ops.cast(ops.square(real) + ops.square(imaginary), "float32")
+
+    def _frame_means(self, x, frames):
+        # Through sums of the largest blocks that frames have in common.
+        block = math.gcd(self.win_length, self.hop_length)
+        per_frame = self.win_length // block
+        per_hop = self.hop_length // block
+        total = (frames - 1) * self.hop_length + self.win_length
+        short = total - ops.shape(x)[1]
+        short = short if isinstance(short, int) else self.win_length
+        if short > 0:
+            x = ops.pad(x, ((0, 0), (0, short)))
+        sums = ops.sum(
+            ops.reshape(x[:, :total], (ops.shape(x)[0], total // block, block)),
+            axis=-1,
         )
+        sums = frame_signal(sums, per_frame, per_hop, frames)
+        return ops.sum(sums, axis=-1, keepdims=True) / self.win_length
+
+
+class Bands:
+    """Multiplies spectra with a filter bank, over its non-zero part only.
+
+    Args:
+        bank: array `(bins, bands)`.
+        blocks: in how many groups of neighbouring bands the product is split
+            on a CPU. A band sees few bins, so two halves cost little more
+            than half.
+    """
+
+    def __init__(self, bank, blocks=2):
+        self.bins, self.bands = bank.shape
+        blocks = blocks if self.bands >= 16 else 1
+        self.whole = self._cut(bank)
+        self.parts = [
+            self._cut(part) for part in np.array_split(bank, blocks, axis=1)
+        ]
+
+    def __call__(self, spectrum):
+        parts = self.parts if on_cpu(spectrum) else [self.whole]
+        products = []
+        for first, last, bank in parts:
+            some = spectrum
+            if (first, last) != (0, self.bins):
+                some = spectrum[..., first:last]
+            products.append(ops.matmul(some, bank(spectrum)))
+        if len(products) == 1:
+            return products[0]
+        return ops.concatenate(products, axis=-1)
+
+    @staticmethod
+    def _cut(bank):
+        used = np.flatnonzero(bank.any(axis=1))
+        first, last = (used[0], used[-1] + 1) if used.size else (0, 1)
+        return int(first), int(last), Constant(bank[first:last])

@@ -85,9 +85,7 @@ def deltas(features, lengths=None, width: int = 5):
             ops.arange(time, dtype="int32")[None], last[:, None]
         )
         x = ops.take_along_axis(x, index[:, :, None], axis=1)
-    x = ops.concatenate(
-        [x[:, :1]] * reach + [x] + [x[:, -1:]] * reach, axis=1
-    )
+    x = ops.concatenate([x[:, :1]] * reach + [x] + [x[:, -1:]] * reach, axis=1)
     total = 0.0
     for step in range(1, reach + 1):
         ahead = x[:, reach + step : reach + step + time]

@@ -6,6 +6,7 @@ from keras import ops
 
 def unit(x):
     """Vectors of unit length, `(..., dim)`; a zero vector stays zero."""
+    x = ops.convert_to_tensor(x)
     square = ops.sum(ops.square(x), axis=-1, keepdims=True)
     return x * ops.rsqrt(ops.maximum(square, 1e-12))
 

@@ -171,6 +171,11 @@ class COLA(PretextModel):
         anchor, positive = ops.split(self.projector(clip), 2)
         return {"anchor": anchor, "positive": positive}
 
+    def clips(self, x):
+        if isinstance(x, dict) and "anchor" in x:
+            return x["anchor"]
+        return super().clips(x)
+
     def similarities(self, anchor, positive):
         """`(batch, batch)` similarities, anchors by positives."""
         if self.similarity == "bilinear":

@@ -184,7 +184,7 @@ class PretextModel(keras.Model):
     def save_own_variables(self, store):
         super().save_own_variables(store)
         for i, state in enumerate(self._seed_states()):
-            store[f"seed_{i}"] = ops.convert_to_numpy(state)
+            store[f"seed_{i}"] = state.numpy()
 
     def load_own_variables(self, store):
         states = self._seed_states()
@@ -221,16 +221,27 @@ class PretextModel(keras.Model):
         }
         return cls(**config)
 
+    def clips(self, x):
+        """What of a batch the front end's statistics are measured on.
+
+        Returns:
+            `(batch, samples)` or `{"waveform", "lengths"}`.
+        """
+        waveform_and_lengths(x)
+        return x
+
     def _prepare(self, x, batch_size):
         """Checks the first batch and measures what the front end needs."""
+        if x is None:
+            return x
         batches, x = first_batches(x, batch_size, ADAPT_CLIPS)
-        if batches:
-            waveform, _ = waveform_and_lengths(batches[0])
-            if waveform.shape[0] < self.min_batch:
-                raise ValueError(
-                    f"{type(self).__name__} needs batches of at least "
-                    f"{self.min_batch} clips. Received: {waveform.shape[0]}"
-                )
+        batches = [self.clips(b) for b in batches]
+        waveform, _ = waveform_and_lengths(batches[0])
+        if waveform.shape[0] < self.min_batch:
+            raise ValueError(
+                f"{type(self).__name__} needs batches of at least "
+                f"{self.min_batch} clips. Received: {waveform.shape[0]}"
+            )
         if not self.encoder.frontend.adapted:
             self.encoder.frontend.adapt(batches)
         return x
@@ -309,35 +320,34 @@ def portable_optimizer(config):
 
 
 def first_batches(x, batch_size, clips):
-    """The first batches of whatever `fit` takes, and data still whole."""
-    if isinstance(x, dict):
-        n = min(len(x["waveform"]), clips)
-        take = lambda i: {k: v[i : i + batch_size] for k, v in x.items()}
-        return [take(i) for i in range(0, n, batch_size)], x
+    """The first batches of whatever `fit` takes, and data still whole.
+
+    Args:
+        x: Arrays, a `PyDataset`, or an iterable of batches.
+        batch_size: Of arrays.
+        clips: Enough when that many have been read.
+
+    Returns:
+        `(list of inputs, x)`; a generator comes back chained anew.
+    """
+    if isinstance(x, dict) or hasattr(x, "shape"):
+        n = min(len(keras.tree.flatten(x)[0]), clips)
+        return [
+            keras.tree.map_structure(lambda v: v[i : i + batch_size], x)
+            for i in range(0, n, batch_size)
+        ], x
     if isinstance(x, keras.utils.PyDataset):
-        batches, seen = [], 0
-        for step in range(x.num_batches or 1):
-            batches.append(inputs_of(x[step]))
-            seen += len(waveform_and_lengths(batches[-1])[0])
-            if seen >= clips:
-                break
-        return batches, x
-    if hasattr(x, "shape"):
-        n = min(len(x), clips)
-        return [x[i : i + batch_size] for i in range(0, n, batch_size)], x
-    if x is None:
-        return [], x
-    iterator = iter(x)
+        source = (x[i] for i in range(x.num_batches or 1))
+    else:
+        source = iter(x)
     batches, seen = [], 0
-    for batch in iterator:
+    for batch in source:
         batches.append(batch)
-        seen += len(waveform_and_lengths(inputs_of(batch))[0])
+        seen += len(keras.tree.flatten(batch)[0])
         if seen >= clips:
             break
-    if iterator is x:  # a generator: what was read must not be lost
-        x = itertools.chain(batches, iterator)
-    return [inputs_of(b) for b in batches], x
-
-
-def inputs_of(batch):
-    return batch[0] if isinstance(batch, (tuple, list)) else batch
+    if source is x:
+        x = itertools.chain(batches, source)
+    if not batches:
+        raise ValueError("The training data is empty.")
+    return [b[0] if isinstance(b, (tuple, list)) else b for b in batches], x

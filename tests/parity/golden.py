@@ -26,8 +26,9 @@ class Golden:
         if not path.exists():
             pytest.skip(f"no golden arrays at {path}")
         self.name = name
-        self.arrays = np.load(path, allow_pickle=False)
-        self.keys = set(self.arrays.files)
+        with np.load(path, allow_pickle=False) as arrays:
+            self.arrays = {key: arrays[key] for key in arrays.files}
+        self.keys = set(self.arrays)
         configs = json.loads((FOLDER / "configs.json").read_text())
         self.config = configs.get(name, {})
         self.compared = 0
@@ -44,7 +45,7 @@ class Golden:
         start = prefix + "/"
         return {
             k[len(start) :]: self.arrays[k]
-            for k in self.arrays.files
+            for k in self.arrays
             if k.startswith(start)
         }
 

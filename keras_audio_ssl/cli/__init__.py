@@ -1,0 +1,71 @@
+"""The command line: argparse over the public functions."""
+
+import argparse
+import importlib
+import sys
+import traceback
+
+from keras_audio_ssl import __version__
+from keras_audio_ssl.cli.common import Failure
+
+# Command: module and one line of help. A module is imported for its own
+# command only, and Keras not before it runs: `--help` answers at once.
+COMMANDS = {
+    "list": ("list_", "methods, encoders, weights and import formats"),
+    "pretrain": ("pretrain", "train an encoder on audio without labels"),
+    "embed": ("embed", "vectors of clips, frames or windows"),
+    "probe": ("probe", "what an encoder's vectors know of a label"),
+    "import": ("import_", "a published checkpoint as a .keras encoder"),
+}
+
+
+def make_parser(only=None):
+    """The parser; arguments of all commands, or of one."""
+    parser = argparse.ArgumentParser(
+        prog="keras-audio-ssl",
+        description="Audio self-supervised learning for Keras 3.",
+        epilog="The backend is chosen by KERAS_BACKEND=tensorflow|jax|torch.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True
+    )
+    for name, (module, text) in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument(
+            "--json", action="store_true", help="print the result as JSON"
+        )
+        sub.add_argument(
+            "--debug", action="store_true", help="show tracebacks"
+        )
+        if only in (None, name):
+            file = importlib.import_module(f"{__name__}.{module}")
+            file.add_arguments(sub)
+            sub.set_defaults(run=file.run)
+    return parser
+
+
+def main(argv=None):
+    """Runs a command.
+
+    Returns:
+        Exit code: 0, 1 (failed) or 2 (wrong arguments).
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    named = next((a for a in argv if a in COMMANDS), None)
+    args = make_parser(named).parse_args(argv)
+    from keras_audio_ssl import announce_backend
+
+    try:
+        announce_backend()
+        args.run(args)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if args.debug:
+            traceback.print_exc()
+        print(f"keras-audio-ssl {args.command}: {error}", file=sys.stderr)
+        wrong = isinstance(error, ValueError) and not isinstance(error, Failure)
+        return 2 if wrong else 1
+    return 0

@@ -1,0 +1,44 @@
+"""`keras-audio-ssl import FORMAT CHECKPOINT`."""
+
+from pathlib import Path
+
+from keras_audio_ssl.cli.common import finish
+from keras_audio_ssl.cli.common import parse_settings
+
+
+def add_arguments(parser):
+    parser.add_argument(
+        "format", metavar="FORMAT", help="see `keras-audio-ssl list`"
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    parser.add_argument("--output", required=True, help="X.keras")
+    parser.add_argument(
+        "--accept-licence",
+        action="store_true",
+        help="of weights that are not freely licensed",
+    )
+    parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument("--set", action="append", metavar="KEY=VALUE")
+
+
+def run(args):
+    output = Path(args.output)
+    if output.suffix != ".keras":
+        raise ValueError(f"--output must end in .keras. Received: {output}")
+    if output.exists() and not args.overwrite:
+        raise ValueError(f"{output} exists; replace it with --overwrite.")
+    from keras_audio_ssl import hub
+    from keras_audio_ssl.callbacks import save_whole
+
+    encoder, report = hub.import_checkpoint(
+        args.format,
+        args.checkpoint,
+        accept_licence=args.accept_licence,
+        **parse_settings(args.set),
+    )
+    save_whole(encoder, output)
+    finish(
+        args,
+        {"encoder": str(output), "report": report.to_dict()},
+        f"{report}\nencoder  {output}",
+    )

@@ -1,0 +1,336 @@
+"""`keras-audio-ssl pretrain METHOD`."""
+
+import json
+import platform
+import shutil
+import time
+from pathlib import Path
+
+from keras_audio_ssl.cli.common import Failure
+from keras_audio_ssl.cli.common import Progress
+from keras_audio_ssl.cli.common import add_data
+from keras_audio_ssl.cli.common import as_json
+from keras_audio_ssl.cli.common import check_settings
+from keras_audio_ssl.cli.common import duration
+from keras_audio_ssl.cli.common import finish
+from keras_audio_ssl.cli.common import open_data
+from keras_audio_ssl.cli.common import parse_settings
+from keras_audio_ssl.cli.common import say
+from keras_audio_ssl.cli.common import write_whole
+from keras_audio_ssl.methods import METHODS
+
+# Clips that the closing probe on the synthetic corpus learns from, and
+# is tested on; none of them is trained on.
+PROBE_CLIPS = (480, 240)
+
+
+def add_arguments(parser):
+    parser.add_argument(
+        "method", choices=sorted(METHODS), metavar="METHOD",
+        help="see `keras-audio-ssl list`",
+    )  # fmt: skip
+    add_data(parser)
+    parser.add_argument(
+        "--output", required=True, help="the encoder to write, X.keras"
+    )
+    parser.add_argument(
+        "--preset", default="paper", help="paper (default) or tiny"
+    )
+    parser.add_argument("--epochs", type=positive, help="passes over the data")
+    parser.add_argument("--steps", type=positive, help="batches in all")
+    parser.add_argument("--batch-size", type=positive)
+    parser.add_argument("--seconds", type=float, help="longest cut of a clip")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--init-from", metavar="ENCODER", help="start from this encoder"
+    )
+    parser.add_argument(
+        "--checkpoint-every", type=positive, default=500, metavar="STEPS"
+    )
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--resume", action="store_true")
+    group.add_argument("--overwrite", action="store_true")
+    parser.add_argument(
+        "--set", action="append", metavar="KEY=VALUE", help="of the method"
+    )
+
+
+def positive(text):
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def run(args):
+    output = Path(args.output)
+    if output.suffix != ".keras":
+        raise ValueError(f"--output must end in .keras. Received: {output}")
+    if args.epochs and args.steps:
+        raise ValueError("Give --epochs or --steps, not both.")
+    folder = output.with_suffix(".run")
+    claim(output, folder, args)
+
+    import keras
+
+    from keras_audio_ssl.methods import method_class
+
+    keras.utils.set_random_seed(args.seed)
+    cls = method_class(args.method)
+    settings = parse_settings(args.set)
+    check_settings(cls.__init__, settings)
+    if args.preset != "paper" and args.preset not in cls.PRESETS:
+        raise ValueError(
+            f"--preset must be paper or {', '.join(cls.PRESETS)}. "
+            f"Received: {args.preset}"
+        )
+    plan = training_plan(cls, args)
+    model, first = make_model(args, settings, folder)
+    data = open_data(
+        args,
+        seconds=plan["seconds"],
+        batch_size=plan["batch_size"],
+        sample_rate=model.encoder.sample_rate,
+        seed=args.seed,
+        workers=args.workers,
+        repeat=True,
+    )
+    per_epoch = max(1, data.num_clips // plan["batch_size"])
+    steps = args.epochs * per_epoch if args.epochs else plan["steps"]
+    config = {
+        "method": args.method,
+        "preset": args.preset,
+        "settings": settings,
+        "data": str(args.data),
+        "where": args.where,
+        "steps": steps,
+        "batch_size": plan["batch_size"],
+        "seconds": plan["seconds"],
+        "seed": args.seed,
+        "init_from": args.init_from,
+        "clips": data.num_clips,
+        "versions": versions(),
+        "model": model.get_config(),
+    }
+    if args.resume:
+        check_resume(folder, config)
+    write_whole(folder / "config.json", as_json(config))
+    if first >= steps:
+        say(f"All {steps} steps are done: {output} is up to date.")
+        return
+    data.start(*divmod(first, per_epoch))
+    say(
+        f"{args.method} ({args.preset}), {model.count_params():,} parameters, "
+        f"on {data.num_clips:,} clips: steps {first + 1} to {steps} of "
+        f"{plan['batch_size']} clips, {keras.backend.backend()}"
+    )
+    begin = time.monotonic()
+    train(model, data, folder, first, steps, args)
+    seconds = time.monotonic() - begin
+    close(model, data, output, folder, args, steps - first, seconds)
+
+
+def claim(output, folder, args):
+    """Refuses a second run into the same output; makes the run's folder."""
+    if output.exists() or folder.exists():
+        if args.overwrite:
+            shutil.rmtree(folder, ignore_errors=True)
+            output.unlink(missing_ok=True)
+        elif not args.resume:
+            raise ValueError(
+                f"{output} or {folder} exists. Go on with --resume, or "
+                "replace it with --overwrite."
+            )
+    elif args.resume:
+        raise ValueError(f"--resume: there is no run in {folder}.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def training_plan(cls, args):
+    """Batch size, seconds and steps: arguments, else the preset's."""
+    plan = dict(cls.TRAINING[args.preset])
+    for key in ("batch_size", "seconds", "steps"):
+        given = getattr(args, key)
+        if given is not None:
+            plan[key] = given
+    return plan
+
+
+def make_model(args, settings, folder):
+    """The model, new or from the last checkpoint, and the steps done."""
+    import keras
+
+    from keras_audio_ssl.callbacks import checkpoints
+    from keras_audio_ssl.hub import load_encoder
+    from keras_audio_ssl.methods import make_method
+
+    done = checkpoints(folder / "checkpoints") if args.resume else []
+    if done:
+        return keras.saving.load_model(done[-1]), int(done[-1].stem[5:])
+    if args.init_from:
+        settings = {**settings, "encoder": load_encoder(args.init_from)}
+    model = make_method(
+        args.method, preset=args.preset, seed=args.seed, **settings
+    )
+    model.compile()
+    return model, 0
+
+
+def check_resume(folder, config):
+    """Refuses to go on with other data or settings."""
+    path = folder / "config.json"
+    if not path.exists():
+        return
+    before, now = json.loads(path.read_text()), json.loads(as_json(config))
+    same = ("method", "preset", "settings", "data", "where", "batch_size",
+            "seconds", "seed", "clips")  # fmt: skip
+    changed = [
+        f"{key}: {before.get(key)} then, {now[key]} now"
+        for key in same
+        if before.get(key) != now[key]
+    ]
+    if changed:
+        raise ValueError(
+            "--resume goes on with the same data and settings. Changed: "
+            + "; ".join(changed)
+        )
+
+
+def train(model, data, folder, first, steps, args):
+    """One long Keras epoch over the steps that are left."""
+    import keras
+
+    from keras_audio_ssl.callbacks import Checkpoint
+    from keras_audio_ssl.callbacks import HistoryCSV
+
+    every = max(1, min(20, steps // 20))
+    checkpoint = Checkpoint(
+        folder / "checkpoints", args.checkpoint_every, first
+    )
+    with Progress("training", steps - first, args.json) as progress:
+
+        class Bar(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                progress.advance(note=f"loss {(logs or {})['loss']:.4f}")
+
+        try:
+            model.fit(
+                data,
+                steps_per_epoch=steps - first,
+                callbacks=[
+                    Bar(),
+                    HistoryCSV(folder / "history.csv", every, first),
+                    checkpoint,
+                    keras.callbacks.TerminateOnNaN(),
+                ],
+                verbose=0,
+            )
+        except KeyboardInterrupt:
+            checkpoint.save()
+            raise Failure(
+                f"interrupted after step {checkpoint.step}; the same command "
+                "with --resume goes on from there."
+            ) from None
+    if checkpoint.step < steps:
+        raise Failure(
+            f"the loss was not finite at step {checkpoint.step}. Try a lower "
+            "learning rate: --set learning_rate=..."
+        )
+    checkpoint.save()
+
+
+def close(model, data, output, folder, args, steps, seconds):
+    """Writes the encoder and what was measured, and says what to do next."""
+    from keras_audio_ssl.callbacks import save_whole
+
+    save_whole(model.encoder, output)
+    data.write_skipped(folder / "skipped.csv")
+    metrics = {
+        "steps": steps,
+        "seconds": seconds,
+        "clips_per_second": steps * data.batch_size / seconds,
+        "skipped": len(data.skipped),
+    }
+    if args.data == "synthetic":
+        say("probing the encoder on synthetic clips it has not seen")
+        metrics["probe"] = probe_synthetic(model.encoder, args)
+    write_whole(folder / "metrics.json", as_json(metrics))
+    finish(
+        args,
+        {"encoder": str(output), "run": str(folder), **metrics},
+        summary(output, folder, args, metrics, data.skipped),
+    )
+
+
+def probe_synthetic(encoder, args):
+    """Accuracy of a linear probe: this encoder, untrained, log-mels."""
+    from keras_audio_ssl import data
+    from keras_audio_ssl import evaluation
+
+    train, test = PROBE_CLIPS
+    # A seed of its own: the corpus of another seed has other clips.
+    corpus = data.SyntheticCorpus(
+        clips=train + test, seed=args.seed + 10_000, seconds=2.0
+    )
+    clips = [corpus[i] for i in range(len(corpus))]
+    labels = corpus.labels["label"]
+    rows = {
+        "trained": encoder,
+        "untrained": evaluation.untrained(encoder),
+        "log_mel_statistics": evaluation.LogMelStatistics(),
+    }
+    scores = {}
+    for name, model in rows.items():
+        x = model.embed(clips)
+        scores[name] = evaluation.linear_probe(
+            x[:train], labels[:train], x[train:], labels[train:]
+        )
+    scores["classes"] = len(corpus.classes)
+    return scores
+
+
+def summary(output, folder, args, metrics, skipped):
+    """The last lines on the screen."""
+    lines = [
+        f"{metrics['steps']} steps in {duration(metrics['seconds'])}, "
+        f"{metrics['clips_per_second']:.0f} clips/s"
+    ]
+    if skipped:
+        lines.append(
+            f"{len(skipped)} files were skipped, see {folder / 'skipped.csv'}:"
+        )
+        lines += [f"  {file}: {reason}" for file, reason in skipped[:5]]
+    if "probe" in metrics:
+        probe = metrics["probe"]
+        lines += [
+            f"linear probe, {probe['classes']} classes of sounds, unseen clips",
+            f"  this encoder          {probe['trained']:.3f}",
+            f"  the same, untrained   {probe['untrained']:.3f}",
+            f"  log-mel mean and std  {probe['log_mel_statistics']:.3f}",
+        ]
+    lines += [
+        f"encoder  {output}",
+        f"run      {folder}",
+        "next     keras-audio-ssl embed "
+        f"{output} --data YOUR_AUDIO --output embeddings.npz",
+    ]
+    return "\n".join(lines)
+
+
+def versions():
+    """What the run was made with."""
+    import keras
+    import numpy
+
+    import keras_audio_ssl
+
+    backend = keras.backend.backend()
+    return {
+        "keras_audio_ssl": keras_audio_ssl.__version__,
+        "keras": keras.__version__,
+        "backend": backend,
+        backend: __import__(backend).__version__,
+        "numpy": numpy.__version__,
+        "python": platform.python_version(),
+    }

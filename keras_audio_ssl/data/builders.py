@@ -1,0 +1,275 @@
+"""Datasets from folders, manifests, arrays and rows of data sets."""
+
+import os
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+
+from keras_audio_ssl.data.dataset import AudioDataset
+from keras_audio_ssl.data.manifest import encode_labels
+from keras_audio_ssl.data.manifest import scan_manifest
+from keras_audio_ssl.data.sources import EXTENSIONS
+from keras_audio_ssl.data.sources import ArrayClips
+from keras_audio_ssl.data.sources import FileClips
+from keras_audio_ssl.data.sources import RowClips
+from keras_audio_ssl.data.sources import scan_folder
+
+
+def from_folder(
+    folder: Any,
+    seconds: float | None = None,
+    batch_size: int = 64,
+    *,
+    max_files: int | None = None,
+    extensions: Iterable[str] = EXTENSIONS,
+    **options: Any,
+) -> AudioDataset:
+    """A dataset of the audio files below a folder.
+
+    Hidden files and folders are passed over, links are followed.
+
+    Args:
+        folder: the folder; its subfolders belong to it.
+        seconds: length of the segments; whole clips if `None` (default).
+        batch_size: clips in a batch, 64 by default.
+        max_files: at most so many files, taken evenly from the sorted list.
+        extensions: endings of the names of audio files, in any case.
+        **options: the other arguments of `AudioDataset`.
+
+    Returns:
+        An `AudioDataset` without labels.
+
+    Raises:
+        ValueError: if there is no such folder, nothing in it is readable, or
+            an argument is out of range.
+
+    Example:
+        >>> data = from_folder("my_audio", seconds=0.95, batch_size=256)
+        >>> model.fit(data, epochs=100)
+    """
+    folder = os.fspath(folder)
+    if not os.path.isdir(folder):
+        hint = ""
+        if os.path.isfile(folder):
+            hint = " It is a file: `from_manifest` reads CSV tables."
+        raise ValueError(f"No such folder: {folder}.{hint}")
+    _check_max_files(max_files)
+    extensions = list(extensions)
+    files, skipped = scan_folder(folder, extensions, max_files)
+    if not files and not skipped:
+        raise ValueError(
+            f"No audio found in {folder}: no file ends with "
+            f"{', '.join(extensions)}"
+        )
+    return AudioDataset(
+        FileClips(folder, files),
+        seconds,
+        batch_size,
+        skipped=skipped,
+        source=folder,
+        **options,
+    )
+
+
+def from_manifest(
+    path: Any,
+    seconds: float | None = None,
+    batch_size: int = 64,
+    *,
+    label: str | None = None,
+    where: Any = None,
+    file: str = "file",
+    start: str = "start",
+    end: str = "end",
+    classes: Sequence[str] | None = None,
+    max_files: int | None = None,
+    **options: Any,
+) -> AudioDataset:
+    """A dataset of the files that a CSV table names.
+
+    Args:
+        path: the CSV file. Its first line names the columns; files are
+            relative to its folder.
+        seconds: length of the segments; whole clips if `None` (default).
+        batch_size: clips in a batch, 64 by default.
+        label: column of the labels; none by default.
+        where: rows to keep: `"COLUMN=VALUE"`, a list of these, or a dict of
+            column to value or values.
+        file: column of the file names.
+        start: column with the start of a part of the file, in seconds.
+            Together with `end` this makes each row a clip of its own. Taken
+            where the table has it; empty values are the file's own ends.
+        end: column with the end of the part, in seconds.
+        classes: names of the labels in their order; by default the values
+            of the whole column, also of rows that `where` leaves out, sorted
+            (by value if all are whole numbers).
+        max_files: at most so many files.
+        **options: the other arguments of `AudioDataset`.
+
+    Returns:
+        An `AudioDataset`.
+
+    Raises:
+        ValueError: if the table or a column is missing, no row fulfils
+            `where`, or no file is readable.
+
+    Example:
+        >>> data = from_manifest(
+        ...     "fsdd/manifest.csv", 0.5, label="speaker", where="split=train"
+        ... )
+        >>> x, y = data.batch(epoch=0, step=0)
+    """
+    _check_max_files(max_files)
+    clips, skipped = scan_manifest(
+        path, where, label, file, start, end, classes, max_files
+    )
+    return AudioDataset(
+        clips,
+        seconds,
+        batch_size,
+        skipped=skipped,
+        source=os.fspath(path),
+        **options,
+    )
+
+
+def from_arrays(
+    x: Any,
+    y: Any = None,
+    sample_rate: int = 16000,
+    seconds: float | None = None,
+    batch_size: int = 64,
+    *,
+    input_rate: int | None = None,
+    classes: Sequence[str] | None = None,
+    **options: Any,
+) -> AudioDataset:
+    """A dataset of waveforms in memory, or made when asked for.
+
+    Args:
+        x: array `(clips, samples)`, or any sequence of waveforms
+            `(samples,)` of any length. Floats in [-1, 1], or integers, which
+            are scaled by the range of their type.
+        y: labels, integers or names, `(clips,)`; none by default.
+        sample_rate: of the batches, in Hz, 16000 by default.
+        seconds: length of the segments; whole clips if `None` (default).
+        batch_size: clips in a batch, 64 by default.
+        input_rate: sample rate of `x`, if it is another.
+        classes: names of the labels in their order.
+        **options: the other arguments of `AudioDataset`.
+
+    Returns:
+        An `AudioDataset`.
+
+    Raises:
+        ValueError: if shapes, labels or arguments are wrong.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(100, 16000)) * 0.1
+        >>> model.fit(from_arrays(x, seconds=0.5, batch_size=10))
+    """
+    if not hasattr(x, "__len__") or not hasattr(x, "__getitem__"):
+        raise ValueError(
+            "`x` must be an array (clips, samples) or a sequence of "
+            f"waveforms. Received: {type(x).__name__}"
+        )
+    shape = getattr(x, "shape", None)
+    if shape is not None and len(shape) != 2 and x.dtype != object:
+        raise ValueError(
+            "`x` must have the shape (clips, samples). "
+            f"Received: {tuple(shape)}"
+        )
+    rate = sample_rate if input_rate is None else input_rate
+    if rate < 1:
+        raise ValueError(
+            f"`input_rate` must be positive, in Hz. Received: {rate}"
+        )
+    labels, names = None, None
+    if y is not None:
+        labels, names = encode_labels(y, len(x), classes)
+    return AudioDataset(
+        ArrayClips(x, rate, labels, names),
+        seconds,
+        batch_size,
+        sample_rate=sample_rate,
+        source="`x`",
+        **options,
+    )
+
+
+def from_huggingface(
+    dataset: Any,
+    column: str = "audio",
+    label: str | None = None,
+    seconds: float | None = None,
+    batch_size: int = 64,
+    *,
+    classes: Sequence[str] | None = None,
+    **options: Any,
+) -> AudioDataset:
+    """A dataset of the rows of a `datasets.Dataset`, or of anything like it.
+
+    Args:
+        dataset: an object with `__len__` and `__getitem__`, which gives
+            dicts. Sound may be a dict with `array` and `sampling_rate`, or
+            with `bytes` or `path`, or a torchcodec decoder; with the feature
+            `Audio(decode=False)` crops are read without decoding the rest.
+        column: key of the sound, `"audio"` by default.
+        label: key of the labels, integers or names; none by default.
+        seconds: length of the segments; whole clips if `None` (default).
+        batch_size: clips in a batch, 64 by default.
+        classes: names of the labels; those of a `ClassLabel` by default.
+        **options: the other arguments of `AudioDataset`.
+
+    Returns:
+        An `AudioDataset`.
+
+    Raises:
+        ValueError: if a column is missing or nothing is readable.
+
+    Example:
+        >>> speech = datasets.load_dataset("google/fleurs", "de_de")
+        >>> data = from_huggingface(speech["train"], seconds=2.0)
+    """
+    for needed in ("__len__", "__getitem__"):
+        if not hasattr(dataset, needed):
+            raise ValueError(
+                "`dataset` must have `__len__` and `__getitem__` (a stream "
+                "has not; a split of a data set has). Received: "
+                f"{type(dataset).__name__}"
+            )
+    if not len(dataset):
+        raise ValueError("`dataset` has no rows.")
+    names = getattr(dataset, "column_names", None)
+    if not isinstance(names, (list, tuple)):
+        names = list(dataset[0])
+    for key in (column, label):
+        if key is not None and key not in names:
+            raise ValueError(
+                f"No column {key!r} in the data set. "
+                f"Its columns: {', '.join(map(str, names))}"
+            )
+    labels, known = None, None
+    if label is not None:
+        feature = (getattr(dataset, "features", None) or {}).get(label)
+        classes = classes or getattr(feature, "names", None)
+        try:
+            values = list(dataset[label])
+        except (KeyError, TypeError, IndexError):
+            values = [dataset[i][label] for i in range(len(dataset))]
+        labels, known = encode_labels(values, len(dataset), classes)
+    return AudioDataset(
+        RowClips(dataset, column, labels, known),
+        seconds,
+        batch_size,
+        source="the data set",
+        **options,
+    )
+
+
+def _check_max_files(max_files: int | None) -> None:
+    if max_files is not None and max_files < 1:
+        raise ValueError(
+            "`max_files` must be positive, or None for all. "
+            f"Received: max_files={max_files}"
+        )

@@ -1,0 +1,632 @@
+"""Batches for `fit`, whose order is a function of seed, epoch and step."""
+
+import contextlib
+import csv
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+
+from keras_audio_ssl.data.audio import AudioArray
+from keras_audio_ssl.data.audio import AudioError
+from keras_audio_ssl.data.audio import AudioFile
+from keras_audio_ssl.data.audio import read_part
+from keras_audio_ssl.data.audio import resampled_length
+from keras_audio_ssl.data.sources import Clips
+from keras_audio_ssl.data.sources import FileClips
+
+log = logging.getLogger("keras_audio_ssl")
+
+# Before training, of up to so many files both ends are looked at,
+CHECK_FILES = 10_000
+# and of up to so many files with floating point every sample,
+CHECK_WHOLE = 1_000
+# if they are not longer than this, in samples.
+WHOLE = 1 << 21
+# What the random numbers of (seed, epoch) are for: apart in Philox' counter.
+ORDER, CROPS, SPARES = range(3)
+NUMBER = (int, float, np.number)
+BLOCK = 4  # 64-bit numbers Philox makes for one value of its counter
+
+
+class AudioDataset(keras.utils.PyDataset, DataAdapter):
+    """Batches of waveforms read from disk while the model trains.
+
+    Batch `step` of epoch `epoch` is a pure function of `(seed, epoch, step)`:
+    which clips, in which order, cropped where. `fit` receives the batches in
+    that order on all backends, whatever its `shuffle`, and epoch after epoch:
+    a second `fit` begins with the epoch after the last complete one.
+    `start(epoch, step)` begins anywhere else. Decoding runs in threads ahead
+    of the training step.
+
+    A batch is a dict of `waveform`, float32 `(batch, samples)`, and
+    `lengths`, int32 `(batch,)`: the samples before the padding with zeros.
+    With labels it is `(dict, labels)`, labels int32 `(batch,)`.
+
+    A clip that cannot be used is replaced by another of the same source,
+    chosen by `(seed, epoch, position)`, and recorded in `skipped`.
+
+    Made by `from_folder`, `from_manifest`, `from_arrays` and
+    `from_huggingface`, which take the arguments below. For validation pass
+    `shuffle=False, crop="center"`, so that each epoch sees the same; an
+    `evaluate` counts as a pass too. `class_weight` of `fit` has no effect.
+
+    Args:
+        clips: the source.
+        seconds: length of the segments; shorter clips are padded with zeros.
+            `None` (default) gives whole clips, padded to the longest of the
+            batch (rounded up to one of four lengths an octave, so that a
+            compiled step meets few shapes).
+        batch_size: clips in a batch, 64 by default.
+        sample_rate: in Hz, 16000 by default; others are resampled.
+        seed: a whole number; all random choices derive from it.
+        shuffle: `True` (default) for another order in each epoch.
+        crop: place of the segment in a longer clip: `"random"` (default),
+            `"start"` or `"center"`.
+        drop_last: `True` (default) leaves out the last incomplete batch.
+        min_seconds: shorter clips are skipped; 0.0 by default, which skips
+            those without a single sample.
+        max_seconds: with `seconds=None`, crops longer clips to this.
+        workers: decoding threads, 2 by default; 0 decodes when asked.
+        shard: `(index, count)`: this host's part of each epoch. The parts
+            are disjoint, cover the epoch and have the same number of steps
+            (for which the last step may repeat a clip if `drop_last=False`).
+        crops_per_clip: how often a clip comes in an epoch, 1 by default;
+            more for few, long recordings.
+        repeat: `True` for a stream of epochs without end, for `fit` with
+            `steps_per_epoch`.
+
+    Attributes:
+        epoch: the epoch that the next pass of `fit` begins with.
+        skipped: list of `(file, reason)`, in the order of discovery.
+        classes: names of the labels, or `None`.
+        labels: int32 `(clips,)`, or `None`.
+
+    Raises:
+        ValueError: if an argument is out of range, or no clip is readable.
+
+    Example:
+        >>> data = from_folder("my_audio", seconds=1.0, batch_size=32)
+        >>> x = data.batch(epoch=0, step=0)
+        >>> x["waveform"].shape
+        (32, 16000)
+        >>> model.fit(data, epochs=10)
+    """
+
+    def __init__(
+        self,
+        clips: Clips,
+        seconds: float | None = None,
+        batch_size: int = 64,
+        *,
+        sample_rate: int = 16000,
+        seed: int = 0,
+        shuffle: bool = True,
+        crop: str = "random",
+        drop_last: bool = True,
+        min_seconds: float = 0.0,
+        max_seconds: float | None = None,
+        workers: int = 2,
+        shard: tuple[int, int] = (0, 1),
+        crops_per_clip: int = 1,
+        repeat: bool = False,
+        skipped: Iterable[tuple[str, str]] = (),
+        source: str = "the source",
+    ) -> None:
+        _check_whole("batch_size", batch_size, 1)
+        _check_whole("sample_rate", sample_rate, 1)
+        _check_whole("workers", workers, 0)
+        _check_whole("crops_per_clip", crops_per_clip, 1)
+        _check_whole("seed", seed, 0)
+        if seed >= 2**64:
+            raise ValueError(
+                f"`seed` must be less than 2**64. Received: seed={seed}"
+            )
+        for name, length in (
+            ("seconds", seconds),
+            ("max_seconds", max_seconds),
+        ):
+            if length is not None and not (
+                isinstance(length, NUMBER)
+                and 0.5 <= float(length) * sample_rate < 2**31
+            ):
+                raise ValueError(
+                    f"`{name}` must be positive, or None for whole clips. "
+                    f"Received: {name}={length!r}"
+                )
+        if not (isinstance(min_seconds, NUMBER) and min_seconds >= 0):
+            raise ValueError(
+                "`min_seconds` must not be negative. "
+                f"Received: min_seconds={min_seconds!r}"
+            )
+        if crop not in ("random", "start", "center"):
+            raise ValueError(
+                "`crop` must be 'random', 'start' or 'center'. "
+                f"Received: crop={crop!r}"
+            )
+        try:
+            index, count = (int(k) for k in shard)
+        except (TypeError, ValueError):
+            index, count = 0, 0
+        if not 0 <= index < count:
+            raise ValueError(
+                "`shard` must be (index, count) with 0 <= index < count. "
+                f"Received: shard={shard!r}"
+            )
+        # Keras' own threads would deliver batches out of turn.
+        super().__init__(workers=1)
+        self.seconds, self.max_seconds = seconds, max_seconds
+        self._batch_size, self.sample_rate = int(batch_size), int(sample_rate)
+        self.seed, self.shuffle, self.crop = int(seed), bool(shuffle), crop
+        self.drop_last, self.min_seconds = bool(drop_last), float(min_seconds)
+        self.threads, self.shard = int(workers), (index, count)
+        self.crops_per_clip, self.repeat = int(crops_per_clip), bool(repeat)
+        self.source = source
+        self._clips = clips
+        self._skipped: dict[str, str] = {}
+        self._lock = threading.RLock()
+        self._orders: dict[int, np.ndarray] = {}
+        self._pending: dict[tuple[int, int], list[Future]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_process = 0
+        self._quiet = contextlib.ExitStack()
+        self._start = (0, 0)
+        for file, reason in skipped:
+            self._record(AudioError(file, reason))
+        self._check()
+        self._steps = self._count_steps()
+
+    def __len__(self) -> int:
+        return self._steps
+
+    @property
+    def num_batches(self) -> int | None:
+        return None if self.repeat else self._steps
+
+    @property
+    def batch_size(self) -> int:
+        return self._batch_size
+
+    @property
+    def epoch(self) -> int:
+        return self._start[0]
+
+    @property
+    def num_clips(self) -> int:
+        """Number of clips in use, of all shards."""
+        return len(self._clips)
+
+    @property
+    def files(self) -> list[str]:
+        """File (or item) of each clip."""
+        return [self._clips.name(i) for i in range(len(self._clips))]
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        return self._clips.labels
+
+    @property
+    def classes(self) -> list[str] | None:
+        return self._clips.classes
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        with self._lock:
+            return list(self._skipped.items())
+
+    def write_skipped(self, path: Any) -> None:
+        """Writes `skipped` as a CSV table with the columns file and reason.
+
+        Args:
+            path: the CSV file, replaced as a whole.
+        """
+        draft = f"{os.fspath(path)}.{os.getpid()}.tmp"
+        with open(
+            draft, "w", newline="", encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("file", "reason"))
+            writer.writerows(self.skipped)
+        os.replace(draft, path)
+
+    def start(self, epoch: int, step: int = 0) -> None:
+        """Lets the next pass of `fit` begin with batch `(epoch, step)`.
+
+        That pass ends with the epoch, so it has `len(self) - step` steps;
+        the next ones are whole.
+
+        Args:
+            epoch: a whole number, zero or more.
+            step: 0 to `len(self)`; the latter is the start of the next epoch.
+        """
+        if epoch < 0 or not 0 <= step <= len(self):
+            raise ValueError(
+                f"`epoch` must not be negative and `step` lie in 0 to "
+                f"{len(self)}. Received: epoch={epoch}, step={step}"
+            )
+        turn, step = divmod(int(step), len(self))
+        with self._lock:
+            self._start = (int(epoch) + turn, step)
+
+    def batch(self, epoch: int, step: int) -> Any:
+        """Batch `step` of epoch `epoch`.
+
+        Args:
+            epoch: a whole number, zero or more.
+            step: 0 to `len(self) - 1`.
+
+        Returns:
+            dict of `waveform` and `lengths`, or `(dict, labels)`.
+        """
+        if epoch < 0 or not 0 <= step < len(self):
+            raise IndexError(
+                f"No batch (epoch {epoch}, step {step}): an epoch has "
+                f"{len(self)} steps"
+            )
+        epoch = int(epoch) if self._varies else 0
+        return self._collect(self._submit(epoch, int(step)))
+
+    def __getitem__(self, index: int) -> Any:
+        return self.batch(self.epoch, index)
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch = self.epoch
+        for step in range(len(self)):
+            yield self._fetch(epoch, step)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for name in ("_lock", "_pool", "_quiet"):
+            del state[name]
+        return {**state, "_pending": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock, self._pool = threading.RLock(), None
+        self._quiet = contextlib.ExitStack()
+
+    # Keras takes the dataset itself for its adapter: no other way keeps the
+    # order, since `fit` shuffles the indices of a PyDataset by default.
+
+    def get_numpy_iterator(self) -> Iterator[Any]:
+        return self._pass()
+
+    def get_jax_iterator(self) -> Iterator[Any]:
+        return self._pass()
+
+    def get_torch_dataloader(self) -> Iterable[Any]:
+        convert = keras.ops.convert_to_tensor
+        for batch in self._pass():
+            yield keras.tree.map_structure(convert, batch)
+
+    def get_tf_dataset(self) -> Any:
+        import tensorflow as tf
+
+        samples = None if self.seconds is None else self._samples
+        spec: Any = {
+            "waveform": tf.TensorSpec((None, samples), "float32"),
+            "lengths": tf.TensorSpec((None,), "int32"),
+        }
+        if self.labels is not None:
+            spec = (spec, tf.TensorSpec((None,), "int32"))
+        data = tf.data.Dataset.from_generator(self._pass, output_signature=spec)
+        return data.prefetch(2)
+
+    def on_epoch_begin(self) -> None:
+        pass
+
+    def on_epoch_end(self) -> None:
+        self._quiet.close()
+
+    def _pass(self) -> Iterator[Any]:
+        """The batches from `start` to the end of its epoch."""
+        with self._lock:
+            begun = self._start
+        epoch, step = begun
+        short = step > 0
+        while step < len(self):
+            batch = self._fetch(epoch, step)
+            step += 1
+            if step == len(self):
+                with self._lock:
+                    if self._start is begun:
+                        begun = self._start = (epoch + 1, 0)
+                if self.repeat:
+                    epoch, step = epoch + 1, 0
+            yield batch
+        if short:
+            # Keras expects a whole epoch and would warn of missing data.
+            self._quiet.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", "Your input ran out of data")
+
+    @property
+    def _samples(self) -> int:
+        return max(1, round((self.seconds or 0) * self.sample_rate))
+
+    @property
+    def _varies(self) -> bool:
+        """Whether epochs differ from each other."""
+        return self.shuffle or self.crop == "random"
+
+    def _fetch(self, epoch: int, step: int) -> Any:
+        """A batch, with the following ones begun."""
+        if not self.threads:
+            return self.batch(epoch, step)
+        size = len(self)
+        window = []
+        for ahead in range(self.threads + 2):
+            turns, at = divmod(step + ahead, size)
+            window.append((epoch + turns if self._varies else 0, at))
+        with self._lock:
+            for key in window:
+                if key not in self._pending:
+                    self._pending[key] = self._submit(*key)
+            futures = self._pending.pop(window[0])
+            # Batches of a pass that was given up.
+            for key in list(self._pending)[: -2 * len(window)]:
+                for future in self._pending.pop(key):
+                    future.cancel()
+        return self._collect(futures)
+
+    def _submit(self, epoch: int, step: int) -> list[Future]:
+        """Begins to read a batch, in one task for each thread."""
+        positions = self._positions(step)
+        if self._pool is None or self._pool_process != os.getpid():
+            with self._lock:
+                self._pool = ThreadPoolExecutor(
+                    max(1, self.threads), "keras_audio_ssl-read"
+                )
+                self._pool_process = os.getpid()
+        parts = np.array_split(positions, max(1, self.threads))
+        return [self._pool.submit(self._read, epoch, p) for p in parts]
+
+    def _collect(self, futures: list[Future]) -> Any:
+        """Waits for a batch's clips and pads them to one length."""
+        read = [clip for future in futures for clip in future.result()]
+        lengths = np.array([len(wave) for _, wave in read], "int32")
+        if self.seconds is not None:
+            size = self._samples
+        else:
+            size = self._bucket(int(lengths.max()))
+        waveform = np.zeros((len(read), size), "float32")
+        for row, (_, wave) in zip(waveform, read, strict=True):
+            row[: len(wave)] = wave
+        x = {"waveform": waveform, "lengths": lengths}
+        if self.labels is None:
+            return x
+        return x, self.labels[[clip for clip, _ in read]]
+
+    def _bucket(self, samples: int) -> int:
+        grain = max(1, 2 ** ((samples - 1).bit_length() - 3))
+        size = -(-samples // grain) * grain
+        if self.max_seconds is None:
+            return size
+        return min(size, max(1, round(self.max_seconds * self.sample_rate)))
+
+    def _read(
+        self, epoch: int, positions: np.ndarray
+    ) -> list[tuple[int, np.ndarray]]:
+        """The clips at some positions of an epoch, with their numbers."""
+        if not len(positions):
+            return []
+        clips = self._order(epoch)[positions] // self.crops_per_clip
+        # One block of numbers for each position, all positions apart.
+        first = int(positions[0])
+        size = BLOCK * (int(positions[-1]) - first + 1)
+        draws = self._draw((first, 0, 0, CROPS), epoch, size)
+        draws = draws[BLOCK * (positions - first)]
+        places = (draws >> np.uint64(11)) / 2**53
+        return [
+            self._read_one(epoch, int(position), int(clip), float(place))
+            for position, clip, place in zip(
+                positions, clips, places, strict=True
+            )
+        ]
+
+    def _read_one(
+        self, epoch: int, position: int, clip: int, place: float
+    ) -> tuple[int, np.ndarray]:
+        try:
+            return clip, self._load(clip, place)
+        except AudioError as error:
+            self._record(error)
+        for clip in self._spares(epoch, position):
+            try:
+                return clip, self._load(clip, place)
+            except AudioError as error:
+                self._record(error)
+        raise ValueError(self._nothing())
+
+    def _spares(self, epoch: int, position: int) -> Iterator[int]:
+        """Clips to try instead: some at random, then one after the other."""
+        size = len(self._clips)
+        draws = self._draw((0, position, 0, SPARES), epoch, 32)
+        yield from (int(draw % size) for draw in draws)
+        first = int(draws[-1] % size)
+        yield from ((first + k) % size for k in range(1, size))
+
+    def _load(self, clip: int, place: float) -> np.ndarray:
+        """A clip's segment; `place` in [0, 1) is where, if at random."""
+        with self._clips.open(clip) as audio:
+            rate = self.sample_rate
+            first, length = self._extent(audio, clip)
+            wanted = length
+            if self.seconds is not None:
+                wanted = self._samples
+            elif self.max_seconds is not None:
+                wanted = max(1, round(self.max_seconds * rate))
+            room = max(0, length - wanted)
+            if self.crop == "random":
+                first += int(place * (room + 1))
+            elif self.crop == "center":
+                first += room // 2
+            return read_part(audio, rate, first, min(wanted, length))
+
+    def _extent(
+        self, audio: AudioFile | AudioArray, clip: int
+    ) -> tuple[int, int]:
+        """First sample and length of a clip, at the dataset's rate."""
+        rate = self.sample_rate
+        first, end = 0, resampled_length(audio.frames, audio.rate, rate)
+        span = self._clips.span(clip)
+        if span is not None:
+            start, stop = span
+            first = 0 if np.isnan(start) else round(start * rate)
+            last = end if np.isnan(stop) else round(stop * rate)
+            # Tables round their times.
+            if last > end + 0.1 * rate or first >= end:
+                raise AudioError(
+                    audio.name,
+                    f"the part {start} to {stop} s lies beyond the end at "
+                    f"{end / rate:.2f} s",
+                )
+            end = min(last, end)
+        length = end - first
+        if length < max(1, self.min_seconds * rate):
+            raise AudioError(
+                audio.name,
+                f"too short: {length / rate:.3f} s, at least "
+                f"{max(self.min_seconds, 1 / rate):.3g} s expected",
+            )
+        return first, length
+
+    def _record(self, error: AudioError) -> None:
+        with self._lock:
+            if error.file in self._skipped:
+                return
+            self._skipped[error.file] = error.reason
+            count = len(self._skipped)
+        if count <= 10:
+            log.warning("skipped %s", error)
+        elif count == 11:
+            log.warning("skipped more files: see `dataset.skipped`")
+
+    def _check(self) -> None:
+        """Looks at the source before training and drops what is unusable."""
+        clips = self._clips
+        found: list[AudioError | None] = []
+        if isinstance(clips, FileClips):
+            files = clips.files()
+            found = self._map(clips.sniff, files)
+            if len(files) <= CHECK_FILES:
+                good = [n for n, e in enumerate(found) if e is None]
+                look = partial(self._look, thorough=len(files) <= CHECK_WHOLE)
+                seen = self._map(look, files[good])
+                for n, error in zip(good, seen, strict=True):
+                    found[n] = error
+            bad = [n for n, error in enumerate(found) if error is not None]
+            usable = ~np.isin(clips.rows, clips.rows[files[bad]])
+        elif clips.in_memory:
+            look = partial(self._look, thorough=True)
+            found = self._map(look, np.arange(len(clips)))
+            usable = np.array([error is None for error in found], bool)
+        else:
+            usable = np.ones(len(clips), bool)
+        for error in found:
+            if error is not None:
+                self._record(error)
+        if not usable.all():
+            clips.keep(np.flatnonzero(usable))
+        for clip in range(len(clips)):
+            try:
+                self._load(clip, 0.0)
+                return
+            except AudioError as error:
+                self._record(error)
+        raise ValueError(self._nothing())
+
+    def _look(self, clip: int, thorough: bool) -> AudioError | None:
+        """What is wrong with a whole clip, as far as its ends tell."""
+        try:
+            with self._clips.open(clip) as audio:
+                if self._clips.span(clip) is None:
+                    self._extent(audio, clip)
+                if thorough and audio.floating and audio.frames < WHOLE:
+                    audio.read(0, audio.frames)
+        except AudioError as error:
+            return error
+        return None
+
+    def _map(self, function: Callable, items: np.ndarray) -> list:
+        with ThreadPoolExecutor(max(1, self.threads)) as pool:
+            parts = np.array_split(items, -(-len(items) // 256) or 1)
+            done = pool.map(
+                lambda part: [function(int(k)) for k in part], parts
+            )
+            return [answer for part in done for answer in part]
+
+    def _nothing(self) -> str:
+        if not self._skipped:
+            return f"No audio found in {self.source}"
+        first = "; ".join(f"{f}: {r}" for f, r in self.skipped[:3])
+        return (
+            f"Nothing readable in {self.source}: {len(self._skipped)} skipped. "
+            f"First: {first}"
+        )
+
+    def _count_steps(self) -> int:
+        """Steps of an epoch, the same for all shards."""
+        total = len(self._clips) * self.crops_per_clip
+        size = self.batch_size * self.shard[1]
+        if not self.drop_last:
+            return -(-total // size)
+        if total < size:
+            raise ValueError(
+                f"`batch_size={self.batch_size}` is more than the {total} "
+                f"clips of {self.source}"
+                + (f" on {self.shard[1]} hosts" if self.shard[1] > 1 else "")
+                + ": pass a smaller `batch_size`, `drop_last=False`, or "
+                "`crops_per_clip` for more crops of each clip"
+            )
+        return total // size
+
+    def _positions(self, step: int) -> np.ndarray:
+        """The places of a batch in its epoch's order."""
+        index, count = self.shard
+        total = len(self._clips) * self.crops_per_clip
+        first = step * self.batch_size * count + index
+        places = first + count * np.arange(self.batch_size)
+        places = places[places < total]
+        return places if len(places) else np.array([index % total])
+
+    def _order(self, epoch: int) -> np.ndarray:
+        with self._lock:
+            if epoch not in self._orders:
+                total = len(self._clips) * self.crops_per_clip
+                order = np.arange(total)
+                if self.shuffle:
+                    draws = self._draw((0, 0, 0, ORDER), epoch, total)
+                    order = np.argsort(draws, kind="stable")
+                small = total < 2**31
+                self._orders[epoch] = order.astype("int32") if small else order
+                for old in list(self._orders)[:-3]:
+                    del self._orders[old]
+            return self._orders[epoch]
+
+    def _draw(
+        self, counter: tuple[int, ...], epoch: int, count: int
+    ) -> np.ndarray:
+        """Random integers, uint64 `(count,)`, the same in every version."""
+        key = np.array([self.seed, epoch], "uint64")
+        at = np.array(counter, "uint64")
+        return np.random.Philox(key=key, counter=at).random_raw(count)
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    whole = isinstance(value, NUMBER) and float(value).is_integer()
+    if not whole or value < least:
+        raise ValueError(
+            f"`{name}` must be a whole number, {least} or more. "
+            f"Received: {name}={value!r}"
+        )

@@ -1,0 +1,299 @@
+"""Tables that name audio files, and labels."""
+
+import csv
+import os
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_audio_ssl.data.sources import FileClips
+from keras_audio_ssl.data.sources import Skipped
+
+
+def read_manifest(
+    path: Any,
+    where: Any = None,
+    columns: Iterable[str] | None = None,
+) -> dict[str, list[str]]:
+    """Reads a CSV table that names audio files.
+
+    Args:
+        path: the CSV file; its first line names the columns.
+        where: which rows to keep: `"COLUMN=VALUE"`, a list of these, or a
+            dict of column to value or values. Conditions on several columns
+            must all hold; of several values of one column, any.
+        columns: the columns wanted; all by default.
+
+    Returns:
+        For each column its values, as text.
+
+    Raises:
+        ValueError: if the file is missing or no such table, lacks a column,
+            or `where` leaves no row.
+
+    Example:
+        >>> table = read_manifest("manifest.csv", where="split=train")
+        >>> table["file"][0]
+        'audio/0_george_5.wav'
+    """
+    with _Table(path) as table:
+        names = list(table.header if columns is None else columns)
+        at = [table.find(name) for name in names]
+        values: list[list[str]] = [[] for _ in names]
+        for row in table.rows(where):
+            for k, column in zip(at, values, strict=True):
+                column.append(row[k])
+    return dict(zip(names, values, strict=True))
+
+
+class _Table:
+    """An open CSV file, read row by row."""
+
+    def __init__(self, path: Any) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise ValueError(f"No such manifest (a CSV file): {path}")
+
+    def __enter__(self) -> "_Table":
+        try:
+            self._file = open(self.path, newline="", encoding="utf-8-sig")
+        except OSError as error:
+            raise ValueError(f"{self.path}: {error.strerror}") from None
+        try:
+            try:
+                first = self._file.readline(1 << 20)
+            except UnicodeDecodeError as error:
+                raise self._no_table(error) from None
+            self._file.seek(0)
+            delimiter = max(",;\t", key=first.count)
+            self._reader = csv.reader(self._file, delimiter=delimiter)
+            self.header = [name.strip() for name in self._next() or []]
+            if not self.header:
+                raise ValueError(f"{self.path} is empty, expected a CSV table")
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._file.close()
+
+    @property
+    def line(self) -> int:
+        return self._reader.line_num
+
+    def find(self, column: str) -> int:
+        if column not in self.header:
+            raise ValueError(
+                f"No column {column!r} in {self.path}. "
+                f"Its columns: {', '.join(self.header)}"
+            )
+        return self.header.index(column)
+
+    def rows(self, where: Any = None) -> Iterator[list[str]]:
+        wanted = _conditions(where)
+        checks = [(self.find(name), name) for name in wanted]
+        met: dict[str, set[str]] = {name: set() for name in wanted}
+        kept = total = 0
+        while (row := self._next()) is not None:
+            if not row:
+                continue
+            if len(row) != len(self.header):
+                raise ValueError(
+                    f"{self.path}, line {self.line}: {len(row)} values, "
+                    f"expected {len(self.header)} as in the first line"
+                )
+            total += 1
+            keep = True
+            for k, name in checks:
+                if len(met[name]) < 1000:
+                    met[name].add(row[k])
+                keep = keep and row[k] in wanted[name]
+            if keep:
+                kept += 1
+                yield row
+        if not total:
+            raise ValueError(f"{self.path} has no rows below its first line")
+        if not kept:
+            some = "; ".join(
+                f"{name}: {_few(sort_classes(values))}"
+                for name, values in met.items()
+            )
+            raise ValueError(
+                f"No row of {self.path} fulfils where={where!r}. "
+                f"Its values: {some}"
+            )
+
+    def _next(self) -> list[str] | None:
+        try:
+            return next(self._reader, None)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise self._no_table(error) from None
+
+    def _no_table(self, error: Exception) -> ValueError:
+        return ValueError(f"{self.path} is not a CSV table in UTF-8: {error}")
+
+
+def _conditions(where: Any) -> dict[str, set[str]]:
+    """`where` as column to accepted values."""
+    if where is None:
+        return {}
+    if isinstance(where, Mapping):
+        return {
+            str(name): {
+                str(value)
+                for value in (
+                    values
+                    if isinstance(values, (list, tuple, set, frozenset))
+                    else [values]
+                )
+            }
+            for name, values in where.items()
+        }
+    conditions: dict[str, set[str]] = {}
+    for text in [where] if isinstance(where, str) else where:
+        name, equals, value = str(text).partition("=")
+        if not equals or not name.strip():
+            raise ValueError(
+                "`where` must be 'COLUMN=VALUE', a list of these or a dict. "
+                f"Received: where={where!r}"
+            )
+        conditions.setdefault(name.strip(), set()).add(value.strip())
+    return conditions
+
+
+def scan_manifest(
+    path: Any,
+    where: Any = None,
+    label: str | None = None,
+    file: str = "file",
+    start: str = "start",
+    end: str = "end",
+    classes: Sequence[str] | None = None,
+    max_files: int | None = None,
+) -> tuple[FileClips, Skipped]:
+    """The clips of a manifest; see `from_manifest`."""
+    number: dict[str, int] = {}
+    code: dict[str, int] = {}
+    rows, codes, spans = [], [], []
+    skipped: Skipped = []
+    with _Table(path) as table:
+        at_file = table.find(file)
+        at_label = -1 if label is None else table.find(label)
+        at_span = []
+        for name, usual in ((start, "start"), (end, "end")):
+            if name in table.header or name != usual:
+                at_span.append(table.find(name))
+            else:
+                at_span.append(-1)
+        if label is not None and classes is None:
+            # All rows: parts of one manifest must agree on the classes.
+            seen = sort_classes({row[at_label] for row in table.rows()})
+        else:
+            seen = list(classes or [])
+    code = {name: k for k, name in enumerate(seen)}
+    with _Table(path) as table:
+        for row in table.rows(where):
+            name = row[at_file].strip()
+            if not name:
+                skipped.append((f"{path}, line {table.line}", "no file name"))
+                continue
+            span = (np.nan, np.nan)
+            if max(at_span) >= 0:
+                try:
+                    times = [row[k].strip() if k >= 0 else "" for k in at_span]
+                    span = (float(times[0] or "nan"), float(times[1] or "nan"))
+                except ValueError:
+                    raise ValueError(
+                        f"{path}, line {table.line}: times must be numbers, "
+                        f"in seconds. Received: {times}"
+                    ) from None
+                if span[0] < 0 or span[1] <= max(span[0], 0):
+                    skipped.append(
+                        (
+                            f"{name}, line {table.line}",
+                            f"the part ends at {span[1]} s, "
+                            f"not after its start at {span[0]} s",
+                        )
+                    )
+                    continue
+                spans.append(span)
+            if label is not None:
+                if row[at_label] not in code:
+                    raise ValueError(
+                        f"{path}, line {table.line}: label "
+                        f"{row[at_label]!r} is not one of "
+                        f"classes={_few(seen)}"
+                    )
+                codes.append(code[row[at_label]])
+            rows.append(number.setdefault(name, len(number)))
+    if max_files is not None and len(number) > max_files:
+        keep = np.array(rows) < max_files
+    else:
+        keep = None
+    clips = FileClips(
+        os.path.dirname(os.fspath(path)),
+        list(number),
+        np.array(rows, "int32"),
+        np.array(spans, "float64") if spans else None,
+        np.array(codes, "int32") if label is not None else None,
+        seen if label is not None else None,
+    )
+    if keep is not None:
+        clips.keep(np.flatnonzero(keep))
+    return clips, skipped
+
+
+def sort_classes(names: Iterable[str]) -> list[str]:
+    """Sorted by value where all are whole numbers, else by name."""
+    names = list(names)
+    try:
+        return sorted(names, key=int)
+    except ValueError:
+        return sorted(names)
+
+
+def encode_labels(
+    labels: Any, size: int, classes: Sequence[str] | None = None
+) -> tuple[np.ndarray, list[str]]:
+    """Labels, integers or names, as int32 `(clips,)` and their names."""
+    values = np.asarray(labels)
+    if values.shape != (size,):
+        raise ValueError(
+            f"Labels must have the shape ({size},), one a clip. "
+            f"Received: {values.shape}"
+        )
+    if values.dtype.kind in "iu":
+        top = int(values.max(initial=-1)) + 1
+        least = int(values.min(initial=0))
+        known = [str(k) for k in range(top)] if classes is None else classes
+        if least < 0 or top > len(known):
+            raise ValueError(
+                f"Labels must lie in 0 to {len(known) - 1}. "
+                f"Received: {least} to {top - 1}"
+            )
+        return values.astype("int32"), list(known)
+    if values.dtype.kind not in "UO":
+        raise ValueError(
+            f"Labels must be integers or names. Received: {values.dtype}"
+        )
+    words = [str(value) for value in values]
+    known = sort_classes(set(words)) if classes is None else list(classes)
+    code = {name: k for k, name in enumerate(known)}
+    unknown = sorted(set(words) - set(known))
+    if unknown:
+        raise ValueError(
+            f"Labels {_few(unknown)} are not among classes={_few(known)}"
+        )
+    return np.array([code[word] for word in words], "int32"), list(known)
+
+
+def _few(names: Sequence[str], limit: int = 10) -> str:
+    text = ", ".join(repr(str(name)) for name in names[:limit])
+    more = len(names) - limit
+    return f"[{text}]" if more <= 0 else f"[{text}, and {more} more]"

@@ -1,0 +1,84 @@
+"""What a pretrained encoder must beat: statistics, and itself untrained."""
+
+import random
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_audio_ssl.encoders import Encoder
+from keras_audio_ssl.encoders import Readout
+from keras_audio_ssl.encoders import make_encoder
+from keras_audio_ssl.features import LogMel
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class LogMelStatistics(Readout):
+    """Mean and standard deviation over time of a log-mel spectrogram.
+
+    An encoder without a single weight: it is embedded, probed and saved as
+    any other. Its frames are those of the log-mel.
+
+    Args:
+        n_mels: Mel bands, default 64; a clip vector has twice as many values.
+        sample_rate: Hz, default 16000.
+
+    Example:
+
+    >>> kas.evaluation.LogMelStatistics().embed("clip.flac").shape
+    (128,)
+    """
+
+    def __init__(self, n_mels=64, sample_rate=16000, **kwargs):
+        frontend = LogMel(
+            sample_rate=sample_rate,
+            n_fft=2 ** int(np.ceil(np.log2(0.04 * sample_rate))),
+            win_length=round(sample_rate / 40),
+            hop_length=round(sample_rate / 100),
+            n_mels=n_mels,
+            f_max=min(7800.0, sample_rate / 2),
+            log_add=1e-6,
+        )
+        encoder = make_encoder(keras.layers.Identity(), frontend)
+        super().__init__(encoder, pooling=("mean", "std"), **kwargs)
+        self.n_mels = n_mels
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "n_mels": self.n_mels,
+            "sample_rate": self.sample_rate,
+        }
+
+
+def untrained(encoder: Encoder, seed: int = 0) -> Encoder:
+    """The same encoder with fresh random weights.
+
+    The front end keeps its statistics, which are measured, not learnt.
+
+    Args:
+        encoder: Any `Encoder`; it is left as it is.
+        seed: Seed of the weights, default 0.
+
+    Returns:
+        A new encoder of the same class and settings.
+
+    Example:
+
+    >>> random_one = kas.evaluation.untrained(encoder)
+    >>> random_one.dim == encoder.dim
+    True
+    """
+    config = keras.saving.serialize_keras_object(encoder)
+    # Keras' initializers take their seeds from Python's generator.
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        fresh = keras.saving.deserialize_keras_object(config)
+    finally:
+        random.setstate(state)
+    for new, old in zip(
+        fresh.frontend.weights, encoder.frontend.weights, strict=True
+    ):
+        new.assign(ops.convert_to_numpy(old))
+    return fresh

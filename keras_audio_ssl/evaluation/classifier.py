@@ -1,0 +1,331 @@
+"""A classifier on an encoder: fine-tuned, or a head on frozen weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_audio_ssl.encoders import Encoder
+
+# Clips that `fit` reads to measure a front end that has no statistics yet.
+ADAPT_CLIPS = 2000
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class Classifier(keras.Model):
+    """Classes of clips: batch norm, dropout and a dense layer on an encoder.
+
+    A plain Keras model: `compile()` without arguments takes Adam, the cross
+    entropy and the accuracy; `fit` takes waveforms and integer labels, or a
+    dataset made with labels. `predict` gives logits, one a class, before the
+    softmax; `probabilities` and `classify` take files of any length.
+
+    Args:
+        encoder: `Encoder`, which is trained in place unless `freeze`.
+        classes: Number of classes, or their names.
+        freeze: Whether the encoder stays as it is: its weights, its moving
+            statistics and its dropout are those of inference. The encoder
+            itself is not marked untrainable, and can be trained elsewhere.
+        dropout: Rate before the dense layer, default 0.
+        seed: Seed of the dropout.
+
+    Call arguments:
+        x: `(batch, samples)` float32 in [-1, 1] at the encoder's rate, or a
+            dict with `"waveform"` and `"lengths"` `(batch,)`, in samples.
+
+    Returns:
+        Logits `(batch, classes)`.
+
+    Raises:
+        ValueError: Labels are no integers from 0 to the number of classes,
+            or the data's class names differ from these.
+
+    Example:
+
+    >>> classifier = kas.Classifier(encoder, classes=["dog", "rain"])
+    >>> classifier.compile()
+    >>> classifier.fit(waveforms, labels, epochs=10)
+    >>> classifier.classify(["clip.flac"])
+    ['rain']
+    """
+
+    def __init__(
+        self, encoder, classes=10, freeze=False, dropout=0.0, seed=0, **kwargs
+    ):
+        # Front ends compute in float32 whatever the policy is.
+        super().__init__(autocast=False, **kwargs)
+        if not isinstance(encoder, Encoder):
+            raise ValueError(
+                "`encoder` must be a keras_audio_ssl.Encoder. "
+                f"Received: {type(encoder).__name__}"
+            )
+        if isinstance(classes, int):
+            self.class_names = None
+            self.n_classes = classes
+        else:
+            self.class_names = [str(name) for name in classes]
+            self.n_classes = len(self.class_names)
+            if len(set(self.class_names)) < self.n_classes:
+                raise ValueError(
+                    f"`classes` must differ. Received: {self.class_names}"
+                )
+        if self.n_classes < 2:
+            raise ValueError(
+                f"`classes` must be at least 2. Received: {classes}"
+            )
+        self.encoder = encoder
+        self.freeze, self.dropout_rate, self.seed = freeze, dropout, seed
+        # Scales what encoders of any kind give; 0.9 settles in 50 steps.
+        self.norm = keras.layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-6, dtype="float32", name="norm"
+        )
+        self.dropout = keras.layers.Dropout(
+            dropout, seed=seed, dtype="float32", name="dropout"
+        )
+        self.dense = keras.layers.Dense(
+            self.n_classes, dtype="float32", name="dense"
+        )
+        self.norm.build((None, encoder.dim))
+        self.dense.build((None, encoder.dim))
+        self.built = True
+
+    def build(self, input_shape=None):
+        self.built = True
+
+    def call(self, x, training=None):
+        if self.freeze:
+            clip = ops.stop_gradient(self.encoder(x, training=False)["clip"])
+        else:
+            clip = self.encoder(x, training=training)["clip"]
+        return self.head(clip, training=training)
+
+    def head(self, clip, training=None):
+        """Clip vectors `(batch, dim)` to logits `(batch, classes)`."""
+        x = self.norm(clip, training=training)
+        return self.dense(self.dropout(x, training=training))
+
+    def probabilities(
+        self, audio: Any, sample_rate: int | None = None, batch_size: int = 32
+    ) -> np.ndarray:
+        """Class probabilities of audio of any length.
+
+        Args:
+            audio: As for `Encoder.embed`: a path, a waveform, or many.
+            sample_rate: Hz of arrays, default the encoder's.
+            batch_size: Clips that pass the network together.
+
+        Returns:
+            numpy float32 `(classes,)` for one clip, else `(clips, classes)`.
+
+        Raises:
+            ValueError: A file cannot be read, or an array is no audio.
+        """
+        clip = self.encoder.embed(audio, sample_rate, batch_size)
+        logits = self.head(np.atleast_2d(clip), training=False)
+        out = ops.convert_to_numpy(ops.softmax(logits))
+        return out[0] if clip.ndim == 1 else out
+
+    def classify(
+        self, audio: Any, sample_rate: int | None = None, batch_size: int = 32
+    ) -> Any:
+        """The most probable class of audio of any length.
+
+        Args:
+            audio: As for `probabilities`, likewise the other arguments.
+
+        Returns:
+            A name (or a number, where the classes have no names) for one
+            clip, otherwise a list of them.
+        """
+        best = self.probabilities(audio, sample_rate, batch_size).argmax(-1)
+        if best.ndim == 0:
+            return self._name(int(best))
+        return [self._name(int(i)) for i in best]
+
+    def _name(self, i):
+        return i if self.class_names is None else self.class_names[i]
+
+    # A frozen encoder is none of the optimizer's business, but stays
+    # trainable for whoever else holds it.
+
+    def _frozen(self):
+        return {id(v) for v in self.encoder.variables} if self.freeze else ()
+
+    @property
+    def trainable_variables(self):
+        frozen = self._frozen()
+        return [v for v in super().trainable_variables if id(v) not in frozen]
+
+    @property
+    def non_trainable_variables(self):
+        kept = {id(v) for v in self.trainable_variables}
+        return [v for v in self.variables if id(v) not in kept]
+
+    @property
+    def trainable_weights(self):
+        frozen = self._frozen()
+        return [v for v in super().trainable_weights if id(v) not in frozen]
+
+    @property
+    def non_trainable_weights(self):
+        kept = {id(v) for v in self.trainable_weights}
+        return [v for v in self.weights if id(v) not in kept]
+
+    def compile(self, optimizer=None, loss=None, metrics=None, **kwargs):
+        """As `keras.Model.compile`, with defaults.
+
+        Args:
+            optimizer: Default Adam, 1e-3 on a frozen encoder and 3e-4 on one
+                that is trained too.
+            loss: Default the sparse categorical cross entropy of logits.
+            metrics: Default the accuracy.
+            **kwargs: Other arguments of `keras.Model.compile`.
+        """
+        if optimizer is None:
+            optimizer = keras.optimizers.Adam(1e-3 if self.freeze else 3e-4)
+        if loss is None:
+            loss = keras.losses.SparseCategoricalCrossentropy(
+                from_logits=True
+            )
+            if metrics is None:
+                metrics = ["accuracy"]
+        super().compile(
+            optimizer=optimizer, loss=loss, metrics=metrics, **kwargs
+        )
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config and config.get("optimizer") is not None:
+            config["optimizer"] = without_backend(config["optimizer"])
+        return config
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """As `keras.Model.fit`, on waveforms and integer labels.
+
+        A front end that normalises by statistics, and has none yet, measures
+        them on the first clips, unless the encoder is frozen.
+        """
+        self.check_labels(x, y)
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, (tuple, list)):
+            self.check_labels(*validation[:2])
+        elif validation is not None:
+            self.check_labels(validation, None)
+        if isinstance(x, keras.utils.PyDataset):
+            # The data set shuffles by itself, as a function of its seed.
+            kwargs["shuffle"] = False
+        if not (self.freeze or self.encoder.frontend.adapted):
+            self.encoder.frontend.adapt(some_batches(x), ADAPT_CLIPS)
+        return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """As `keras.Model.evaluate`, on waveforms and integer labels."""
+        self.check_labels(x, y)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def check_labels(self, x: Any, y: Any) -> None:
+        """Raises `ValueError` for labels that don't fit the classes."""
+        names = getattr(x, "classes", None)
+        if isinstance(x, keras.utils.PyDataset):
+            if self.class_names and names and list(names) != self.class_names:
+                raise ValueError(
+                    f"The data's classes are {few(names)}, the classifier's "
+                    f"{few(self.class_names)}."
+                )
+            if names and len(names) > self.n_classes:
+                raise ValueError(
+                    f"The data has {len(names)} classes, the classifier "
+                    f"{self.n_classes}."
+                )
+            batch = x[0] if y is None and len(x) else None
+            if batch is not None and not isinstance(batch, (tuple, list)):
+                raise ValueError(
+                    "The data has no labels. Make it with `label=` (the "
+                    "manifest's column) or `labels=`."
+                )
+            return
+        if isinstance(x, dict) or hasattr(x, "shape"):
+            if y is None:
+                raise ValueError(
+                    "`y` must hold a label for each clip. Received: y=None"
+                )
+            labels = ops.convert_to_numpy(y)
+            if labels.dtype.kind not in "iufb":
+                raise ValueError(
+                    "Labels must be integers, the places of their names in "
+                    f"`classes`. Received: {few(labels.ravel())}"
+                )
+            low, high = labels.min(initial=0), labels.max(initial=0)
+            if self.loss_is_sparse() and (low < 0 or high >= self.n_classes):
+                raise ValueError(
+                    f"Labels must lie in 0 to {self.n_classes - 1}. "
+                    f"Received: {low} to {high}"
+                )
+
+    def loss_is_sparse(self) -> bool:
+        """Whether labels are numbers of classes."""
+        loss = getattr(self, "loss", None)
+        name = loss if isinstance(loss, str) else type(loss).__name__
+        return name.lower().startswith("sparse")
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "dtype": serialize(self.dtype_policy),
+            "encoder": serialize(self.encoder),
+            "classes": self.class_names or self.n_classes,
+            "freeze": self.freeze,
+            "dropout": self.dropout_rate,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = {
+            k: keras.saving.deserialize_keras_object(v)
+            if isinstance(v, dict) and "class_name" in v
+            else v
+            for k, v in config.items()
+        }
+        return cls(**config)
+
+
+def some_batches(x: Any) -> Any:
+    """Batches of waveforms of whatever `fit` takes and can be read twice."""
+    if isinstance(x, keras.utils.PyDataset):
+        return (x[step] for step in range(len(x)))
+    if isinstance(x, dict):
+        n = min(len(x["waveform"]), ADAPT_CLIPS)
+        return (
+            {key: value[i : i + 32] for key, value in x.items()}
+            for i in range(0, n, 32)
+        )
+    if hasattr(x, "shape"):
+        return (x[i : i + 32] for i in range(0, min(len(x), ADAPT_CLIPS), 32))
+    raise ValueError(
+        "The encoder's front end has no statistics yet. Measure them first: "
+        "encoder.frontend.adapt(batches of waveforms)."
+    )
+
+
+def without_backend(config: Any) -> Any:
+    """An optimizer's config without the name of PyTorch's own class."""
+    if not isinstance(config, dict):
+        return config
+    out = {key: without_backend(value) for key, value in config.items()}
+    if str(out.get("module")).startswith("keras.src.backend.torch"):
+        out["module"], out["registered_name"] = "keras.optimizers", None
+    return out
+
+
+def few(names: Sequence[Any]) -> str:
+    shown = ", ".join(repr(str(name)) for name in names[:6])
+    more = len(names) - 6
+    return f"[{shown}]" + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,293 @@
+"""Scores of vectors with labels: folds, choice of C, the result."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_audio_ssl.evaluation.linear import Logistic
+from keras_audio_ssl.evaluation.neighbours import Neighbours
+
+CLASSIFIERS: dict[str, Any] = {"logistic": Logistic, "knn": Neighbours}
+SEEN = ("unseen", "seen unlabelled")
+# C is chosen on at most so many examples: beyond, it takes the time of the
+# whole probe and seldom changes the choice.
+CHOICE_EXAMPLES = 4000
+
+
+@dataclasses.dataclass
+class Fold:
+    """One division of the examples.
+
+    Attributes:
+        name: What is tested, e.g. the fold's number or the speaker.
+        train: Indices of the training examples.
+        test: Indices of the test examples.
+        inner: `(train, validation)` indices for the choice of C; None to
+            divide the training examples.
+    """
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+    inner: tuple[np.ndarray, np.ndarray] | None = None
+
+
+@dataclasses.dataclass
+class ProbeResult:
+    """How well a simple classifier reads labels off frozen embeddings.
+
+    Attributes:
+        task: What was probed.
+        accuracy: Mean over the folds, 0 to 1.
+        balanced_accuracy: Mean over the classes of the share recognised, all
+            folds together.
+        per_fold: Accuracy of each fold.
+        chosen: C (or k) chosen for each fold on its training examples.
+        n: Test examples, all folds together.
+        classes: Names of the classes.
+        confusion: `(classes, classes)` counts, rows are the true classes.
+        classifier: `"logistic"` or `"knn"`.
+        dim: Values of an embedding.
+        seconds: Time of the probe, without the embedding.
+        embedding_seconds: Time spent reading and embedding.
+        seen: `"unseen"`, `"seen unlabelled"` (the audio was part of the
+            pretraining) or None where it was not said.
+        skipped: `(file, reason)` of what could not be used.
+        unlearnt: Test examples of a class that their fold's training
+            examples lack; they count as errors.
+        frame_accuracy: Of frame probes, accuracy over all frames.
+        frames: Of frame probes, how many frames that is.
+    """
+
+    task: str
+    accuracy: float
+    balanced_accuracy: float
+    per_fold: dict[str, float]
+    chosen: dict[str, float]
+    n: int
+    classes: list[str]
+    confusion: np.ndarray
+    classifier: str = "logistic"
+    dim: int = 0
+    seconds: float = 0.0
+    embedding_seconds: float = 0.0
+    seen: str | None = None
+    skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    unlearnt: int = 0
+    frame_accuracy: float | None = None
+    frames: int = 0
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of always answering the most frequent class."""
+        return float(self.confusion.sum(axis=1).max() / self.n)
+
+    def to_dict(self, confusion: bool = True) -> dict[str, Any]:
+        """The result as JSON can hold it.
+
+        Args:
+            confusion: Whether to include the confusion matrix.
+        """
+        out = {**dataclasses.asdict(self), "chance": self.chance}
+        out["confusion"] = self.confusion.tolist()
+        out["skipped"] = [list(item) for item in self.skipped]
+        if not confusion:
+            del out["confusion"]
+        return out
+
+    def __str__(self) -> str:
+        kind = CLASSIFIERS[self.classifier]
+        lines = [
+            f"{self.task}: accuracy {self.accuracy:.3f}"
+            + (
+                ""
+                if self.frame_accuracy is None
+                else f", over all {self.frames} frames "
+                f"{self.frame_accuracy:.3f}"
+            ),
+            f"  balanced {self.balanced_accuracy:.3f}, most frequent class "
+            f"{self.chance:.3f}; {self.n} examples, "
+            f"{len(self.classes)} classes",
+            f"  {kind.name} on {self.dim} values, "
+            f"{self.seconds + self.embedding_seconds:.1f} s",
+            f"  audio in pretraining: {self.seen or 'not said'}",
+        ]
+        if len(self.per_fold) > 1:
+            lines.insert(2, "  folds: " + listed(self.per_fold, ".3f"))
+        lines.insert(-2, f"  {kind.symbol}: " + listed(self.chosen, "g"))
+        if self.unlearnt:
+            lines.append(
+                f"  {self.unlearnt} examples are of classes that their "
+                "training part lacks, and count as errors"
+            )
+        if self.skipped:
+            some = "; ".join(f"{f}: {r}" for f, r in self.skipped[:3])
+            more = len(self.skipped) - 3
+            more_text = f"; and {more} more" if more > 0 else ""
+            lines.append(
+                f"  skipped {len(self.skipped)} files: {some}{more_text}"
+            )
+        return "\n".join(lines)
+
+
+def score(
+    x: np.ndarray,
+    labels: Sequence[str],
+    folds: list[Fold],
+    groups: np.ndarray | None = None,
+    classifier: str = "logistic",
+    grid: Sequence[float] | None = None,
+    seed: int = 0,
+    task: str = "probe",
+) -> ProbeResult:
+    """Probes vectors, fold by fold.
+
+    Args:
+        x: `(examples, dim)`.
+        labels: A name for each example.
+        folds: Divisions of the examples.
+        groups: `(examples,)`; examples of one group stay together when the
+            training part is divided for the choice of C.
+        classifier: `"logistic"` or `"knn"`.
+        grid: Values of C (or k); the classifier's if None.
+        seed: Of the divisions.
+        task: Title of the result.
+
+    Returns:
+        A `ProbeResult`.
+    """
+    began = time.perf_counter()
+    kind, grid = check_classifier(classifier, grid)
+    classes, y = np.unique(np.asarray(labels), return_inverse=True)
+    confusion = np.zeros((len(classes), len(classes)), "int64")
+    per_fold, chosen, unlearnt = {}, {}, 0
+    for fold in folds:
+        if len(np.unique(y[fold.train])) < 2:
+            raise ValueError(
+                f"The training part of fold {fold.name!r} holds one class "
+                "only, a probe needs at least 2."
+            )
+        train, test = kind.prepare(x[fold.train], x[fold.test])
+        inner_groups = None if groups is None else groups[fold.train]
+        best = grid[0]
+        if len(grid) > 1 and fold.inner is not None:
+            first, second = fold.inner
+            predicted = kind.predict(
+                *with_labels(*kind.prepare(x[first], x[second]), y[first]),
+                grid,
+            )
+            best = best_of(grid, (predicted == y[second]).sum(axis=1))
+        elif len(grid) > 1:
+            best = choose(kind, train, y[fold.train], inner_groups, grid, seed)
+        answer = kind.predict(train, y[fold.train], test, [best])[0]
+        true = y[fold.test]
+        np.add.at(confusion, (true, answer), 1)
+        per_fold[fold.name] = float(np.mean(answer == true))
+        chosen[fold.name] = float(best)
+        unlearnt += int(np.sum(~np.isin(true, y[fold.train])))
+    totals = confusion.sum(axis=1)
+    recall = np.diag(confusion)[totals > 0] / totals[totals > 0]
+    return ProbeResult(
+        task=task,
+        accuracy=float(np.mean(list(per_fold.values()))),
+        balanced_accuracy=float(recall.mean()),
+        per_fold=per_fold,
+        chosen=chosen,
+        n=int(totals.sum()),
+        classes=[str(name) for name in classes],
+        confusion=confusion,
+        classifier=classifier,
+        dim=x.shape[1],
+        seconds=time.perf_counter() - began,
+        unlearnt=unlearnt,
+    )
+
+
+def choose(kind, x, y, groups, grid, seed):
+    """The value that does best inside the training examples."""
+    kept = np.arange(len(x))
+    if len(x) > CHOICE_EXAMPLES:
+        rng = np.random.default_rng(seed)
+        kept = np.sort(rng.choice(len(x), CHOICE_EXAMPLES, replace=False))
+    right = np.zeros(len(grid))
+    part = divide(y[kept], None if groups is None else groups[kept], 5, seed)
+    for number in range(part.max() + 1):
+        train, test = kept[part != number], kept[part == number]
+        predicted = kind.predict(x[train], y[train], x[test], grid)
+        right += (predicted == y[test]).sum(axis=1)
+    return best_of(grid, right)
+
+
+def best_of(grid, right):
+    """The best value; of equal ones the first, which is the simplest."""
+    return grid[int(np.argmax(right))]
+
+
+def divide(
+    y: np.ndarray, groups: np.ndarray | None, parts: int, seed: int
+) -> np.ndarray:
+    """Divides examples for cross-validation.
+
+    Args:
+        y: `(examples,)`, classes; each is spread over the parts.
+        groups: `(examples,)`, kept together instead, if there are two or
+            more; the largest ones are dealt out first.
+        parts: At most so many.
+        seed: Of the order of the examples.
+
+    Returns:
+        `(examples,)`, number of the part of each, all of them used.
+    """
+    if groups is not None:
+        names, codes = np.unique(groups, return_inverse=True)
+        if len(names) > 1:
+            sizes = np.bincount(codes)
+            part_of, filled = np.zeros(len(names), int), np.zeros(parts)
+            for group in np.argsort(-sizes, kind="stable"):
+                part_of[group] = filled.argmin()
+                filled[part_of[group]] += sizes[group]
+            return part_of[codes]
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(y))
+    order = order[np.argsort(y[order], kind="stable")]
+    out = np.zeros(len(y), int)
+    # Neighbours in this order share a class: it is spread evenly.
+    out[order] = np.arange(len(y)) % min(parts, len(y))
+    return out
+
+
+def check_classifier(classifier, grid):
+    if classifier not in CLASSIFIERS:
+        raise ValueError(
+            f"`classifier` must be one of {', '.join(CLASSIFIERS)}. "
+            f"Received: {classifier!r}"
+        )
+    kind = CLASSIFIERS[classifier]
+    values = list(kind.grid if grid is None else grid)
+    if not values or any(not value > 0 for value in values):
+        raise ValueError(
+            f"`grid` must hold positive values of {kind.symbol}. "
+            f"Received: {grid}"
+        )
+    return kind, sorted(values)
+
+
+def check_seen(seen):
+    if seen is not None and seen not in SEEN:
+        raise ValueError(
+            f"`seen` must be one of {', '.join(map(repr, SEEN))} or None. "
+            f"Received: {seen!r}"
+        )
+
+
+def with_labels(train, test, y):
+    return train, y, test
+
+
+def listed(values: dict[str, float], form: str) -> str:
+    shown = [f"{k} {v:{form}}" for k, v in list(values.items())[:12]]
+    more = len(values) - len(shown)
+    return ", ".join(shown) + (f", and {more} more" if more > 0 else "")

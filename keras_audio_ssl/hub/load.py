@@ -1,0 +1,186 @@
+"""Opening and keeping encoders."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import keras_audio_ssl
+from keras_audio_ssl.encoders import Encoder
+from keras_audio_ssl.hub.trust import check_keras_file
+from keras_audio_ssl.hub.trust import class_of
+from keras_audio_ssl.methods import PretextModel
+
+
+def weights_folder() -> Path:
+    """Where named encoders lie.
+
+    Returns:
+        The folder named by the environment variable
+        `KERAS_AUDIO_SSL_WEIGHTS`, else `weights/` beside the package, as in
+        a checkout.
+    """
+    named = os.environ.get("KERAS_AUDIO_SSL_WEIGHTS")
+    if named:
+        return Path(named)
+    return Path(keras_audio_ssl.__file__).resolve().parents[1] / "weights"
+
+
+def encoder_names() -> list[str]:
+    """Names that `load_encoder` knows.
+
+    Example:
+
+    >>> encoder_names()
+    ['byol_a', 'cola']
+    """
+    return sorted(path.stem for path in weights_folder().glob("*.keras"))
+
+
+def load_encoder(
+    name_or_path: str | os.PathLike,
+    custom_objects: dict[str, Any] | None = None,
+) -> Encoder:
+    """Opens an encoder, whichever backend it was saved under.
+
+    The file is checked before Keras sees it: it may name plain Keras layers
+    and classes of this package alone, so that files from strangers stay
+    data.
+
+    Args:
+        name_or_path: A name of `encoder_names()`, or a `.keras` file: an
+            encoder, or a pretext model, whose encoder is taken.
+        custom_objects: Further classes that the file may name, by the name
+            they were registered under, or by their class name.
+
+    Returns:
+        An `Encoder`.
+
+    Raises:
+        ValueError: There is no such file, it is damaged or of another kind,
+            it holds no encoder, or it names something not allowed.
+
+    Example:
+
+    >>> encoder = kas.load_encoder("byol_a.keras")
+    >>> encoder.embed("clip.flac").shape == (encoder.dim,)
+    True
+    """
+    path = find_encoder(name_or_path)
+    custom = custom_objects or {}
+    config = check_keras_file(path, custom)
+    cls = class_of(config)
+    for name in (config.get("registered_name", ""), config["class_name"]):
+        cls = custom.get(name, cls)
+    if not isinstance(cls, type) or not issubclass(
+        cls, (Encoder, PretextModel)
+    ):
+        raise ValueError(
+            f"{path} holds {config['class_name']}, and neither an Encoder "
+            "nor a pretext model that has one."
+        )
+    try:
+        model = keras.saving.load_model(
+            path, custom_objects=custom or None, compile=False
+        )
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Keras, zipfile and HDF5 each have errors of their own.
+        raise ValueError(f"{path} cannot be opened: {error}") from error
+    return model if isinstance(model, Encoder) else model.encoder
+
+
+def find_encoder(name_or_path: str | os.PathLike) -> Path:
+    """The file of an encoder's name or path; see `load_encoder`."""
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise ValueError(
+            "An encoder is given by its name or its path. "
+            f"Received: {name_or_path!r}"
+        )
+    path = Path(name_or_path)
+    if path.suffix in (".h5", ".hdf5"):
+        raise ValueError(
+            f"{path}: HDF5 models are refused, they may hold code. Save it as "
+            "`.keras`."
+        )
+    if path.name == os.fspath(name_or_path) and not path.suffix:
+        named = weights_folder() / f"{path}.keras"
+        if named.is_file():
+            return named
+    if path.is_file():
+        if path.suffix != ".keras":
+            raise ValueError(
+                f"{path} is not a `.keras` file. Checkpoints of other "
+                "libraries are for `keras-audio-ssl import`."
+            )
+        return path
+    known = ", ".join(encoder_names()) or "none"
+    raise ValueError(
+        f"There is no encoder {os.fspath(name_or_path)!r}: no such file, and "
+        f"the names in {weights_folder()} are: {known}."
+    )
+
+
+def save_encoder(
+    encoder: keras.Model, path: str | os.PathLike, overwrite: bool = True
+) -> Path:
+    """Saves an encoder, whole or not at all.
+
+    It is written beside `path`, forced to the disk and then renamed: a
+    killed run or a full disk leaves the file that was there before.
+
+    Args:
+        encoder: `Encoder`, or a pretext model, which keeps its optimizer and
+            heads.
+        path: File, ending in `.keras`; its folder is made.
+        overwrite: Whether a file that is there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: Not an encoder, another ending, or a file is there.
+        OSError: The file cannot be written.
+
+    Example:
+
+    >>> save_encoder(model.encoder, "byol_a.keras")
+    """
+    path = Path(path)
+    if not isinstance(encoder, (Encoder, PretextModel)):
+        raise ValueError(
+            "`encoder` must be an Encoder or a pretext model. "
+            f"Received: {type(encoder).__name__}"
+        )
+    if path.suffix != ".keras":
+        raise ValueError(f"`path` must end in `.keras`. Received: {path}")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} is there already, and `overwrite` is False.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        ".keras", f".{path.stem}-", os.fspath(path.parent)
+    )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        encoder.save(temporary, overwrite=True)
+        with temporary.open("r+b") as stream:
+            os.fsync(stream.fileno())
+        # mkstemp's files are private; a saved model is as any other file.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    return path

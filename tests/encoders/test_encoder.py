@@ -1,0 +1,232 @@
+"""The encoder contract, for every encoder of the package."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_audio_ssl as kas
+from keras_audio_ssl.encoders import AudioNTT
+from keras_audio_ssl.encoders import EfficientNetB0
+from keras_audio_ssl.encoders import Encoder
+from keras_audio_ssl.encoders import RecurrentStack
+from keras_audio_ssl.encoders.encoder import bucket
+from keras_audio_ssl.features import recipe
+
+
+def statistics():
+    return {"mean": -7.0, "std": 4.0}
+
+
+def build(name):
+    keras.utils.set_random_seed(0)
+    if name == "v1":
+        net = AudioNTT(32, "v1", 24, conv_channels=8)
+        return Encoder(recipe("byol_a", n_mels=32, **statistics()), net)
+    if name == "v2":
+        net = AudioNTT(32, "v2", 80, hidden_dim=20, conv_channels=8)
+        return Encoder(recipe("byol_a", n_mels=32, **statistics()), net)
+    if name == "efficientnet":
+        return Encoder(recipe("cola", n_mels=32), EfficientNetB0(32))
+    if name == "recurrent":
+        return Encoder(recipe("apc"), RecurrentStack(80, 16, 2))
+    if name == "prenet":
+        net = RecurrentStack(80, 16, 2, prenet_layers=1)
+        return Encoder(recipe("apc"), net)
+    assert name == "readout"
+    return kas.Readout(build("v1"))
+
+
+NAMES = ["v1", "v2", "efficientnet", "recurrent", "prenet", "readout"]
+every = pytest.mark.parametrize("name", NAMES)
+
+
+def wake(encoder, seed=0):
+    """Random statistics and biases, so that no mask can hide behind zeros."""
+    rng = np.random.default_rng(seed)
+    for v in encoder.backbone.weights:
+        if v.path.endswith(("bias", "beta", "moving_mean")):
+            v.assign(rng.normal(0, 0.2, v.shape))
+        if v.path.endswith(("gamma", "moving_variance")):
+            v.assign(rng.uniform(0.5, 1.5, v.shape))
+    return encoder
+
+
+def clips(lengths=(16000, 9001, 23456, 12000), seed=0):
+    rng = np.random.default_rng(seed)
+    return [
+        (0.1 * rng.standard_normal(n) * np.hanning(n)).astype("float32")
+        for n in lengths
+    ]
+
+
+def array(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+def scaled(a, b):
+    """Largest difference over the largest value."""
+    return np.abs(a - b).max() / max(1.0, np.abs(b).max())
+
+
+@every
+def test_shapes_and_attributes(name):
+    encoder = build(name)
+    x = np.stack([c[:12000] for c in clips((16000, 16000))])
+    out = encoder(x)
+    frames = int(encoder.frame_lengths(np.array([12000]))[0])
+    assert set(out) == {"frames", "clip"}
+    assert out["frames"].shape == (2, frames, encoder.backbone.dim)
+    assert out["clip"].shape == (2, encoder.dim)
+    assert encoder.sample_rate == 16000
+    assert frames == pytest.approx(
+        12000 / 16000 * encoder.frame_rate, abs=2
+    )
+
+
+@every
+def test_hidden_levels(name):
+    encoder = build(name)
+    out = encoder(clips((12000,))[0][None], return_hidden=True)
+    net = encoder.backbone
+    assert [h.shape[-1] for h in out["hidden"]] == net.dims
+    assert len(net.strides) == len(net.dims) > 1
+    with pytest.raises(ValueError, match="attention"):
+        encoder(clips((12000,))[0][None], return_attention=True)
+
+
+@every
+def test_padding_and_neighbours_change_nothing(name):
+    encoder = wake(build(name))
+    waves = clips()
+    lengths = np.array([len(w) for w in waves], "int32")
+    batch = np.full((4, 26000), 0.3, "float32")
+    for row, wave in zip(batch, waves, strict=True):
+        row[: len(wave)] = wave  # what follows is not silence on purpose
+    out = encoder(batch, lengths=lengths)
+    for i, wave in enumerate(waves):
+        alone = encoder(wave[None])
+        clip = array(alone["clip"])[0]
+        frames = array(alone["frames"])[0]
+        assert scaled(array(out["clip"])[i], clip) < 1e-5
+        got = array(out["frames"])[i, : len(frames)]
+        assert scaled(got, frames) < 1e-5
+
+
+@every
+def test_embed_is_the_call_and_does_not_depend_on_the_batch(name):
+    encoder = wake(build(name))
+    waves = clips()
+    together = encoder.embed(waves)
+    assert together.shape == (4, encoder.dim)
+    for i, wave in enumerate(waves):
+        assert scaled(encoder.embed(wave), together[i]) < 1e-5
+    reverse = encoder.embed(waves[::-1], batch_size=2)
+    assert scaled(reverse[::-1], together) < 1e-5
+    frames = encoder.embed_frames(waves)
+    for wave, got in zip(waves, frames, strict=True):
+        valid = int(encoder.frame_lengths(np.array([len(wave)]))[0])
+        assert got.shape == (valid, encoder.backbone.dim)
+
+
+@every
+def test_a_saved_encoder_is_the_same(name, tmp_path):
+    encoder = wake(build(name))
+    encoder.save(tmp_path / "encoder.keras")
+    opened = kas.load_encoder(tmp_path / "encoder.keras")
+    assert type(opened) is type(encoder)
+    x = clips()
+    np.testing.assert_array_equal(opened.embed(x), encoder.embed(x))
+    assert opened.frame_rate == encoder.frame_rate
+
+
+@every
+def test_short_clips_are_padded_by_embed_and_refused_by_call(name):
+    encoder = build(name)
+    short = clips((max(encoder.min_samples // 2, 2),))[0]
+    padded = np.zeros(encoder.min_samples, "float32")
+    padded[: len(short)] = short
+    assert scaled(encoder.embed(short), encoder.embed(padded)) < 1e-5
+    both = encoder.embed([short, clips()[0]])
+    assert scaled(both[0], encoder.embed(padded)) < 1e-5
+    if encoder.min_samples > 1:
+        with pytest.raises(ValueError, match=str(encoder.min_samples)):
+            encoder(padded[None, :-1])
+
+
+def test_embed_resamples_arrays_and_reads_files(tmp_path):
+    import soundfile
+
+    encoder = build("v1")
+    t = np.arange(44100) / 44100
+    wave = (0.3 * np.sin(2 * np.pi * 440 * t)).astype("float32")
+    soundfile.write(tmp_path / "a.wav", wave, 44100, subtype="FLOAT")
+    from_file = encoder.embed(str(tmp_path / "a.wav"))
+    from_array = encoder.embed(wave, sample_rate=44100)
+    assert from_file.shape == (encoder.dim,)
+    assert scaled(from_file, from_array) < 1e-3
+    t = np.arange(16000) / 16000
+    native = (0.3 * np.sin(2 * np.pi * 440 * t)).astype("float32")
+    assert scaled(from_file, encoder.embed(native)) < 0.05
+    listed = encoder.embed([tmp_path / "a.wav", native])
+    assert listed.shape == (2, encoder.dim)
+
+
+def test_bad_audio_is_named(tmp_path):
+    encoder = build("v1")
+    for bad in (
+        np.zeros((2, 3, 4), "float32"),
+        np.zeros(0, "float32"),
+        np.array([0.0, np.nan] * 8000, "float32"),
+        3,
+    ):
+        with pytest.raises(ValueError):
+            encoder.embed(bad)
+    (tmp_path / "bad.wav").write_text("not audio")
+    with pytest.raises(ValueError, match="bad.wav"):
+        encoder.embed(tmp_path / "bad.wav")
+    with pytest.raises(ValueError, match=r"\(batch, samples\)"):
+        encoder(np.zeros(16000, "float32"))
+
+
+def test_front_end_and_backbone_must_fit():
+    with pytest.raises(ValueError, match="expects 32 features"):
+        Encoder(recipe("byol_a"), AudioNTT(32, "v1", 24))
+    with pytest.raises(ValueError, match="frontend"):
+        Encoder(AudioNTT(32), AudioNTT(32))
+    with pytest.raises(ValueError, match="backbone"):
+        Encoder(recipe("byol_a"), keras.layers.Dense(3))
+
+
+def test_readout_joins_levels():
+    encoder = build("v1")
+    readout = kas.Readout(encoder, levels=[1, -1], pooling=("mean", "std"))
+    x = clips((12000,))[0]
+    hidden = encoder(x[None], return_hidden=True)["hidden"]
+    chosen = [array(hidden[i])[0] for i in (1, -1)]
+    want = np.concatenate(
+        [f(h, axis=0) for h in chosen for f in (np.mean, np.std)]
+    )
+    assert scaled(readout.embed(x), want) < 1e-5
+    frames = readout.embed_frames(x)
+    whole = chosen[0][: len(chosen[1]) * 2].reshape(len(chosen[1]), 2, -1)
+    assert scaled(frames[:, : whole.shape[-1]], whole.mean(1)) < 1e-5
+    assert scaled(frames[:, whole.shape[-1] :], chosen[1]) < 1e-5
+    with pytest.raises(ValueError, match="levels"):
+        kas.Readout(encoder, levels=[7])
+    with pytest.raises(ValueError, match="Poolings"):
+        kas.Readout(encoder, pooling=("median",)).embed(x)
+
+
+def test_buckets_are_few_and_hold_what_they_must():
+    sizes = [bucket(n, 500) for n in range(1, 40000, 7)]
+    assert all(s >= max(n, 500) for s, n in zip(sizes, range(1, 40000, 7)))
+    assert len(set(sizes)) < 40
+    assert max(s / max(n, 500) for s, n in zip(sizes, range(1, 40000, 7))) < 1.3
+
+
+def test_an_encoder_is_a_layer_of_a_functional_model():
+    encoder = build("v1")
+    inputs = keras.Input((None,))
+    model = keras.Model(inputs, encoder(inputs)["clip"])
+    x = clips((12000,))[0][None]
+    assert scaled(model.predict(x, verbose=0)[0], encoder.embed(x[0])) < 1e-5

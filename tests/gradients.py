@@ -1,0 +1,48 @@
+"""Gradients with respect to weights, on any backend."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def gradients(loss, variables):
+    """Value of `loss()` and its gradients.
+
+    Args:
+        loss: Function without arguments, to a scalar.
+        variables: Keras variables that it reads.
+
+    Returns:
+        `(value, [numpy gradient of each variable])`. What `loss` assigns to
+        other variables is kept on TensorFlow and PyTorch, and not on JAX.
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        def function(values):
+            pairs = list(zip(variables, values, strict=True))
+            with keras.StatelessScope(state_mapping=pairs):
+                return loss()
+
+        values = [v.value for v in variables]
+        value, grads = jax.value_and_grad(function)(values)
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        values = [v.value for v in variables]
+        with tf.GradientTape() as tape:
+            value = loss()
+        grads = tape.gradient(value, values, unconnected_gradients="zero")
+    else:
+        import torch
+
+        values = [v.value for v in variables]
+        value = loss()
+        grads = torch.autograd.grad(value, values, materialize_grads=True)
+    return float(ops.convert_to_numpy(value)), [numpy(g) for g in grads]
+
+
+def numpy(x):
+    """Tensor to numpy float32."""
+    return np.asarray(ops.convert_to_numpy(x), "float32")

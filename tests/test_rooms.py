@@ -1,0 +1,91 @@
+"""Who may import whom, and that nobody imports a backend at its head."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "keras_audio_ssl"
+MAY = {
+    "features": set(),
+    "augment": set(),
+    "blocks": set(),
+    "losses": set(),
+    "data": set(),
+    "encoders": {"features", "blocks", "data"},
+    "methods": {"encoders", "augment", "blocks", "losses", "features"},
+    "hub": {"encoders", "methods", "features", "blocks"},
+    "evaluation": {"encoders", "data", "hub", "features"},
+    "viz": set(),
+}
+BACKENDS = {"tensorflow", "jax", "torch", "keras_hub", "librosa"}
+
+
+def imports(path, top_only=False):
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("room", sorted(MAY))
+def test_a_room_imports_only_what_it_may(room):
+    for path in (PACKAGE / room).rglob("*.py"):
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] == "keras_audio_ssl" and len(parts) > 1:
+                assert parts[1] in MAY[room] | {room}, f"{path}: {name}"
+
+
+def test_nobody_imports_a_backend_at_its_head():
+    for path in PACKAGE.rglob("*.py"):
+        heads = {n.split(".")[0] for n in imports(path, top_only=True)}
+        assert not heads & BACKENDS, path
+
+
+def test_nobody_imports_the_command_line():
+    for path in PACKAGE.rglob("*.py"):
+        if "cli" not in path.parts and path.name != "__main__.py":
+            assert not any(
+                n.startswith("keras_audio_ssl.cli") for n in imports(path)
+            ), path
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+
+
+def test_the_command_line_answers_help_without_keras():
+    code = (
+        "import sys\n"
+        "from keras_audio_ssl.cli import make_parser\n"
+        "make_parser().format_help()\n"
+        "assert 'keras' not in sys.modules\n"
+        "assert 'numpy' not in sys.modules\n"
+    )
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_other_backends_do_not_load_tensorflow():
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        pytest.skip("this is TensorFlow")
+    code = (
+        "import sys\n"
+        "import keras_audio_ssl as kas\n"
+        "kas.COLA(preset='tiny'), kas.data.from_folder, kas.load_encoder\n"
+        "kas.Classifier, kas.BYOLA, kas.APC\n"
+        "for name in ('tensorflow', 'librosa', 'keras_hub'):\n"
+        "    assert name not in sys.modules, name\n"
+    )
+    result = run(code)
+    assert result.returncode == 0, result.stderr
