@@ -26,7 +26,7 @@ def gradients(loss, variables):
                 return loss()
 
         values = [v.value for v in variables]
-        value, grads = jax.value_and_grad(function)(values)
+        value, grads = jax.jit(jax.value_and_grad(function))(values)
     elif backend == "tensorflow":
         import tensorflow as tf
 

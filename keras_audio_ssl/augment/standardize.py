@@ -17,9 +17,11 @@ def standardize_batch(x):
     Reference:
         Niizumi et al., 2021, arXiv 2103.06695, section III-D.
     """
-    mean = ops.mean(x)
+    # In two steps: JAX adds up in a row, and long rows lose digits.
+    mean = ops.mean(ops.mean(x, axis=-1))
     count = ops.cast(ops.size(x), "float32")
-    variance = ops.sum(ops.square(x - mean)) / ops.maximum(count - 1.0, 1.0)
+    variance = ops.mean(ops.mean(ops.square(x - mean), axis=-1))
+    variance *= count / ops.maximum(count - 1.0, 1.0)
     return (x - mean) / ops.maximum(ops.sqrt(variance), EPSILON)
 
 
@@ -69,11 +71,13 @@ class RunningNorm(keras.layers.Layer):
         number = seen + 1.0 + ops.arange(ops.shape(x)[0], dtype="float32")
         counts = ops.minimum(number, float(self.max_clips))
         live = ops.cast(number <= self.max_clips, "float32")
-        sums = ops.cumsum(live * ops.mean(x, axis=(1, 2)))
-        means = (self.mean.value * seen + sums) / counts
-        square = ops.square(x - means[:, None, None])
-        sums = ops.cumsum(live * ops.mean(square, axis=(1, 2)))
-        variances = (self.variance.value * seen + sums) / counts
+        # Sums of differences: those of the values themselves lose digits.
+        clip_means = mean_of_clips(x)
+        start = ops.where(seen > 0, self.mean.value, clip_means[0])
+        means = start + ops.cumsum(live * (clip_means - start)) / counts
+        squares = mean_of_clips(ops.square(x - means[:, None, None]))
+        start = ops.where(seen > 0, self.variance.value, squares[0])
+        variances = start + ops.cumsum(live * (squares - start)) / counts
         self.mean.assign(means[-1])
         self.variance.assign(variances[-1])
         self.clips.assign(counts[-1])
@@ -82,3 +86,8 @@ class RunningNorm(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "max_clips": self.max_clips}
+
+
+def mean_of_clips(x):
+    """Mean of each clip, `(batch, time, bins)` to `(batch,)`."""
+    return ops.mean(ops.mean(x, axis=2), axis=1)

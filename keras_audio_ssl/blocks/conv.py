@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_audio_ssl.blocks import fast
+
 
 def frame_mask(lengths: Any, frames: Any) -> Any:
     """Says which frames lie inside each clip.
@@ -66,6 +68,49 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     >>> BatchNorm(momentum=0.9, epsilon=1e-5)(x, training=True)
     """
+
+    def call(self, x, training=None, mask=None):
+        last = self.axis in (-1, len(x.shape) - 1)
+        plain = last and not self.synchronized and not self.renorm
+        if not plain or mask is not None or self.compute_dtype == "float64":
+            return super().call(x, training=training, mask=mask)
+        gamma, beta = self.scale_and_offset()
+        if not (training and self.trainable):
+            y = fast.affine(
+                ops.cast(x, "float32"),
+                ops.convert_to_tensor(self.moving_mean),
+                ops.convert_to_tensor(self.moving_variance),
+                gamma,
+                beta,
+                self.epsilon,
+            )
+            return ops.cast(y, self.compute_dtype)
+        x = ops.cast(x, self.compute_dtype)
+        y, mean, variance = fast.batch_norm(x, gamma, beta, self.epsilon)
+        self.record(mean, variance)
+        return y
+
+    def scale_and_offset(self) -> tuple[Any, Any]:
+        """Gamma and beta, float32, ones and zeros where there are none."""
+        shape = self.moving_mean.shape
+        return (
+            ops.ones(shape)
+            if self.gamma is None
+            else ops.convert_to_tensor(self.gamma),
+            ops.zeros(shape)
+            if self.beta is None
+            else ops.convert_to_tensor(self.beta),
+        )
+
+    def record(self, mean: Any, variance: Any) -> None:
+        """Moves the statistics towards those of a batch."""
+        keep = self.momentum
+        for weight, value in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance),
+        ):
+            value = ops.stop_gradient(value)
+            weight.assign(weight * keep + value * (1.0 - keep))
 
 
 @keras.saving.register_keras_serializable(package="keras_audio_ssl")
@@ -158,18 +203,35 @@ class ConvBlock(keras.layers.Layer):
         return lengths // self.pool[0]
 
     def call(self, x, lengths=None, training=None):
-        mask = None
+        x = ops.cast(x, self.compute_dtype)
         if lengths is not None:
             lengths = ops.cast(lengths, "int32")
             x = mask_frames(x, lengths)
+        kernel = ops.convert_to_tensor(self.conv.kernel)
+        bias = ops.convert_to_tensor(self.conv.bias)
+        gamma, beta = self.norm.scale_and_offset()
+        if not (training and self.norm.trainable):
+            # The normalisation is a factor of the kernel and an offset.
+            scale = gamma * ops.rsqrt(
+                self.norm.moving_variance + self.norm.epsilon
+            )
+            offset = beta + scale * (
+                ops.cast(bias, "float32") - self.norm.moving_mean
+            )
+            x = fast.conv(x, ops.cast(kernel, "float32") * scale)
+            x = fast.max_pool(x, self.pool)
+            x = ops.relu(x + ops.cast(offset, x.dtype))
+        elif lengths is None:
+            x, mean, variance = fast.conv_norm_pool(
+                x, kernel, bias, gamma, beta, self.norm.epsilon, self.pool
+            )
+            self.norm.record(mean, variance)
+        else:
+            x = fast.conv(x, kernel, bias)
             mask = frame_mask(lengths, ops.shape(x)[1])
             mask = ops.broadcast_to(mask[:, :, None], ops.shape(x)[:-1])
-        x = self.conv(x)
-        x = self.norm(x, training=training, mask=mask)
-        x = ops.max_pool(
-            x, self.pool, strides=self.pool, data_format="channels_last"
-        )
-        x = ops.relu(x)
+            x = self.norm(x, training=True, mask=mask)
+            x = ops.relu(fast.max_pool(x, self.pool))
         if lengths is not None:
             x = mask_frames(x, self.output_lengths(lengths))
         return x

@@ -84,6 +84,22 @@ def parse_settings(pairs):
     return settings
 
 
+def parse_levels(text):
+    """`all`, or `0,2,-1` as a list.
+
+    Raises:
+        ValueError: Something else.
+    """
+    if text == "all":
+        return text
+    try:
+        return [int(i) for i in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"--levels takes all, or numbers like 0,2,-1. Received: {text}"
+        ) from None
+
+
 def check_settings(function, settings):
     """Refuses settings that the function does not take.
 
@@ -181,7 +197,9 @@ class Progress:
         if self.quiet:
             return
         if self.bar:
-            self.bar.update(self.task, advance=done, note=note)
+            self.bar.update(
+                self.task, advance=done, total=self.total, note=note
+            )
             return
         now = time.monotonic()
         if now - self.last >= 10:

@@ -7,6 +7,7 @@ from keras_audio_ssl.cli.common import Failure
 from keras_audio_ssl.cli.common import Progress
 from keras_audio_ssl.cli.common import add_data
 from keras_audio_ssl.cli.common import finish
+from keras_audio_ssl.cli.common import parse_levels
 from keras_audio_ssl.cli.common import say
 
 
@@ -50,10 +51,7 @@ def run(args):
 
     encoder = hub.load_encoder(args.encoder)
     if args.levels:
-        levels = args.levels
-        if levels != "all":
-            levels = [int(i) for i in levels.split(",")]
-        encoder = Readout(encoder, levels)
+        encoder = Readout(encoder, parse_levels(args.levels))
     columns, skipped = embed_files(encoder, audio_files(args), args)
     write(output, columns, encoder)
     result = {

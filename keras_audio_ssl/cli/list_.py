@@ -10,12 +10,12 @@ def add_arguments(parser):
 
 def run(args):
     from keras_audio_ssl.hub import FORMATS
-    from keras_audio_ssl.hub import weights
+    from keras_audio_ssl.hub import encoder_names
 
     result = {
         "methods": {name: entry[1] for name, entry in sorted(METHODS.items())},
         "formats": sorted(FORMATS),
-        "weights": sorted(weights()),
+        "weights": sorted(encoder_names()),
     }
     lines = ["Methods (pretrain METHOD)"]
     lines += [f"  {n:<24}{c}" for n, c in result["methods"].items()]

@@ -12,6 +12,11 @@ import numpy as np
 import soundfile
 import soxr
 
+from keras_audio_ssl.data.sound import FLAC
+from keras_audio_ssl.data.sound import MP3
+from keras_audio_ssl.data.sound import OGG
+from keras_audio_ssl.data.sound import Sound
+
 # Reach of soxr's HQ filter, in samples of the lower of the two rates:
 # beyond 128 the output no longer changes in float32.
 REACH = 160
@@ -46,13 +51,6 @@ class AudioError(ValueError):
         return f"{self.file}: {self.reason}"
 
 
-class _Sound(soundfile.SoundFile):
-    """soundfile seeks after each read, which makes FLAC decode twice."""
-
-    def seekable(self) -> bool:
-        return False
-
-
 class AudioFile:
     """An open audio file, of which parts are read as mono float32.
 
@@ -64,6 +62,7 @@ class AudioFile:
 
     Attributes:
         rate: sample rate in Hz.
+        floating: whether the file stores floating point, so may hold NaN.
         frames: length in samples, verified at the end of the file.
         facts: two integers, to be handed to the next `AudioFile`.
 
@@ -79,16 +78,15 @@ class AudioFile:
     ) -> None:
         self.name = str(file if name is None else name)
         self._file = file
-        if not isinstance(file, bytes):
+        if facts is None and not isinstance(file, bytes):
             check_regular(file, self.name)
         try:
-            self._sound = _Sound(self._raw())
-        except (soundfile.LibsndfileError, OSError, TypeError) as error:
+            self._sound = Sound(file)
+        except (soundfile.LibsndfileError, OSError, ValueError) as error:
             raise AudioError(self.name, self._diagnose(error)) from None
         self._at = 0
+        self.rate, self.floating = self._sound.rate, self._sound.floating
         try:
-            self.rate = int(self._sound.samplerate)
-            self.format = self._sound.format
             if self.rate < 1:
                 raise self._error(f"sample rate of {self.rate} Hz")
             self.facts = facts or self._look()
@@ -106,11 +104,6 @@ class AudioFile:
     def close(self) -> None:
         self._sound.close()
 
-    @property
-    def floating(self) -> bool:
-        """Whether the file stores floating point, so may hold NaN."""
-        return self._sound.subtype in ("FLOAT", "DOUBLE")
-
     def read(self, start: int, frames: int) -> np.ndarray:
         """Reads samples `[start, start + frames)`, channels averaged.
 
@@ -125,7 +118,7 @@ class AudioFile:
             AudioError: if decoding fails or a sample is NaN or infinite.
         """
         begin = start
-        if self.format == "MP3":
+        if self._sound.kind == MP3:
             begin = max(0, start - MP3_PREROLL)
         elif start > self._exact - OGG_PREROLL:
             begin = max(0, self._exact - OGG_PREROLL)
@@ -138,14 +131,6 @@ class AudioFile:
         check_finite(wave, self.name, self.rate, start)
         return np.ascontiguousarray(wave)
 
-    def _raw(self) -> Any:
-        if isinstance(self._file, bytes):
-            return io.BytesIO(self._file)
-        if os.name == "nt":
-            return os.fspath(self._file)
-        # As bytes, a name in whatever encoding can be opened.
-        return os.fsencode(self._file)
-
     def _error(self, reason: str) -> AudioError:
         return AudioError(self.name, reason)
 
@@ -153,7 +138,7 @@ class AudioFile:
         try:
             if start != self._at:
                 self._sound.seek(start)
-            wave = self._sound.read(frames, dtype="float32", always_2d=True)
+            wave = self._sound.read(frames)
         except (soundfile.LibsndfileError, ValueError, MemoryError) as error:
             seconds = start / self.rate
             raise self._error(
@@ -166,11 +151,11 @@ class AudioFile:
         """True length, and the sample up to which seeks are exact."""
         frames = self._sound.frames
         exact = UNKNOWN_LENGTH
-        if self.format == "OGG":
+        if self._sound.kind == OGG:
             exact = self._ogg_end()
-        elif self.format == "MP3":
+        elif self._sound.kind == MP3:
             frames = self._mp3_frames()
-        elif self.format == "FLAC":
+        elif self._sound.kind == FLAC:
             frames = self._flac_frames()
         else:
             self._check_sizes()
@@ -180,7 +165,7 @@ class AudioFile:
 
     def _check_sizes(self) -> None:
         """Compares the header's sizes with the file's, as libsndfile does."""
-        log = self._sound.extra_info
+        log = self._sound.log()
         unit = "bytes"
         found = re.search(
             r"^ *(?:data|SSND|Data Size|riff) *: (?P<said>\d+)"
@@ -269,8 +254,11 @@ class AudioFile:
         return before[-1] if before else 0
 
     def _bytes(self, start: int, size: int) -> bytes:
-        raw = self._raw()
-        with raw if isinstance(raw, io.BytesIO) else open(raw, "rb") as file:
+        with (
+            io.BytesIO(self._file)
+            if isinstance(self._file, bytes)
+            else open(self._file, "rb")
+        ) as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end + start) if start < 0 else start)
             return file.read(size)
@@ -278,7 +266,7 @@ class AudioFile:
     def _diagnose(self, error: Exception) -> str:
         try:
             head = self._bytes(0, 512)
-        except OSError as problem:
+        except (OSError, ValueError) as problem:
             return _plain(problem)
         if not head:
             return "empty file (0 bytes)"

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -38,6 +39,13 @@ WHOLE = 1 << 21
 ORDER, CROPS, SPARES = range(3)
 NUMBER = (int, float, np.number)
 BLOCK = 4  # 64-bit numbers Philox makes for one value of its counter
+
+
+class _Batch(NamedTuple):
+    """A batch that is being read."""
+
+    waveform: np.ndarray | None
+    parts: list[Future]
 
 
 class AudioDataset(keras.utils.PyDataset, DataAdapter):
@@ -177,7 +185,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         self._skipped: dict[str, str] = {}
         self._lock = threading.RLock()
         self._orders: dict[int, np.ndarray] = {}
-        self._pending: dict[tuple[int, int], list[Future]] = {}
+        self._pending: dict[tuple[int, int], _Batch] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._pool_process = 0
         self._quiet = contextlib.ExitStack()
@@ -372,14 +380,14 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             for key in window:
                 if key not in self._pending:
                     self._pending[key] = self._submit(*key)
-            futures = self._pending.pop(window[0])
+            batch = self._pending.pop(window[0])
             # Batches of a pass that was given up.
             for key in list(self._pending)[: -2 * len(window)]:
-                for future in self._pending.pop(key):
+                for future in self._pending.pop(key).parts:
                     future.cancel()
-        return self._collect(futures)
+        return self._collect(batch)
 
-    def _submit(self, epoch: int, step: int) -> list[Future]:
+    def _submit(self, epoch: int, step: int) -> "_Batch":
         """Begins to read a batch, in one task for each thread."""
         positions = self._positions(step)
         if self._pool is None or self._pool_process != os.getpid():
@@ -388,24 +396,40 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
                     max(1, self.threads), "keras_audio_ssl-read"
                 )
                 self._pool_process = os.getpid()
-        parts = np.array_split(positions, max(1, self.threads))
-        return [self._pool.submit(self._read, epoch, p) for p in parts]
-
-    def _collect(self, futures: list[Future]) -> Any:
-        """Waits for a batch's clips and pads them to one length."""
-        read = [clip for future in futures for clip in future.result()]
-        lengths = np.array([len(wave) for _, wave in read], "int32")
+        waveform = None
         if self.seconds is not None:
-            size = self._samples
-        else:
-            size = self._bucket(int(lengths.max()))
-        waveform = np.zeros((len(read), size), "float32")
-        for row, (_, wave) in zip(waveform, read, strict=True):
-            row[: len(wave)] = wave
+            shape = (len(positions), self._samples)
+            waveform = np.zeros(shape, "float32")
+        parts = np.array_split(
+            np.arange(len(positions)), min(len(positions), self.threads or 1)
+        )
+        return _Batch(
+            waveform,
+            [
+                self._pool.submit(
+                    self._read,
+                    epoch,
+                    positions[part],
+                    None if waveform is None else waveform[part[0] :],
+                )
+                for part in parts
+            ],
+        )
+
+    def _collect(self, batch: "_Batch") -> Any:
+        """Waits for a batch's clips; pads whole clips to one length."""
+        done = [future.result() for future in batch.parts]
+        clips = np.concatenate([clips for clips, _, _ in done])
+        lengths = np.concatenate([lengths for _, lengths, _ in done])
+        waveform = batch.waveform
+        if waveform is None:
+            shape = (len(clips), self._bucket(int(lengths.max())))
+            waveform = np.zeros(shape, "float32")
+            waves = [wave for _, _, waves in done for wave in waves]
+            for row, wave in zip(waveform, waves, strict=True):
+                row[: len(wave)] = wave
         x = {"waveform": waveform, "lengths": lengths}
-        if self.labels is None:
-            return x
-        return x, self.labels[[clip for clip, _ in read]]
+        return x if self.labels is None else (x, self.labels[clips])
 
     def _bucket(self, samples: int) -> int:
         grain = max(1, 2 ** ((samples - 1).bit_length() - 3))
@@ -415,24 +439,30 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         return min(size, max(1, round(self.max_seconds * self.sample_rate)))
 
     def _read(
-        self, epoch: int, positions: np.ndarray
-    ) -> list[tuple[int, np.ndarray]]:
-        """The clips at some positions of an epoch, with their numbers."""
-        if not len(positions):
-            return []
+        self, epoch: int, positions: np.ndarray, rows: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """The clips at some positions of an epoch, into `rows` if given.
+
+        Returns their numbers, lengths and, without `rows`, waveforms.
+        """
         clips = self._order(epoch)[positions] // self.crops_per_clip
         # One block of numbers for each position, all positions apart.
         first = int(positions[0])
         size = BLOCK * (int(positions[-1]) - first + 1)
         draws = self._draw((first, 0, 0, CROPS), epoch, size)
-        draws = draws[BLOCK * (positions - first)]
-        places = (draws >> np.uint64(11)) / 2**53
-        return [
-            self._read_one(epoch, int(position), int(clip), float(place))
-            for position, clip, place in zip(
-                positions, clips, places, strict=True
+        places = (draws[BLOCK * (positions - first)] >> np.uint64(11)) / 2**53
+        lengths = np.zeros(len(clips), "int32")
+        waves = []
+        for k, position in enumerate(positions):
+            clips[k], wave = self._read_one(
+                epoch, int(position), int(clips[k]), float(places[k])
             )
-        ]
+            lengths[k] = len(wave)
+            if rows is None:
+                waves.append(wave)
+            else:
+                rows[k, : len(wave)] = wave
+        return clips, lengths, waves
 
     def _read_one(
         self, epoch: int, position: int, clip: int, place: float

@@ -36,7 +36,7 @@ Segments = list[tuple[float, float, str]]
 FOLDS = 5
 
 
-def _colour(rng: Rng, x: Array) -> Array:
+def _colour(rng: Rng, x: Array, strength: float = 1.0) -> Array:
     """A random room and microphone: reverberation, tilt, bumps, bandwidth."""
     decay = log_uniform(rng, 0.03, 0.5)  # seconds to -60 dB
     tail = noise(rng, int(decay * RATE), rng.uniform(0, 1.5))
@@ -44,10 +44,10 @@ def _colour(rng: Rng, x: Array) -> Array:
     tail /= np.sqrt(np.sum(tail**2))
     size = fft_size(len(x) + len(tail))
     f = frequencies(size)
-    decibels = rng.uniform(-2, 2) * np.log2(f / 1000).clip(-4, 3)
+    decibels = strength * rng.uniform(-2, 2) * np.log2(f / 1000).clip(-4, 3)
     for _ in range(3):
         bump = band(f, log_uniform(rng, 100, 7000), rng.uniform(0.3, 1.0))
-        decibels += rng.uniform(-5, 5) * bump
+        decibels += strength * rng.uniform(-5, 5) * bump
     gain = 10 ** (decibels / 20)
     gain /= 1 + (f / log_uniform(rng, 4000, 12000)) ** 6
     gain /= 1 + (log_uniform(rng, 20, 200) / f) ** 3
@@ -70,9 +70,9 @@ def _ambience(rng: Rng, samples: int) -> Array:
     return x
 
 
-def _finish(rng: Rng, x: Array, snr_db: float) -> Array:
+def _finish(rng: Rng, x: Array, snr_db: float, strength: float = 1.0) -> Array:
     """Puts a sound in a place, beside a background, at some level."""
-    x = _colour(rng, x)
+    x = _colour(rng, x, strength)
     background = _colour(rng, _ambience(rng, len(x)))
     scale = 10 ** (-snr_db / 20) * np.std(x) / np.std(background)
     x = x + scale * background
@@ -239,7 +239,7 @@ class SyntheticCorpus(Sequence):
             said = self._script(rng, i, samples)
             voice = VOICES[self.labels["speaker"][i]]
             x = speak(rng, samples, said, voice)
-            x = _finish(rng, x, rng.uniform(5, 30))
+            x = _finish(rng, x, rng.uniform(5, 30), 2.0)
         if self.sample_rate == RATE:
             return x
         x = np.clip(soxr.resample(x, RATE, self.sample_rate), -1, 1)
@@ -284,8 +284,8 @@ class SyntheticCorpus(Sequence):
 
         `folder` receives `audio/`, `manifest.csv` (file, the labels by name,
         duration in seconds, sample_rate, split, fold) and for speech
-        `phones.csv` and `syllables.csv` (file, start, end, name). A fifth of
-        every class lies in each fold 1 to 5; fold 5 is the split `test`.
+        `phones.csv` and `syllables.csv` (file, start, end, name). Each class
+        is spread over the folds 1 to 5; fold 5 is the split `test`.
 
         Args:
             folder: where to write; made if it does not exist.

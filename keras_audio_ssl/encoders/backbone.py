@@ -59,12 +59,12 @@ class Backbone(keras.layers.Layer):
         return self.level_lengths(lengths, self.stride)
 
     def call(self, features, lengths=None, training=None):
-        if features.shape[1] is not None and (
-            features.shape[1] < self.min_frames
-        ):
+        time = features.shape[1]
+        # Under JAX an unknown time is no None, but a symbol.
+        if isinstance(time, int) and time < self.min_frames:
             raise ValueError(
                 f"{type(self).__name__} needs at least {self.min_frames} "
-                f"feature frames. Received: {features.shape[1]}"
+                f"feature frames. Received: {time}"
             )
         hidden = self.levels(features, lengths, training)
         frames = hidden[-1]

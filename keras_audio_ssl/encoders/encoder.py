@@ -105,7 +105,7 @@ class Encoder(keras.Model):
     def features(self, waveform, lengths=None):
         """Front end alone: `(features, valid feature frames or None)`."""
         samples = waveform.shape[1] if len(waveform.shape) == 2 else None
-        if samples is not None and samples < self.min_samples:
+        if isinstance(samples, int) and samples < self.min_samples:
             raise ValueError(
                 f"{self.name} needs at least {self.min_samples} samples "
                 f"({self.min_samples / self.sample_rate:.3f} s). "

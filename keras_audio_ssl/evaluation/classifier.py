@@ -77,17 +77,13 @@ class Classifier(keras.Model):
             )
         self.encoder = encoder
         self.freeze, self.dropout_rate, self.seed = freeze, dropout, seed
-        # Scales what encoders of any kind give; 0.9 settles in 50 steps.
-        self.norm = keras.layers.BatchNormalization(
-            momentum=0.9, epsilon=1e-6, dtype="float32", name="norm"
-        )
+        self.norm = Standardize(encoder.dim, name="norm")
         self.dropout = keras.layers.Dropout(
             dropout, seed=seed, dtype="float32", name="dropout"
         )
         self.dense = keras.layers.Dense(
             self.n_classes, dtype="float32", name="dense"
         )
-        self.norm.build((None, encoder.dim))
         self.dense.build((None, encoder.dim))
         self.built = True
 
@@ -261,7 +257,7 @@ class Classifier(keras.Model):
                     "Labels must be integers, the places of their names in "
                     f"`classes`. Received: {few(labels.ravel())}"
                 )
-            low, high = labels.min(initial=0), labels.max(initial=0)
+            low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
             if self.loss_is_sparse() and (low < 0 or high >= self.n_classes):
                 raise ValueError(
                     f"Labels must lie in 0 to {self.n_classes - 1}. "
@@ -295,6 +291,60 @@ class Classifier(keras.Model):
             for k, v in config.items()
         }
         return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class Standardize(keras.layers.Layer):
+    """Batch normalisation of vectors, without scale and offset.
+
+    Keras' own takes the variance as a difference of two means on PyTorch and
+    JAX: where a value hardly varies, that is negative, and gives NaN.
+
+    Args:
+        dim: Values of a vector.
+        momentum: Of the moving statistics, default 0.9: encoders differ in
+            scale, and few steps must do.
+        epsilon: Added to the variance, default 1e-6.
+
+    Call arguments:
+        x: `(batch, dim)`.
+
+    Returns:
+        `(batch, dim)`, by the batch's statistics in training, otherwise by
+        the moving ones.
+    """
+
+    def __init__(self, dim, momentum=0.9, epsilon=1e-6, **kwargs):
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        self.dim, self.momentum, self.epsilon = dim, momentum, epsilon
+        self.mean = self.add_weight(
+            shape=(dim,), initializer="zeros", trainable=False, name="mean"
+        )
+        self.variance = self.add_weight(
+            shape=(dim,), initializer="ones", trainable=False, name="variance"
+        )
+        self.built = True
+
+    def call(self, x, training=None):
+        mean, variance = self.mean.value, self.variance.value
+        if training:
+            mean = ops.mean(x, axis=0)
+            variance = ops.mean(ops.square(x - mean), axis=0)
+            for weight, new in ((self.mean, mean), (self.variance, variance)):
+                new = ops.stop_gradient(new)
+                weight.assign(
+                    weight.value + (1 - self.momentum) * (new - weight.value)
+                )
+        return (x - mean) / ops.sqrt(variance + self.epsilon)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "dim": self.dim,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+        }
 
 
 def some_batches(x: Any) -> Any:

@@ -347,7 +347,7 @@ def check_labels(labels, column, path, single):
     """Raises unless each class can be both learnt and tested."""
     names, counts = np.unique(labels, return_counts=True)
     if len(names) < 2:
-        value = f" {names[0]!r}" if len(names) else ""
+        value = f" {str(names[0])!r}" if len(names) else ""
         raise ValueError(
             f"Column {column!r} of {path} holds the one value{value}, "
             "a probe needs at least 2 classes."

@@ -6,6 +6,7 @@ Each function here equals plain `keras.ops` in value and gradient, which
 """
 
 import functools
+import inspect
 import math
 
 import keras
@@ -177,6 +178,26 @@ def in_float64(function, x):
 
     apply.defvjp(lambda x: (apply(x), x), backward)
     return apply(x)
+
+
+def as_one(function):
+    """Makes a function one compiled call on JAX, where each of its operations
+    would otherwise be compiled on its own.
+
+    Args:
+        function: pure, of tensors or None, with keyword arguments that are
+            constants.
+
+    Returns:
+        The function.
+    """
+    if BACKEND != "jax":
+        return function
+    import jax
+
+    names = inspect.signature(function).parameters.values()
+    static = [p.name for p in names if p.kind is p.KEYWORD_ONLY]
+    return jax.jit(function, static_argnames=static)
 
 
 def _is_traced(x):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl.features.backend import as_one
 from keras_audio_ssl.features.framing import valid_mask
 from keras_audio_ssl.features.statistics import LEVELS
 from keras_audio_ssl.features.statistics import RunningMoments
@@ -101,6 +102,7 @@ class FrontEnd(keras.layers.Layer):
         self.n_features = n_bins * (1 + deltas)
         self._given = (_plain(mean), _plain(std))
         self._add_statistics()
+        self._raw = as_one(self._raw_features)
         self.built = True
 
     def extract(self, waveform, lengths=None):
@@ -142,11 +144,13 @@ class FrontEnd(keras.layers.Layer):
 
     def unnormalized(self, waveform, lengths=None):
         """Features before the normalisation; arguments as for a call."""
-        return self._raw_features(self._check_waveform(waveform), lengths)[0]
+        x = self._check_waveform(waveform)
+        return self._raw(x, self._check_lengths(lengths))[0]
 
     def call(self, waveform, lengths=None, levelled=False):
         x = self._check_waveform(waveform)
-        x, frames = self._raw_features(x, lengths, levelled)
+        lengths = self._check_lengths(lengths)
+        x, frames = self._raw(x, lengths, levelled=levelled)
         if self.normalize in ("utterance", "utterance_mean"):
             return utterance_norm(
                 x,
@@ -194,8 +198,8 @@ class FrontEnd(keras.layers.Layer):
             keep = max_clips - clips
             x = ops.convert_to_tensor(self._check_waveform(batch)[:keep])
             if lengths is not None:
-                lengths = ops.convert_to_tensor(lengths, "int32")[:keep]
-            x, frames = self._raw_features(x, lengths)
+                lengths = self._check_lengths(lengths)[:keep]
+            x, frames = self._raw(x, lengths)
             x = ops.convert_to_numpy(x)
             if frames is None:
                 moments.update(x.reshape(-1, x.shape[-1]))
@@ -305,16 +309,21 @@ class FrontEnd(keras.layers.Layer):
             )
         return waveform
 
-    def _raw_features(self, waveform, lengths, levelled=False):
+    def _check_lengths(self, lengths):
+        if lengths is None:
+            return None
+        lengths = ops.cast(ops.convert_to_tensor(lengths), "int32")
+        if len(lengths.shape) != 1:
+            raise ValueError(
+                "`lengths` must have the shape (batch,). "
+                f"Received: shape {tuple(lengths.shape)}"
+            )
+        return lengths
+
+    def _raw_features(self, waveform, lengths, *, levelled=False):
         x = ops.cast(waveform, "float32")
         frames = None
         if lengths is not None:
-            lengths = ops.cast(ops.convert_to_tensor(lengths), "int32")
-            if len(lengths.shape) != 1:
-                raise ValueError(
-                    "`lengths` must have the shape (batch,). "
-                    f"Received: shape {tuple(lengths.shape)}"
-                )
             lengths = ops.minimum(lengths, ops.shape(x)[1])
             frames = self.frame_lengths(lengths)
             # Not a product: whatever lies past the end, even NaN, is gone.

@@ -3,7 +3,8 @@
 import importlib
 from typing import Any
 
-# Registry name: file, class, and arguments that make it this method.
+# Registry name: file (or a module's full name), class, and arguments that
+# make it this method.
 METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "apc": ("apc", "APC", {}),
     "byol_a": ("byol_a", "BYOLA", {}),
@@ -22,7 +23,8 @@ def method_class(name: str) -> Any:
             f"Unknown method {name!r}. Known: {', '.join(sorted(METHODS))}"
         )
     file, cls, _ = METHODS[name]
-    return getattr(importlib.import_module(f"{__name__}.{file}"), cls)
+    module = file if "." in file else f"{__name__}.{file}"
+    return getattr(importlib.import_module(module), cls)
 
 
 def make_method(name: str, **kwargs) -> Any:
@@ -42,7 +44,7 @@ def make_method(name: str, **kwargs) -> Any:
 def __getattr__(name: str) -> Any:
     if name == "PretextModel":
         return importlib.import_module(f"{__name__}.pretext").PretextModel
-    for file, cls, _ in METHODS.values():
+    for key, (_, cls, _) in METHODS.items():
         if cls == name:
-            return getattr(importlib.import_module(f"{__name__}.{file}"), cls)
+            return method_class(key)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

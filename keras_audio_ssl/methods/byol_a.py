@@ -245,10 +245,8 @@ class BYOLA(PretextModel):
             frontend.measured.assign(1.0)
         return features
 
-    def _prepare(self, x, batch_size):
-        if self.running_norm is not None:
-            self.encoder.frontend.measured.assign(1.0)
-        return super()._prepare(x, batch_size)
+    def needs_statistics(self):
+        return self.running_norm is None and super().needs_statistics()
 
     def get_config(self):
         return {

@@ -1,6 +1,9 @@
 """COLA: two segments of one clip agree, those of other clips don't."""
 
+import warnings
+
 import keras
+import numpy as np
 from keras import ops
 
 from keras_audio_ssl.augment import RandomCrop
@@ -171,9 +174,22 @@ class COLA(PretextModel):
         anchor, positive = ops.split(self.projector(clip), 2)
         return {"anchor": anchor, "positive": positive}
 
+    def check_clips(self, waveform, lengths):
+        super().check_clips(waveform, lengths)
+        typical = waveform.shape[1]
+        if lengths is not None:
+            typical = np.median(ops.convert_to_numpy(lengths))
+        if typical <= self.crop.length:
+            warnings.warn(
+                f"Most clips are no longer than the segment, {self.seconds} "
+                "s: both segments are then the same and there is little to "
+                "learn. Give longer clips, or shorter `seconds`.",
+                stacklevel=4,
+            )
+
     def clips(self, x):
         if isinstance(x, dict) and "anchor" in x:
-            return x["anchor"]
+            return ops.concatenate([x["anchor"], x["positive"]], axis=-1)
         return super().clips(x)
 
     def similarities(self, anchor, positive):

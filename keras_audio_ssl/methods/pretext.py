@@ -165,6 +165,13 @@ class PretextModel(keras.Model):
         ]
         return logs, (trainable, non_trainable, optimizer, metrics)
 
+    def zero_grad(self, set_to_none=True):
+        """PyTorch's; called by Keras' step on that backend only."""
+        # Keras registers parameters by path there, and a network and its
+        # target have the same paths: one of the two would keep its gradients.
+        for variable in self.variables:
+            variable.value.grad = None
+
     def _write_after_update(self):
         iterations = ops.cast(self.optimizer.iterations, "int32")
         updated = iterations > self.updates.value
@@ -230,25 +237,44 @@ class PretextModel(keras.Model):
         waveform_and_lengths(x)
         return x
 
-    def _prepare(self, x, batch_size):
-        """Checks the first batch and measures what the front end needs."""
-        if x is None:
-            return x
-        batches, x = first_batches(x, batch_size, ADAPT_CLIPS)
-        batches = [self.clips(b) for b in batches]
-        waveform, _ = waveform_and_lengths(batches[0])
+    def check_clips(self, waveform, lengths):
+        """Refuses, or warns of, data that the task can't learn from.
+
+        Args:
+            waveform: `(batch, samples)`, the first batch of `fit`.
+            lengths: `(batch,)` samples, or None.
+
+        Raises:
+            ValueError: The batch has fewer clips than the method needs.
+        """
         if waveform.shape[0] < self.min_batch:
             raise ValueError(
                 f"{type(self).__name__} needs batches of at least "
                 f"{self.min_batch} clips. Received: {waveform.shape[0]}"
             )
-        if not self.encoder.frontend.adapted:
+
+    def needs_statistics(self):
+        """Whether `fit` is to measure the front end's statistics first."""
+        return not self.encoder.frontend.adapted
+
+    def _prepare(self, x, batch_size):
+        """Looks at the first batches of the data; returns the data."""
+        if x is None:
+            return x
+        measure = self.needs_statistics()
+        batches, x = first_batches(x, batch_size, ADAPT_CLIPS * measure)
+        batches = [self.clips(b) for b in batches]
+        self.check_clips(*waveform_and_lengths(batches[0]))
+        if measure:
             self.encoder.frontend.adapt(batches)
         return x
 
 
 def with_presets(init):
-    """Lets a constructor take `preset="..."`, a key of its `PRESETS`."""
+    """Lets a constructor take `preset="..."`, a key of its `PRESETS`.
+
+    After it the model counts as built: every layer made its weights.
+    """
 
     @functools.wraps(init)
     def wrapped(self, *args, preset=None, **kwargs):
@@ -261,6 +287,7 @@ def with_presets(init):
                 )
             kwargs = {**self.PRESETS[preset], **kwargs}
         init(self, *args, **kwargs)
+        self.built = True
 
     signature = inspect.signature(init)
     *first, last = signature.parameters.values()
@@ -331,7 +358,7 @@ def first_batches(x, batch_size, clips):
         `(list of inputs, x)`; a generator comes back chained anew.
     """
     if isinstance(x, dict) or hasattr(x, "shape"):
-        n = min(len(keras.tree.flatten(x)[0]), clips)
+        n = min(len(keras.tree.flatten(x)[0]), max(clips, 1))
         return [
             keras.tree.map_structure(lambda v: v[i : i + batch_size], x)
             for i in range(0, n, batch_size)

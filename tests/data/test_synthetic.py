@@ -149,11 +149,11 @@ def pitch(x):
     match = match / taper
     inner = match[1:-1]
     peak = (inner >= match[:-2]) & (inner >= match[2:])
-    return RATE / (39 + np.argmax(peak & (inner > 0.85 * inner.max())))
+    return RATE / (39 + np.argmax(peak & (inner > 0.93 * inner.max())))
 
 
 def test_voices_differ_in_pitch():
-    corpus = SyntheticCorpus(36, kind="speech", seed=5)
+    corpus = SyntheticCorpus(48, kind="speech", seed=5)
     found = [[] for _ in VOICES]
     for i, x in enumerate(corpus):
         for start, end, phone in corpus.phones(i):

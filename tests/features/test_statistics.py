@@ -125,5 +125,3 @@ def test_running_moments_equal_numpy():
         axis = 0 if per_bin else None
         np.testing.assert_allclose(moments.mean, everything.mean(axis))
         np.testing.assert_allclose(moments.std, everything.std(axis))
-
-

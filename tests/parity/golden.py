@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 FOLDER = Path(
-    os.environ.get(
-        "KERAS_AUDIO_SSL_PARITY", Path(__file__).with_name("data")
-    )
+    os.environ.get("KERAS_AUDIO_SSL_PARITY", Path(__file__).with_name("data"))
 )
 
 

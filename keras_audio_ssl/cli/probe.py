@@ -1,0 +1,82 @@
+"""`keras-audio-ssl probe ENCODER`."""
+
+from keras_audio_ssl.cli.common import Progress
+from keras_audio_ssl.cli.common import finish
+from keras_audio_ssl.cli.common import parse_levels
+
+
+def add_arguments(parser):
+    parser.add_argument(
+        "encoder",
+        metavar="ENCODER",
+        help="a .keras file, a name, or log_mel_statistics",
+    )
+    parser.add_argument("--manifest", required=True, help="CSV with `file`")
+    parser.add_argument("--label", help="column of the classes")
+    division = parser.add_mutually_exclusive_group()
+    division.add_argument("--fold", help="column; each value is tested once")
+    division.add_argument("--split", help="column with train and test")
+    division.add_argument(
+        "--leave-one-out", metavar="COLUMN", help="e.g. speaker"
+    )
+    division.add_argument(
+        "--halves",
+        action="store_true",
+        help="train on the first half of each clip, test on the second",
+    )
+    parser.add_argument(
+        "--where", action="append", metavar="COLUMN=VALUE", help="rows to take"
+    )
+    parser.add_argument(
+        "--frames", metavar="CSV", help="file,start,end,label: probe frames"
+    )
+    parser.add_argument("--levels", help="all or 0,2,-1: read these (Readout)")
+    parser.add_argument(
+        "--untrained",
+        action="store_true",
+        help="the same encoder with random weights, to compare with",
+    )
+    parser.add_argument(
+        "--seen",
+        choices=("unseen", "unlabelled"),
+        help="whether this audio was in the pretraining",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(args):
+    if not args.label and not args.frames:
+        raise ValueError("Give --label COLUMN or --frames CSV.")
+    from keras_audio_ssl import evaluation
+    from keras_audio_ssl import hub
+    from keras_audio_ssl.encoders import Readout
+
+    if args.encoder == "log_mel_statistics":
+        encoder = evaluation.LogMelStatistics()
+    else:
+        encoder = hub.load_encoder(args.encoder)
+        if args.untrained:
+            encoder = evaluation.untrained(encoder)
+        if args.levels:
+            encoder = Readout(encoder, parse_levels(args.levels))
+    with Progress("embedding", 1, args.json) as progress:
+
+        def report(done, total):
+            progress.total = total
+            progress.advance(done - progress.done)
+
+        result = evaluation.probe(
+            encoder,
+            args.manifest,
+            args.label,
+            fold=args.fold,
+            split=args.split,
+            leave_one_out=args.leave_one_out,
+            where=args.where,
+            frames=args.frames,
+            halves=args.halves,
+            seen="seen unlabelled" if args.seen == "unlabelled" else args.seen,
+            seed=args.seed,
+            progress=report,
+        )
+    finish(args, result.to_dict(), str(result))

@@ -1,0 +1,96 @@
+"""libsndfile's own functions, through the library that soundfile brings.
+
+`soundfile.SoundFile` seeks after each read, for which FLAC decodes once more,
+and holds Python's lock for 50 us a file: with two threads that is half of the
+speed of crops. `benchmarks/reading.py` measures it.
+"""
+
+import io
+import os
+from typing import Any
+
+import numpy as np
+import soundfile
+from soundfile import _ffi as ffi
+from soundfile import _snd as lib
+
+FLAC, OGG, MP3 = 0x170000, 0x200000, 0x230000
+FLOAT, DOUBLE = 0x0006, 0x0007
+READ, LOG = 0x10, 0x1001
+KIND, CODING = 0x0FFF0000, 0x0000FFFF
+
+
+class Sound:
+    """An open file, for one thread at a time.
+
+    Args:
+        file: a path, or the bytes of a file.
+
+    Attributes:
+        rate: sample rate in Hz.
+        channels: number of channels.
+        frames: length in samples, as the header or libsndfile has it.
+        kind: container, `FLAC`, `OGG`, `MP3` or another number.
+        floating: whether samples are stored as floating point.
+
+    Raises:
+        soundfile.LibsndfileError: if libsndfile cannot open it.
+
+    Example:
+        >>> sound = Sound("speech.flac")
+        >>> sound.seek(1000)
+        >>> sound.read(500).shape
+        (500, 1)
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._handle = ffi.NULL
+        self._owner = None
+        if isinstance(file, bytes):
+            self._owner = soundfile.SoundFile(io.BytesIO(file))
+            self._handle, info = self._owner._file, self._owner._info
+        else:
+            info = ffi.new("SF_INFO*")
+            if os.name == "nt":
+                name = os.fspath(file)
+                self._handle = lib.sf_wchar_open(name, READ, info)
+            else:
+                # As bytes, a name in whatever encoding can be opened.
+                self._handle = lib.sf_open(os.fsencode(file), READ, info)
+            if self._handle == ffi.NULL:
+                raise soundfile.LibsndfileError(lib.sf_error(ffi.NULL))
+        self.rate, self.channels = info.samplerate, info.channels
+        self.frames = info.frames
+        self.kind = info.format & KIND
+        self.floating = info.format & CODING in (FLOAT, DOUBLE)
+
+    def seek(self, frame: int) -> None:
+        """Goes to a frame; `LibsndfileError` where that fails."""
+        if lib.sf_seek(self._handle, frame, 0) != frame:
+            raise soundfile.LibsndfileError(lib.sf_error(self._handle))
+
+    def read(self, frames: int) -> np.ndarray:
+        """The next frames, float32 `(frames, channels)`, fewer at the end."""
+        wave = np.empty((frames, self.channels), "float32")
+        target = ffi.cast("float*", wave.ctypes.data)
+        got = lib.sf_readf_float(self._handle, target, frames)
+        problem = lib.sf_error(self._handle)
+        if problem:
+            raise soundfile.LibsndfileError(problem)
+        return wave[:got]
+
+    def log(self) -> str:
+        """What libsndfile noted about the header."""
+        text = ffi.new("char[]", 1 << 14)
+        lib.sf_command(self._handle, LOG, text, ffi.sizeof(text))
+        return ffi.string(text).decode("utf-8", "replace")
+
+    def close(self) -> None:
+        handle, self._handle = self._handle, ffi.NULL
+        if self._owner is not None:
+            self._owner.close()
+        elif handle != ffi.NULL:
+            lib.sf_close(handle)
+
+    def __del__(self) -> None:
+        self.close()

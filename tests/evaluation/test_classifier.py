@@ -1,0 +1,288 @@
+import importlib.util
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+from keras import ops
+
+import keras_audio_ssl as kas
+from keras_audio_ssl.encoders import AudioNTT
+from keras_audio_ssl.encoders import Encoder
+from keras_audio_ssl.evaluation import Classifier
+from keras_audio_ssl.evaluation.classifier import Standardize
+from keras_audio_ssl.features import recipe
+from tests.evaluation.fakes import write_table
+
+SAMPLES = 3200
+
+
+def tones(n, seed=0):
+    """Two pitches in noise; the higher one is class 1."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    time = np.arange(SAMPLES) / 16000
+    hz = np.where(y, 1500, 400) * rng.uniform(0.9, 1.1, n)
+    x = 0.3 * np.sin(2 * np.pi * hz[:, None] * time)
+    x = x + 0.05 * rng.standard_normal(x.shape)
+    return x.astype("float32"), y.astype("int32")
+
+
+def small_encoder():
+    keras.utils.set_random_seed(0)
+    frontend = recipe("byol_a", n_mels=16)
+    # Without dropout, so that two runs can be compared.
+    backbone = AudioNTT(16, dim=16, conv_channels=8, dropout=0.0)
+    return Encoder(frontend, backbone)
+
+
+@pytest.fixture
+def encoder():
+    encoder = small_encoder()
+    encoder.frontend.adapt([tones(16)[0]])
+    return encoder
+
+
+def values(variables):
+    return [np.array(ops.convert_to_numpy(v)) for v in variables]
+
+
+def test_frozen_encoders_stay_identical_to_the_bit(encoder):
+    x, y = tones(32)
+    classifier = Classifier(encoder, classes=2, freeze=True, dropout=0.1)
+    classifier.compile()
+    before = values(encoder.weights)
+    head = values(classifier.norm.weights + classifier.dense.weights)
+    history = classifier.fit(x, y, epochs=20, batch_size=16, verbose=0)
+    for a, b in zip(before, values(encoder.weights), strict=True):
+        assert a.dtype == b.dtype and (a == b).all()
+    after = values(classifier.norm.weights + classifier.dense.weights)
+    assert all((a != b).any() for a, b in zip(head, after, strict=True))
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    # Whoever else holds the encoder can still train it.
+    assert encoder.trainable and encoder.trainable_variables
+    assert len(classifier.trainable_variables) == 2
+    assert len(classifier.weights) == len(encoder.weights) + 4
+    assert len(classifier.non_trainable_weights) == len(encoder.weights) + 2
+
+
+def test_a_frozen_encoder_is_in_inference_mode(encoder):
+    x, _ = tones(8)
+    classifier = Classifier(encoder, classes=2, freeze=True)
+    clip = encoder(x, training=False)["clip"]
+    expected = ops.convert_to_numpy(classifier.head(clip, training=True))
+    got = ops.convert_to_numpy(classifier(x, training=True))
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    # In training mode, its batch norm would use the batch's statistics.
+    moved = ops.convert_to_numpy(encoder(x, training=True)["clip"])
+    assert np.abs(moved - ops.convert_to_numpy(clip)).max() > 1e-2
+
+
+def test_fine_tuning_moves_the_encoder_and_learns(encoder):
+    x, y = tones(32)
+    before = values(encoder.weights)
+    classifier = Classifier(encoder, classes=2)
+    classifier.compile(optimizer=keras.optimizers.Adam(1e-3))
+    classifier.fit(x, y, epochs=15, batch_size=16, verbose=0)
+    moved = {
+        v.path: (a != b).any()
+        for v, a, b in zip(
+            encoder.weights, before, values(encoder.weights), strict=True
+        )
+    }
+    fixed = [v.path for v in encoder.frontend.weights]
+    assert len(fixed) == 3 and not any(moved[path] for path in fixed)
+    # A convolution's bias before batch norm has no gradient.
+    for part in ("kernel", "moving_mean", "moving_variance"):
+        some = [m for path, m in moved.items() if part in path]
+        assert len(some) >= 3 and all(some), part
+    result = classifier.evaluate(*tones(32, seed=1), verbose=0)
+    assert result[1] > 0.9
+
+
+def test_predict_gives_logits_and_probabilities_sum_to_one(encoder):
+    x, _ = tones(6)
+    classifier = Classifier(encoder, classes=["low", "high"])
+    logits = classifier.predict(x, verbose=0)
+    assert logits.shape == (6, 2)
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected = shifted / shifted.sum(axis=1, keepdims=True)
+    got = classifier.probabilities(x)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    names = classifier.classify(x)
+    assert names == [["low", "high"][i] for i in expected.argmax(1)]
+    assert classifier.classify(x[0]) == names[0]
+    assert classifier.probabilities(x[0]).shape == (2,)
+    assert Classifier(encoder, classes=3).classify(x[0]) in (0, 1, 2)
+
+
+def test_padding_does_not_change_the_logits(encoder):
+    x, _ = tones(3)
+    lengths = np.array([3200, 2900, 1700], "int32")
+    classifier = Classifier(encoder, classes=4)
+    got = classifier.predict({"waveform": x, "lengths": lengths}, verbose=0)
+    for i, n in enumerate(lengths):
+        alone = classifier.predict(x[i : i + 1, :n], verbose=0)
+        np.testing.assert_allclose(got[i : i + 1], alone, atol=1e-4)
+
+
+def test_fit_on_a_manifest(encoder, tmp_path):
+    x, y = tones(12)
+    rows = []
+    for i, wave in enumerate(x):
+        soundfile.write(tmp_path / f"{i}.wav", wave, 16000)
+        rows.append([f"{i}.wav", ["low", "high"][y[i]]])
+    path = write_table(tmp_path / "m.csv", ["file", "pitch"], rows)
+    options = {"batch_size": 4, "seconds": 0.15, "sample_rate": 16000}
+    data = kas.data.from_manifest(path, label="pitch", **options)
+    classifier = Classifier(encoder, classes=data.classes, freeze=True)
+    classifier.compile()
+    history = classifier.fit(data, epochs=2, verbose=0)
+    assert len(history.history["accuracy"]) == 2
+    assert classifier.classify([tmp_path / "0.wav"])[0] in data.classes
+    other = Classifier(encoder, classes=["low", "other"])
+    other.compile()
+    with pytest.raises(ValueError, match=r"'high', 'low'.*'low', 'other'"):
+        other.fit(data)
+    bare = kas.data.from_manifest(path, **options)
+    with pytest.raises(ValueError, match="no labels"):
+        classifier.fit(bare)
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_save_and_go_on(encoder, tmp_path, freeze):
+    x, y = tones(8)
+    classifier = Classifier(
+        encoder, classes=["low", "high"], freeze=freeze, dropout=0.0
+    )
+    classifier.compile()
+    classifier.fit(x, y, batch_size=8, verbose=0)
+    path = tmp_path / "classifier.keras"
+    classifier.save(path)
+    again = keras.saving.load_model(path)
+    assert again.class_names == ["low", "high"] and again.freeze is freeze
+    np.testing.assert_allclose(
+        again.predict(x, verbose=0), classifier.predict(x, verbose=0), atol=1e-6
+    )
+    assert len(again.trainable_variables) == len(
+        classifier.trainable_variables
+    )
+    # With the optimizer's state: the next step is the same.
+    for model in (classifier, again):
+        model.fit(x, y, batch_size=8, verbose=0)
+    np.testing.assert_allclose(
+        again.predict(x, verbose=0), classifier.predict(x, verbose=0), atol=1e-4
+    )
+
+
+OTHER = """
+import numpy as np, keras, keras_audio_ssl as kas
+kas.Classifier
+model = keras.saving.load_model({path!r})
+x = np.load({data!r})
+np.save({out!r}, model.predict(x, verbose=0))
+model.fit(x, np.arange(len(x)) % 2, batch_size=4, verbose=0)
+"""
+
+
+def test_it_opens_under_another_backend(encoder, tmp_path):
+    # The next one in a circle, so that the three runs cover all.
+    after = {"tensorflow": "jax", "jax": "torch", "torch": "tensorflow"}
+    other = after[keras.backend.backend()]
+    if importlib.util.find_spec(other) is None:
+        pytest.skip(f"{other} is not installed")
+    x, y = tones(4)
+    classifier = Classifier(encoder, classes=2, freeze=True)
+    classifier.compile()
+    classifier.fit(x, y, batch_size=4, verbose=0)
+    names = {k: str(tmp_path / k) for k in ("path.keras", "x.npy", "out.npy")}
+    classifier.save(names["path.keras"])
+    np.save(names["x.npy"], x)
+    code = OTHER.format(
+        path=names["path.keras"], data=names["x.npy"], out=names["out.npy"]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "KERAS_BACKEND": other},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(
+        np.load(names["out.npy"]), classifier.predict(x, verbose=0), atol=1e-4
+    )
+
+
+def test_a_front_end_without_statistics_measures_them_when_trained():
+    x, y = tones(8)
+    for data in (x, {"waveform": x, "lengths": np.full(8, 3000, "int32")}):
+        encoder = small_encoder()
+        frozen = Classifier(encoder, classes=2, freeze=True)
+        frozen.compile()
+        frozen.fit(data, y, verbose=0)
+        assert not encoder.frontend.adapted
+        tuned = Classifier(encoder, classes=2)
+        tuned.compile()
+        tuned.fit(data, y, verbose=0)
+        assert encoder.frontend.adapted
+
+
+def test_constant_vectors_are_finite(encoder):
+    _, y = tones(8)
+    classifier = Classifier(encoder, classes=2, freeze=True)
+    classifier.compile()
+    x = np.zeros((8, SAMPLES), "float32")
+    history = classifier.fit(x, y, verbose=0)
+    assert np.isfinite(history.history["loss"][-1])
+    assert np.isfinite(classifier.predict(x, verbose=0)).all()
+
+
+def test_standardize_is_batch_norm_that_a_large_constant_does_not_break():
+    rng = np.random.default_rng(0)
+    layer = Standardize(3, momentum=0.5)
+    x = (rng.standard_normal((50, 3)) * [1, 1e-2, 0] + [0, 5, 300]).astype(
+        "float32"
+    )
+    got = ops.convert_to_numpy(layer(x, training=True))
+    x = x.astype("float64")
+    expected = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-6)
+    np.testing.assert_allclose(got[:, :2], expected[:, :2], atol=2e-3)
+    assert np.abs(got[:, 2]).max() < 0.1
+    mean, variance = values([layer.mean, layer.variance])
+    np.testing.assert_allclose(mean, x.mean(0) / 2, rtol=1e-4)
+    np.testing.assert_allclose(variance, (1 + x.var(0)) / 2, rtol=1e-4)
+    got = ops.convert_to_numpy(layer(x.astype("float32")))
+    expected = (x - mean) / np.sqrt(variance + 1e-6)
+    np.testing.assert_allclose(got, expected, atol=1e-3)
+
+
+def test_wrong_arguments_and_labels(encoder):
+    x, y = tones(4)
+    for classes, message in (
+        (1, "at least 2"),
+        (["a"], "at least 2"),
+        (["a", "a"], "must differ"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Classifier(encoder, classes=classes)
+    with pytest.raises(ValueError, match=r"Encoder.*Dense"):
+        Classifier(keras.layers.Dense(3))
+    classifier = Classifier(encoder, classes=2)
+    classifier.compile()
+    for labels, message in (
+        (None, "y=None"),
+        (y + 1, r"0 to 1. Received: 1 to 2"),
+        (y - 1, r"0 to 1. Received: -1 to 0"),
+        (np.array(["low", "high"] * 2), r"integers.*'low'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            classifier.fit(x, labels)
+        with pytest.raises(ValueError, match=message):
+            classifier.evaluate(x, labels)
+    with pytest.raises(ValueError, match="0 to 1"):
+        classifier.fit(x, y, validation_data=(x, y + 1))
+    with pytest.raises(ValueError, match="samples"):
+        classifier.fit(x[:, :100], y)

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from keras_audio_ssl.features import RECIPES
+from keras_audio_ssl.features import LogMel
+from keras_audio_ssl.features import recipe
+from tests.features import golden_logmel
+from tests.features import reference
+from tests.features.helpers import numpy
+from tests.parity.golden import Golden
+
+
+@pytest.mark.parametrize("name", ["byol_a", "cola"])
+def test_recipes_equal_the_golden_log_mels(name):
+    golden = Golden(name)
+    getattr(golden_logmel, name)(golden)
+    golden.finish()
+
+
+DIFFERENT = [
+    name
+    for i, name in enumerate(RECIPES)
+    if RECIPES[name] not in list(RECIPES.values())[:i]
+]
+STRUCTURES = ["cola", "byol_a", "apc", "online_logmel_delta", "fonseca"]
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_a_clip_does_not_depend_on_its_neighbours(name):
+    frontend = recipe(name)
+    shortest = max(frontend.min_samples, 60)
+    lengths = np.array([4000, shortest, 2345], "int32")
+    x = np.stack([reference.signal(4000, seed=i) for i in range(3)])
+    # Loud rubbish past the ends.
+    x[1, shortest:] = 5.0
+    x[2, 2345:] = -7.0
+    got = numpy(frontend(x, lengths=lengths))
+    frames = frontend.frame_lengths(lengths)
+    assert got.shape == (3, frames[0], frontend.n_features)
+    assert np.isfinite(got).all()
+    for i in (1, 2) if name in STRUCTURES else (2,):
+        n = lengths[i]
+        alone = numpy(frontend(x[i : i + 1, :n]))[0]
+        assert len(alone) == frames[i] > 0
+        np.testing.assert_allclose(got[i, : frames[i]], alone, atol=2e-5)
+        assert not got[i, frames[i] :].any()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_names_its_rates(name):
+    frontend = recipe(name)
+    assert frontend.frame_rate == frontend.sample_rate / frontend.hop_length
+    one = int(frontend.frame_lengths(frontend.min_samples))
+    assert one == 1
+    assert frontend.n_features > 0
+
+
+def test_overrides_and_unknown_names():
+    frontend = recipe("cola", n_mels=40, hop_length=80)
+    assert isinstance(frontend, LogMel)
+    assert (frontend.n_features, frontend.frame_rate) == (40, 200.0)
+    with pytest.raises(ValueError, match=r"nonesuch.*byol_a"):
+        recipe("nonesuch")
