@@ -1,11 +1,8 @@
-"""Audio self-supervised learning for Keras 3 on TensorFlow, JAX and PyTorch.
-
-Names are imported on first use, so that `import keras_audio_ssl` costs
-nothing and the command line answers `--help` without loading a backend.
-"""
+"""Audio self-supervised learning for Keras 3 on TensorFlow, JAX and PyTorch."""
 
 import importlib
 import sys
+from pathlib import PurePath
 from typing import Any
 
 from keras_audio_ssl._backend import choose_backend
@@ -66,3 +63,15 @@ def __dir__():
 
     classes = {cls for _, cls, _ in METHODS.values()}
     return sorted({*_ROOMS, *_NAMES, *classes, "__version__"})
+
+
+# `keras.saving` opens files of classes that are imported. The command line
+# imports them when a command needs them, so that `--help` answers at once.
+if PurePath(sys.argv[0] if sys.argv else "").stem not in (
+    "keras-audio-ssl",
+    "-m",
+):
+    from keras_audio_ssl.methods import import_all
+
+    announce_backend()
+    import_all()

@@ -65,6 +65,7 @@ def run(code):
 def test_the_command_line_answers_help_without_keras():
     code = (
         "import sys\n"
+        "sys.argv[0] = '/somewhere/bin/keras-audio-ssl'\n"
         "from keras_audio_ssl.cli import make_parser\n"
         "make_parser().format_help()\n"
         "assert 'keras' not in sys.modules\n"

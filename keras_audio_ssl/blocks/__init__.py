@@ -2,6 +2,7 @@
 
 from keras_audio_ssl.blocks.conv import BatchNorm
 from keras_audio_ssl.blocks.conv import ConvBlock
+from keras_audio_ssl.blocks.conv import ConvNorm
 from keras_audio_ssl.blocks.conv import frame_mask
 from keras_audio_ssl.blocks.conv import mask_frames
 from keras_audio_ssl.blocks.gru import GRU

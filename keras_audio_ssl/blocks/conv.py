@@ -259,6 +259,172 @@ class ConvBlock(keras.layers.Layer):
         }
 
 
+@keras.saving.register_keras_serializable(package="keras_audio_ssl")
+class ConvNorm(keras.layers.Layer):
+    """Convolution without bias, batch normalisation and SiLU.
+
+    The unit of the EfficientNets, dense or depthwise, with the fast paths of
+    each backend. The sublayers `conv` and `norm` hold the weights and have
+    the shapes of `Conv2D` (or `DepthwiseConv2D`) and `BatchNormalization`.
+
+    Args:
+        filters: int. Channels out; those in, if `depthwise`.
+        kernel_size: int or two ints (time, frequency). Defaults to 1.
+        stride: int. Defaults to 1.
+        pad: zeros before and after, for time and for frequency. Defaults to
+            half the kernel on all sides.
+        depthwise: bool. Each channel has a kernel of its own. Defaults to
+            `False`.
+        activation: `"silu"` or `None`. Defaults to `"silu"`.
+        momentum: float. Momentum of the moving statistics. Defaults to 0.99.
+        epsilon: float. Added to the variance. Defaults to 1e-3.
+        kernel_initializer: initializer. Defaults to the one of EfficientNet,
+            normal with variance 2 / fan out.
+        **kwargs: passed to `keras.layers.Layer`.
+
+    Call arguments:
+        x: `(batch, time, frequency, channels)`.
+        lengths: `(batch,)` int, valid time steps of the OUTPUT per clip. What
+            lies beyond is set to zero there, and left out of the statistics.
+            The input must be zero past the clip's end.
+        training: bool.
+
+    Returns:
+        `(batch, time / stride, frequency / stride, filters)`, rounded up with
+        the default padding.
+
+    Raises:
+        ValueError: if an argument is not positive or the activation unknown.
+
+    Example:
+
+    >>> layer = ConvNorm(16, 3, stride=2)
+    >>> layer(np.zeros((2, 9, 8, 4), "float32")).shape
+    (2, 5, 4, 16)
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int] = 1,
+        stride: int = 1,
+        pad: Any = None,
+        depthwise: bool = False,
+        activation: str | None = "silu",
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        kernel_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if activation not in ("silu", None):
+            raise ValueError(
+                "`activation` must be 'silu' or None. "
+                f"Received: activation={activation!r}"
+            )
+        self.kernel_size = _pair("kernel_size", kernel_size)
+        self.filters = _pair("filters", filters)[0]
+        self.stride = _pair("stride", stride)[0]
+        self.pad = pad and tuple(tuple(int(n) for n in side) for side in pad)
+        self.depthwise, self.activation = bool(depthwise), activation
+        if kernel_initializer is None:
+            kernel_initializer = keras.initializers.VarianceScaling(
+                2.0, "fan_out", "truncated_normal"
+            )
+        options = {
+            "kernel_size": self.kernel_size,
+            "strides": self.stride,
+            "use_bias": False,
+            "data_format": "channels_last",
+            "dtype": self.dtype_policy,
+            "name": "conv",
+        }
+        if self.depthwise:
+            self.conv = keras.layers.DepthwiseConv2D(
+                depthwise_initializer=kernel_initializer, **options
+            )
+        else:
+            self.conv = keras.layers.Conv2D(
+                self.filters, kernel_initializer=kernel_initializer, **options
+            )
+        self.norm = BatchNorm(
+            momentum=momentum,
+            epsilon=epsilon,
+            dtype=self.dtype_policy,
+            name="norm",
+        )
+
+    def build(self, input_shape):
+        if self.depthwise and input_shape[-1] != self.filters:
+            raise ValueError(
+                "A depthwise convolution keeps its channels. Received: "
+                f"filters={self.filters}, input shape={tuple(input_shape)}"
+            )
+        # Any map size will do: the padding is not the sublayer's.
+        self.conv.build((None, None, None, input_shape[-1]))
+        self.norm.build((None, None, None, self.filters))
+
+    def call(self, x, lengths=None, training=None):
+        x = ops.cast(x, self.compute_dtype)
+        kernel = ops.convert_to_tensor(self.conv.kernel)
+        gamma, beta = self.norm.scale_and_offset()
+        convolve = fast.depthwise_conv if self.depthwise else fast.conv
+        options = {"stride": self.stride, "pad": self.pad}
+        active = self.activation == "silu"
+        if not (training and self.norm.trainable):
+            scale = gamma * ops.rsqrt(
+                self.norm.moving_variance + self.norm.epsilon
+            )
+            offset = beta - scale * self.norm.moving_mean
+            kernel = ops.cast(kernel, "float32")
+            kernel = kernel * (scale[:, None] if self.depthwise else scale)
+            x = convolve(x, kernel, **options) + ops.cast(offset, x.dtype)
+            x = fast.silu(x) if active else x
+        elif lengths is None:
+            x = convolve(x, kernel, **options)
+            norm = fast.norm_silu if active else fast.batch_norm
+            x, mean, variance = norm(x, gamma, beta, self.norm.epsilon)
+            self.norm.record(mean, variance)
+        else:
+            x = convolve(x, kernel, **options)
+            mask = frame_mask(ops.cast(lengths, "int32"), ops.shape(x)[1])
+            mask = ops.broadcast_to(mask[:, :, None], ops.shape(x)[:-1])
+            x = self.norm(x, training=True, mask=mask)
+            x = ops.silu(x) if active else x
+        return x if lengths is None else mask_frames(x, lengths)
+
+    def compute_output_shape(self, input_shape):
+        pad = self.pad or fast.half_pad(self.kernel_size)
+        sizes = [
+            None
+            if size is None
+            else (size + sum(around) - kernel) // self.stride + 1
+            for size, around, kernel in zip(
+                input_shape[1:3], pad, self.kernel_size
+            )
+        ]
+        return (input_shape[0], *sizes, self.filters)
+
+    def get_config(self):
+        initializer = (
+            self.conv.depthwise_initializer
+            if self.depthwise
+            else self.conv.kernel_initializer
+        )
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "pad": self.pad,
+            "depthwise": self.depthwise,
+            "activation": self.activation,
+            "momentum": self.norm.momentum,
+            "epsilon": self.norm.epsilon,
+            "kernel_initializer": keras.initializers.serialize(initializer),
+        }
+
+
 def _pair(name: str, value: Any) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2 or any(

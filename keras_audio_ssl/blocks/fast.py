@@ -63,16 +63,29 @@ def conv_norm_pool(
     return y, ops.stop_gradient(mean), ops.stop_gradient(variance)
 
 
-def conv(x: Any, kernel: Any, bias: Any = None) -> Any:
-    """Convolves a map, keeping its size; the kernel takes its dtype.
+Pad = tuple[tuple[int, int], tuple[int, int]]
+
+
+def conv(
+    x: Any,
+    kernel: Any,
+    bias: Any = None,
+    stride: int = 1,
+    pad: Pad | None = None,
+) -> Any:
+    """Convolves a map; the kernel takes its dtype.
 
     Args:
         x: `(batch, time, frequency, channels)`.
-        kernel: `(height, width, channels, filters)`, odd sizes.
+        kernel: `(height, width, channels, filters)`.
         bias: `(filters,)`, or `None`.
+        stride: int, on both axes.
+        pad: zeros before and after, per axis. `None`: half the kernel on all
+            sides, which keeps the size of a map for odd kernels.
 
     Returns:
-        `(batch, time, frequency, filters)`.
+        `(batch, time // stride, frequency // stride, filters)`, or so,
+        depending on `pad`.
 
     Example:
 
@@ -80,25 +93,58 @@ def conv(x: Any, kernel: Any, bias: Any = None) -> Any:
     (1, 8, 8, 4)
     """
     kernel = ops.cast(kernel, x.dtype)
-    bias = None if bias is None else ops.cast(bias, x.dtype)
+    pad = pad or half_pad(kernel.shape)
     backend = keras.backend.backend()
-    if backend == "torch":
-        from torch.nn import functional
-
-        y = functional.conv2d(
-            x.permute(0, 3, 1, 2),
-            kernel.permute(3, 2, 0, 1),
-            bias,
-            padding=(kernel.shape[0] // 2, kernel.shape[1] // 2),
-        )
-        return y.permute(0, 2, 3, 1)
-    if backend == "tensorflow":
+    if backend == "jax":
+        y = _jax()["conv"](x, kernel, stride, pad)
+    elif backend == "torch":
+        y = _torch_conv(x, kernel.permute(3, 2, 0, 1), stride, pad, 1)
+    else:
         import tensorflow as tf
 
-        y = tf.nn.conv2d(x, kernel, 1, "SAME")
-    else:
-        y = _jax()["conv"](x, kernel)
-    return y if bias is None else y + bias
+        y = tf.nn.conv2d(x, kernel, stride, [(0, 0), *pad, (0, 0)])
+    return y if bias is None else y + ops.cast(bias, x.dtype)
+
+
+def depthwise_conv(
+    x: Any, kernel: Any, stride: int = 1, pad: Pad | None = None
+) -> Any:
+    """Convolves each channel with its own kernel, which takes the map's dtype.
+
+    Args:
+        x: `(batch, time, frequency, channels)`.
+        kernel: `(height, width, channels, 1)`.
+        stride: int, on both axes.
+        pad: as for `conv`.
+
+    Returns:
+        `(batch, time // stride, frequency // stride, channels)`, or so.
+
+    Example:
+
+    >>> x, kernel = np.ones((1, 8, 8, 3), "float32"), np.ones((5, 5, 3, 1))
+    >>> depthwise_conv(x, kernel, stride=2).shape
+    (1, 4, 4, 3)
+    """
+    kernel = ops.cast(kernel, x.dtype)
+    pad = pad or half_pad(kernel.shape)
+    backend = keras.backend.backend()
+    if backend == "jax":
+        return _jax()["depthwise_conv"](x, kernel[..., 0], stride, pad)
+    if backend == "torch":
+        kernel = kernel.permute(2, 3, 0, 1)
+        return _torch_conv(x, kernel, stride, pad, kernel.shape[0])
+    import tensorflow as tf
+
+    return tf.nn.depthwise_conv2d(
+        x, kernel, (1, stride, stride, 1), [(0, 0), *pad, (0, 0)]
+    )
+
+
+def half_pad(kernel_shape: Any) -> Pad:
+    """Padding by half of a kernel on every side."""
+    height, width = int(kernel_shape[0]) // 2, int(kernel_shape[1]) // 2
+    return (height, height), (width, width)
 
 
 def max_pool(x: Any, pool: tuple[int, int]) -> Any:
@@ -128,6 +174,25 @@ def max_pool(x: Any, pool: tuple[int, int]) -> Any:
 
         return tf.nn.max_pool2d(x, pool, pool, "VALID")
     return _jax()["max_pool"](x, tuple(pool))
+
+
+def norm_silu(
+    x: Any, gamma: Any, beta: Any, epsilon: float
+) -> tuple[Any, Any, Any]:
+    """`batch_norm`, then SiLU (`x * sigmoid(x)`)."""
+    if keras.backend.backend() == "jax":
+        return _jax()["norm_silu"](x, gamma, beta, epsilon)
+    y, mean, variance = batch_norm(x, gamma, beta, epsilon)
+    return silu(y), mean, variance
+
+
+def silu(x: Any) -> Any:
+    """`x * sigmoid(x)`; `x` may be overwritten, so use the result alone."""
+    if keras.backend.backend() == "torch":
+        from torch.nn import functional
+
+        return functional.silu(x, inplace=True)
+    return ops.silu(x)
 
 
 def batch_norm(
@@ -212,72 +277,144 @@ def _jax() -> dict[str, Any]:
     import jax.numpy as jnp
     from jax import lax
 
-    def plain_conv(x, kernel):
+    def plain_conv(x, kernel, stride, pad, groups=1):
         return lax.conv_general_dilated(
             x,
             kernel,
-            (1, 1),
-            "SAME",
+            (stride, stride),
+            pad,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
         )
 
-    def patches(x, height, width):
-        """All shifts of a padded map `(..., time, frequency, channels)`."""
-        time, frequency = x.shape[-3:-1]
-        pads = [(0, 0)] * (x.ndim - 3)
-        pads += [(height // 2,) * 2, (width // 2,) * 2, (0, 0)]
-        x = jnp.pad(x, pads)
+    def shifts(x, height, width, stride, pad):
+        """What each weight of a kernel sees of `(..., time, freq, dim)`."""
+        x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [*pad, (0, 0)])
+        time = (x.shape[-3] - height) // stride + 1
+        frequency = (x.shape[-2] - width) // stride + 1
         return [
-            x[..., i : i + time, j : j + frequency, :]
+            x[
+                ...,
+                i : i + (time - 1) * stride + 1 : stride,
+                j : j + (frequency - 1) * stride + 1 : stride,
+                :,
+            ]
             for i in range(height)
             for j in range(width)
         ]
 
-    @jax.custom_vjp
-    def cpu_conv(x, kernel):
-        return plain_conv(x, kernel)
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+    def cpu_conv(x, kernel, stride, pad):
+        return plain_conv(x, kernel, stride, pad)
 
-    def cpu_conv_forward(x, kernel):
-        return plain_conv(x, kernel), (x, kernel)
+    def cpu_conv_forward(x, kernel, stride, pad):
+        return plain_conv(x, kernel, stride, pad), (x, kernel)
 
-    def cpu_conv_backward(saved, grad):
+    def cpu_conv_backward(stride, pad, saved, grad):
         # XLA's own gradient of the kernel runs at a fifth of the speed of
-        # these matrix products.
+        # these matrix products on a CPU.
         x, kernel = saved
         height, width, channels, filters = kernel.shape
-        (d_x,) = jax.vjp(lambda x: plain_conv(x, kernel), x)[1](grad)
+        _, pull = jax.vjp(lambda x: plain_conv(x, kernel, stride, pad), x)
         if channels == 1:
-            columns = jnp.stack(patches(x, height, width)).reshape(
-                height * width, -1
-            )
+            columns = jnp.stack(shifts(x, height, width, stride, pad))
+            columns = columns.reshape(height * width, -1)
             d_kernel = columns @ grad.reshape(-1, filters)
         else:
 
             def add_clip(total, clip):
                 x, grad = clip
-                columns = jnp.concatenate(patches(x, height, width), axis=-1)
-                columns = columns.reshape(-1, columns.shape[-1])
+                columns = jnp.concatenate(
+                    shifts(x, height, width, stride, pad), axis=-1
+                )
                 product = jnp.matmul(
                     grad.reshape(-1, filters).T,
-                    columns,
+                    columns.reshape(-1, height * width * channels),
                     preferred_element_type="float32",
                 )
                 return total + product, None
 
             total = jnp.zeros((filters, height * width * channels))
             d_kernel = lax.scan(add_clip, total, (x, grad))[0].T
-        return d_x, d_kernel.reshape(kernel.shape).astype(kernel.dtype)
+        d_kernel = d_kernel.reshape(kernel.shape).astype(kernel.dtype)
+        return pull(grad)[0], d_kernel
 
     cpu_conv.defvjp(cpu_conv_forward, cpu_conv_backward)
 
-    def conv(x, kernel):
+    def conv(x, kernel, stride, pad):
+        if kernel.shape[:2] == (1, 1) and stride == 1:
+            return x @ kernel[0, 0]
         on_cpu = jax.default_backend() == "cpu"
-        return (cpu_conv if on_cpu else plain_conv)(x, kernel)
+        return (cpu_conv if on_cpu else plain_conv)(x, kernel, stride, pad)
+
+    def over_clips(function, clips):
+        # One clip at a time stays in the cache; XLA's grouped convolutions
+        # take ten times as long on a CPU.
+        return lax.scan(lambda _, clip: (None, function(clip)), None, clips)[1]
+
+    def shift_and_add(x, kernel, stride, pad):
+        height, width, _ = kernel.shape
+        weights = kernel.reshape(height * width, -1)
+        return over_clips(
+            lambda x: sum(
+                part * weight
+                for part, weight in zip(
+                    shifts(x, height, width, stride, pad), weights
+                )
+            ),
+            x,
+        )
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+    def cpu_depthwise(x, kernel, stride, pad):
+        return shift_and_add(x, kernel, stride, pad)
+
+    def cpu_depthwise_forward(x, kernel, stride, pad):
+        return shift_and_add(x, kernel, stride, pad), (x, kernel)
+
+    def cpu_depthwise_backward(stride, pad, saved, grad):
+        x, kernel = saved
+        height, width, _ = kernel.shape
+
+        def weights_of_clip(clip):
+            x, grad = clip
+            return jnp.stack(
+                [
+                    jnp.sum(part * grad, (0, 1), dtype="float32")
+                    for part in shifts(x, height, width, stride, pad)
+                ]
+            )
+
+        d_kernel = jnp.sum(over_clips(weights_of_clip, (x, grad)), 0)
+        # The gradient of the input is a correlation with the kernel turned
+        # round, over gradients spread by the stride.
+        spread = [(0, 0, 0)]
+        for axis, size in ((1, height), (2, width)):
+            low = size - 1 - pad[axis - 1][0]
+            covered = (grad.shape[axis] - 1) * stride + 1
+            high = x.shape[axis] + size - 1 - low - covered
+            spread.append((low, high, stride - 1))
+        spread.append((0, 0, 0))
+        zero = jnp.zeros((), grad.dtype)
+        d_x = shift_and_add(
+            lax.pad(grad, zero, spread), kernel[::-1, ::-1], 1, ((0, 0),) * 2
+        )
+        return d_x, d_kernel.reshape(kernel.shape).astype(kernel.dtype)
+
+    cpu_depthwise.defvjp(cpu_depthwise_forward, cpu_depthwise_backward)
+
+    def depthwise_conv(x, kernel, stride, pad):
+        if jax.default_backend() == "cpu":
+            return cpu_depthwise(x, kernel, stride, pad)
+        return plain_conv(
+            x, kernel[:, :, None], stride, pad, groups=x.shape[-1]
+        )
 
     def winners(x, pool):
         """Maxima of windows, and which value of its window each one is."""
         height, width = pool
         time, frequency = x.shape[1] // height, x.shape[2] // width
+        dtype = "uint8" if height * width <= 256 else "int32"
         best = index = None
         for k in range(height * width):
             i, j = divmod(k, width)
@@ -288,7 +425,7 @@ def _jax() -> dict[str, Any]:
             ]
             if best is None:
                 best = part
-                index = jnp.zeros(part.shape, "uint8" if height * width <= 256 else "int32")
+                index = jnp.zeros(part.shape, dtype)
             else:
                 index = jnp.where(part > best, k, index).astype(index.dtype)
                 best = jnp.maximum(best, part)
@@ -323,10 +460,14 @@ def _jax() -> dict[str, Any]:
 
     max_pool.defvjp(max_pool_forward, max_pool_backward)
 
+    def moments(x):
+        axes = tuple(range(x.ndim - 1))
+        x = x.astype("float32")
+        mean = jnp.mean(x, axes)
+        return mean, jnp.mean(jnp.square(x - mean), axes)
+
     def norm_pool_values(y, gamma, beta, epsilon, pool):
-        values = y.astype("float32")
-        mean = jnp.mean(values, (0, 1, 2))
-        variance = jnp.mean(jnp.square(values - mean), (0, 1, 2))
+        mean, variance = moments(y)
         inverse = lax.rsqrt(variance + epsilon)
         best, index = winners(y, pool)
         normal = (best.astype("float32") - mean) * inverse
@@ -354,7 +495,39 @@ def _jax() -> dict[str, Any]:
 
     norm_pool.defvjp(norm_pool_values, norm_pool_backward)
 
-    return {"conv": conv, "max_pool": max_pool, "norm_pool": norm_pool}
+    def norm_silu_values(y, gamma, beta, epsilon):
+        mean, variance = moments(y)
+        inverse = lax.rsqrt(variance + epsilon)
+        out = (y.astype("float32") - mean) * (inverse * gamma) + beta
+        out = jax.nn.silu(out).astype(y.dtype)
+        return (out, mean, variance), (y, mean, inverse, gamma, beta)
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+    def norm_silu(y, gamma, beta, epsilon):
+        return norm_silu_values(y, gamma, beta, epsilon)[0]
+
+    def norm_silu_backward(epsilon, saved, grads):
+        y, mean, inverse, gamma, beta = saved
+        axes = tuple(range(y.ndim - 1))
+        normal = (y.astype("float32") - mean) * inverse
+        out = normal * gamma + beta
+        gate = jax.nn.sigmoid(out)
+        grad = grads[0].astype("float32") * gate * (1 + out * (1 - gate))
+        d_beta = jnp.sum(grad, axes)
+        d_gamma = jnp.sum(grad * normal, axes)
+        count = y.size // y.shape[-1]
+        d_y = grad - d_beta / count - normal * (d_gamma / count)
+        return (gamma * inverse * d_y).astype(y.dtype), d_gamma, d_beta
+
+    norm_silu.defvjp(norm_silu_values, norm_silu_backward)
+
+    return {
+        "conv": conv,
+        "depthwise_conv": depthwise_conv,
+        "max_pool": max_pool,
+        "norm_pool": norm_pool,
+        "norm_silu": norm_silu,
+    }
 
 
 def _plain_torch(x: Any) -> bool:
@@ -407,6 +580,19 @@ def _torch_norm_pool() -> Any:
             return d_y, d_gamma, d_beta, None, None
 
     return NormPool.apply
+
+
+def _torch_conv(x, kernel, stride, pad, groups):
+    from torch.nn import functional
+
+    (top, bottom), (left, right) = pad
+    # Channels last in memory, seen as PyTorch wants it: nothing is copied.
+    x = x.permute(0, 3, 1, 2)
+    if top != bottom or left != right:
+        x = functional.pad(x, (left, right, top, bottom))
+        top = left = 0
+    y = functional.conv2d(x, kernel, None, stride, (top, left), 1, groups)
+    return y.permute(0, 2, 3, 1)
 
 
 def _torch_batch_norm(x, gamma, beta, epsilon):

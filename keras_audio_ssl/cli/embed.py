@@ -141,10 +141,15 @@ def write(output, columns, encoder):
     """Writes the table whole or not at all."""
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     if output.suffix == ".npz":
+        import zipfile
+
         import numpy as np
 
-        with open(part, "wb") as file:
-            np.savez(file, **columns, frame_rate=encoder.frame_rate)
+        # `np.savez` has no room for an array of the name `file`.
+        with zipfile.ZipFile(part, "w") as archive:
+            for name, column in columns.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as f:
+                    np.lib.format.write_array(f, column, allow_pickle=False)
     else:
         try:
             import pyarrow

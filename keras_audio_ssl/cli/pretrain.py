@@ -71,7 +71,7 @@ def run(args):
     if args.epochs and args.steps:
         raise ValueError("Give --epochs or --steps, not both.")
     folder = output.with_suffix(".run")
-    claim(output, folder, args)
+    check_output(output, folder, args)
 
     import keras
     import numpy as np
@@ -99,6 +99,7 @@ def run(args):
         sample_rate=model.encoder.sample_rate,
         seed=args.seed,
         workers=args.workers,
+        min_seconds=model.encoder.min_samples / model.encoder.sample_rate,
         repeat=True,
     )
     per_epoch = max(1, data.num_clips // plan["batch_size"])
@@ -120,6 +121,11 @@ def run(args):
     }
     if args.resume:
         check_resume(folder, config)
+    if args.overwrite:
+        shutil.rmtree(folder, ignore_errors=True)
+        output.unlink(missing_ok=True)
+    # Not before here: what was refused leaves nothing behind.
+    folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "config.json", as_json(config))
     if first >= steps:
         say(f"All {steps} steps are done: {output} is up to date.")
@@ -136,20 +142,16 @@ def run(args):
     close(model, data, output, folder, args, steps - first, seconds)
 
 
-def claim(output, folder, args):
-    """Refuses a second run into the same output; makes the run's folder."""
-    if output.exists() or folder.exists():
-        if args.overwrite:
-            shutil.rmtree(folder, ignore_errors=True)
-            output.unlink(missing_ok=True)
-        elif not args.resume:
-            raise ValueError(
-                f"{output} or {folder} exists. Go on with --resume, or "
-                "replace it with --overwrite."
-            )
-    elif args.resume:
+def check_output(output, folder, args):
+    """Refuses a second run into the same output."""
+    there = output.exists() or folder.exists()
+    if there and not (args.overwrite or args.resume):
+        raise ValueError(
+            f"{output} or {folder} exists. Go on with --resume, or "
+            "replace it with --overwrite."
+        )
+    if args.resume and not there:
         raise ValueError(f"--resume: there is no run in {folder}.")
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def training_plan(cls, args):

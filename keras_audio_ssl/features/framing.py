@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl.features.backend import BACKEND
 from keras_audio_ssl.features.backend import sliding_frames
 
 WINDOWS = ("hann", "hamming", "hamming_symmetric", "povey")
@@ -124,14 +125,12 @@ def pad_reflect(x, left: int, right: int, lengths=None):
     """
     batch, samples = ops.shape(x)
     if lengths is None:
-        if isinstance(samples, int) and samples > max(left, right):
-            before = ops.flip(x[:, 1 : left + 1], axis=1)
-            end = samples - 1
-            after = ops.flip(x[:, end - right : end], axis=1)
-        else:
-            before = ops.take(x, reflect_index(_range(-left, 0), samples), 1)
-            after = reflect_index(_range(0, right) + samples, samples)
-            after = ops.take(x, after, axis=1)
+        known = isinstance(samples, int) or BACKEND == "torch"
+        if known and samples > max(left, right):
+            return ops.pad(x, ((0, 0), (left, right)), mode="reflect")
+        before = ops.take(x, reflect_index(_range(-left, 0), samples), axis=1)
+        after = reflect_index(_range(0, right) + samples, samples)
+        after = ops.take(x, after, axis=1)
         return ops.concatenate([before, x, after], axis=1)
     position = ops.arange(left + samples + right, dtype="int32") - left
     index = reflect_index(position[None], lengths[:, None])

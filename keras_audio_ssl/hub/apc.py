@@ -10,7 +10,7 @@ from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import recipe
 from keras_audio_ssl.hub.importers import Rule
 from keras_audio_ssl.hub.importers import StateDict
-from keras_audio_ssl.hub.importers import frontend_note
+from keras_audio_ssl.hub.importers import note_frontend
 from keras_audio_ssl.hub.importers import reversed_axes
 from keras_audio_ssl.methods.apc import APC
 
@@ -43,6 +43,11 @@ def apc_official(
     codebooks = state.numbers("vq_layers.{}.vq_logits.weight")
     stack = "rnn_layers" if vector_quantized else "rnns"
     layers = len(state.numbers(stack + ".{}.weight_ih_l0"))
+    if frontend is None and normalize == "utterance_mean":
+        state.report.notes.append(
+            "the authors removed each speaker's mean of the features; the "
+            "front end removes each utterance's"
+        )
     if codebooks and codebooks != [layers - 1]:
         raise state.error(
             f"it quantises after layers {codebooks} of {layers}; supported "
@@ -212,7 +217,7 @@ def _apc(
     state.report.settings.update(
         n_mels=bins, units=units, layers=layers, prenet_layers=prenet
     )
-    state.report.notes.append(frontend_note(frontend))
+    note_frontend(state.report, frontend)
     sizes = [
         state.shape(f"vq_layers.{i}.codebook_CxE.weight", 2) for i in codebooks
     ]

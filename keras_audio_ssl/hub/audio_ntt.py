@@ -8,7 +8,7 @@ from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import recipe
 from keras_audio_ssl.hub.importers import Rule
 from keras_audio_ssl.hub.importers import StateDict
-from keras_audio_ssl.hub.importers import frontend_note
+from keras_audio_ssl.hub.importers import note_frontend
 from keras_audio_ssl.hub.importers import numbered_batches
 from keras_audio_ssl.hub.importers import reversed_axes
 
@@ -86,7 +86,7 @@ def audio_ntt(
         hidden_dim=hidden,
         conv_channels=channels,
     )
-    state.report.notes.append(frontend_note(frontend))
+    note_frontend(state.report, frontend)
     return Encoder(frontend, backbone)
 
 

@@ -20,7 +20,7 @@ MAX_PICKLE = 32 * 2**20
 MAX_HEADER = 16 * 2**20
 # A compressed archive may unfold to this much, and so many times its size.
 FREE_EXPANSION, MAX_EXPANSION = 64 * 2**20, 100
-MAX_NODES, MAX_DEPTH = 1_000_000, 100
+MAX_NODES, MAX_DEPTH = 100_000, 100
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 SAFETENSORS = {
@@ -100,11 +100,13 @@ def tensors_of(tree: Any) -> dict[str, np.ndarray]:
         elif isinstance(node, (dict, list, tuple)):
             items = node.items() if isinstance(node, dict) else enumerate(node)
             start = name + "." if name else ""
-            # Reversed: what comes first is popped first.
-            pending += [
+            inner = [
                 (f"{start}{key}", value, depth + 1)
-                for key, value in reversed(list(items))
+                for key, value in items
+                if isinstance(value, (np.ndarray, dict, list, tuple))
             ]
+            # Reversed: what comes first is popped first.
+            pending += inner[::-1]
     return found
 
 

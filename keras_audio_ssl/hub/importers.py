@@ -330,15 +330,17 @@ def numbered_batches(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def frontend_note(frontend: Any) -> str:
-    """What to know of the statistics that no checkpoint holds."""
-    if frontend.adapted:
-        return (
-            "the front end normalises with the statistics given or with each "
-            "clip's own; the checkpoint holds none"
+def note_frontend(report: ImportReport, frontend: Any) -> None:
+    """Says how the front end normalises: no checkpoint holds statistics."""
+    report.settings["normalize"] = frontend.normalize
+    if not frontend.adapted:
+        report.notes.append(
+            "the checkpoint holds no statistics of the features: pass the "
+            "training data's `mean` and `std`, or measure your data with "
+            "`encoder.frontend.adapt(...)`. Until then it does not normalise."
         )
-    return (
-        "the checkpoint holds no statistics of the log-mels: pass the "
-        "training data's `mean` and `std`, or measure your data with "
-        "`encoder.frontend.adapt(...)`. Until then it does not normalise."
-    )
+    elif frontend.normalize in ("scalar", "per_bin"):
+        report.notes.append(
+            "the front end normalises with the statistics given, the "
+            "checkpoint holds none"
+        )

@@ -27,6 +27,12 @@ def method_class(name: str) -> Any:
     return getattr(importlib.import_module(module), cls)
 
 
+def import_all() -> None:
+    """Imports every method, so that `keras.saving` can open its files."""
+    for name in METHODS:
+        method_class(name)
+
+
 def make_method(name: str, **kwargs) -> Any:
     """Makes a method by its registry name.
 

@@ -103,16 +103,20 @@ class PretextModel(keras.Model):
         """Every weight exists since the constructor: nothing is left."""
         self.built = True
 
-    def compile(self, optimizer=None, **kwargs):
+    def compile(self, optimizer=None, jit_compile="auto", **kwargs):
         """As `keras.Model.compile`; without optimizer, the paper's."""
         if optimizer is None:
             optimizer = self.default_optimizer()
-        super().compile(optimizer=optimizer, **kwargs)
+        self._jit_wanted = jit_compile
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
 
     def get_compile_config(self):
         config = super().get_compile_config()
         if config.get("optimizer") is not None:
             config["optimizer"] = portable_optimizer(config["optimizer"])
+        if "jit_compile" in config:
+            # Not what "auto" came to on this backend.
+            config["jit_compile"] = self._jit_wanted
         return config
 
     def compile_from_config(self, config):

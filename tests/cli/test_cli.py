@@ -1,0 +1,188 @@
+"""Commands as a user gives them, in this process."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+import keras_audio_ssl as kas
+from keras_audio_ssl.cli import main
+
+
+def run(capsys, *argv):
+    """Exit code, standard output, standard error."""
+    try:
+        code = main([str(a) for a in argv])
+    except SystemExit as stop:
+        code = stop.code
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory):
+    """A folder with eight clips of two kinds, and three broken files."""
+    folder = tmp_path_factory.mktemp("audio")
+    rng = np.random.default_rng(0)
+    lines = ["file,kind,speaker"]
+    t = np.arange(20000) / 16000
+    for i in range(12):
+        wave = 0.3 * np.sin(2 * np.pi * (300 + 900 * (i % 2)) * t)
+        wave += 0.01 * rng.standard_normal(len(t))
+        soundfile.write(folder / f"clip {i}.wav", wave, 16000)
+        lines.append(f"clip {i}.wav,{'ab'[i % 2]},{i // 4}")
+    (folder / "text.wav").write_text("no audio")
+    (folder / "empty.flac").touch()
+    soundfile.write(folder / "nan.wav", np.full(9000, np.nan), 16000, "FLOAT")
+    lines += ["text.wav,a,0", "gone.wav,b,1"]
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(audio, tmp_path_factory):
+    """A finished run: the path of its encoder."""
+    output = tmp_path_factory.mktemp("run") / "cola.keras"
+    code = main(
+        ["pretrain", "cola", "--data", str(audio), "--preset", "tiny",
+         "--steps", "4", "--batch-size", "4", "--checkpoint-every", "2",
+         "--output", str(output), "--json"]
+    )  # fmt: skip
+    assert code == 0
+    return output
+
+
+def test_help_and_version(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0 and "pretrain" in out and "embed" in out
+    code, out, _ = run(capsys, "--version")
+    assert (code, out.strip()) == (0, kas.__version__)
+    code, out, _ = run(capsys, "pretrain", "--help")
+    assert code == 0 and "--resume" in out
+
+
+def test_list(capsys):
+    code, out, _ = run(capsys, "list", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert {"cola", "byol_a", "apc"} <= set(found["methods"])
+    assert "apc_s3prl" in found["formats"]
+    assert "byol_a" in run(capsys, "list")[1]
+
+
+def test_a_run_leaves_its_folder(trained):
+    folder = trained.with_suffix(".run")
+    assert kas.load_encoder(trained).sample_rate == 16000
+    config = json.loads((folder / "config.json").read_text())
+    assert config["method"] == "cola" and config["steps"] == 4
+    assert config["versions"]["keras"] and config["seed"] == 0
+    rows = (folder / "history.csv").read_text().splitlines()
+    assert rows[0].startswith("step,loss,")
+    assert [r.split(",")[0] for r in rows[1:]] == ["1", "2", "3", "4"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["steps"] == 4 and metrics["clips_per_second"] > 0
+    skipped = (folder / "skipped.csv").read_text()
+    for name in ("text.wav", "empty.flac", "nan.wav"):
+        assert name in skipped
+    names = sorted(p.name for p in (folder / "checkpoints").iterdir())
+    assert names == ["step_000000002.keras", "step_000000004.keras"]
+
+
+def test_a_second_run_is_refused_and_a_resumed_one_goes_on(
+    trained, audio, capsys
+):
+    argv = ["pretrain", "cola", "--data", audio, "--preset", "tiny",
+            "--batch-size", "4", "--output", trained]  # fmt: skip
+    code, _, err = run(capsys, *argv, "--steps", 4)
+    assert code == 2 and "--resume" in err and "--overwrite" in err
+    code, _, err = run(
+        capsys, *argv, "--steps", 6, "--resume", "--set", "noise=0.5"
+    )
+    assert code == 2 and "settings" in err
+    code, out, _ = run(capsys, *argv, "--steps", 6, "--resume", "--json")
+    assert code == 0 and json.loads(out)["steps"] == 2
+    rows = (trained.with_suffix(".run") / "history.csv").read_text()
+    assert rows.splitlines()[-1].startswith("6,")
+
+
+def test_a_resumed_run_is_the_run_that_was_never_stopped(audio, tmp_path):
+    def go(name, steps, *more):
+        code = main(
+            ["pretrain", "cola", "--data", str(audio), "--preset", "tiny",
+             "--batch-size", "4", "--steps", str(steps), "--output",
+             str(tmp_path / name), "--json", *more]
+        )  # fmt: skip
+        assert code == 0
+        return kas.load_encoder(tmp_path / name)
+
+    whole = go("whole.keras", 5)
+    go("parts.keras", 2)
+    parts = go("parts.keras", 5, "--resume")
+    for a, b in zip(whole.weights, parts.weights, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_embed(trained, audio, tmp_path, capsys):
+    output = tmp_path / "emb.npz"
+    code, out, _ = run(
+        capsys, "embed", trained, "--data", audio, "--output", output, "--json"
+    )
+    result = json.loads(out)
+    assert code == 0 and result["vectors"] == 12
+    assert len(result["skipped"]) == 3
+    with np.load(output) as saved:
+        assert saved["embedding"].shape == (12, result["dim"])
+        one = str(saved["file"][0])
+        want = kas.load_encoder(trained).embed(one)
+        np.testing.assert_allclose(saved["embedding"][0], want, atol=1e-4)
+    code, _, err = run(
+        capsys, "embed", trained, "--data", audio, "--output", output
+    )
+    assert code == 2 and "--overwrite" in err
+    code, _, _ = run(
+        capsys, "embed", trained, "--data", one, "--output", output,
+        "--overwrite", "--window", 0.5, "--hop", 0.25, "--levels", "all",
+    )  # fmt: skip
+    with np.load(output) as saved:
+        assert code == 0
+        np.testing.assert_allclose(saved["start"], [0, 0.25, 0.5, 0.75])
+
+
+def test_probe(trained, audio, capsys):
+    argv = ["probe", trained, "--manifest", audio / "manifest.csv",
+            "--label", "kind", "--json"]  # fmt: skip
+    code, out, _ = run(capsys, *argv, "--leave-one-out", "speaker")
+    result = json.loads(out)
+    assert code == 0
+    assert result["accuracy"] == 1.0
+    assert "text.wav" in out and "gone.wav" in out
+    code, _, err = run(capsys, *argv[:-3], "--label", "colour")
+    assert code == 2 and "colour" in err and "speaker" in err
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["pretrain", "nothing", "--data", "x", "--output", "y.keras"], "nothing"),
+        (["pretrain", "cola", "--data", "x", "--output", "y.h5"], ".keras"),
+        (["pretrain", "cola", "--data", "no/such", "--output", "y.keras"],
+         "no/such"),
+        (["pretrain", "cola", "--data", "synthetic", "--output", "y.keras",
+          "--set", "colour=1"], "colour"),
+        (["pretrain", "cola", "--data", "synthetic", "--output", "y.keras",
+          "--preset", "huge"], "huge"),
+        (["embed", "none.keras", "--data", ".", "--output", "e.npz"],
+         "none.keras"),
+        (["embed", "none.keras", "--data", ".", "--output", "e.txt"], ".npz"),
+        (["import", "nothing", "x.pt", "--output", "y.keras"], "nothing"),
+        (["fly"], "fly"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_exit_with_2(argv, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, *argv)
+    assert code == 2
+    assert words in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
