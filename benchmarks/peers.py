@@ -151,9 +151,7 @@ def _mlp(dim, hidden=4096, out=256):
 class _BYOL:
     def __init__(self, dim, device, momentum=0.99):
         self.online = nn.Sequential(AudioCNN(dim=dim), _mlp(dim))
-        self.online = self.online.to(
-            device, memory_format=torch.channels_last
-        )
+        self.online = self.online.to(device, memory_format=torch.channels_last)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.predictor = _mlp(256).to(device)
         self.momentum = momentum
@@ -171,7 +169,9 @@ class _BYOL:
         with torch.no_grad():
             targets = [self.target(v) for v in (first, second)]
         loss = 0.0
-        for view, target in zip((first, second), reversed(targets)):
+        for view, target in zip(
+            (first, second), reversed(targets), strict=False
+        ):
             prediction = self.predictor(self.online(view))
             cosine = F.cosine_similarity(prediction, target, dim=-1)
             loss = loss + (2 - 2 * cosine).mean()
@@ -264,10 +264,7 @@ def byol_a_from_waveforms(batch=64, dim=512, samples=15200, device="cpu"):
             pair = (pair - pair.mean()) / pair.std()
             pair = pair[:, :, None].unbind()
         return model.step(
-            *[
-                v.contiguous(memory_format=torch.channels_last)
-                for v in pair
-            ]
+            *[v.contiguous(memory_format=torch.channels_last) for v in pair]
         )
 
     return step
@@ -460,9 +457,7 @@ def apc(
 # ---------------------------------------------------------------- embedding
 
 
-def embedding(
-    clips=32, seconds=2.0, dim=512, batched=False, device="cpu"
-):
+def embedding(clips=32, seconds=2.0, dim=512, batched=False, device="cpu"):
     """Embeds `clips` clips from waveforms, one by one or in one batch."""
     front = LogMel().to(device)
     model = AudioCNN(dim=dim).eval()

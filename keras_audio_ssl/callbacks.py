@@ -1,11 +1,12 @@
 """Keras callbacks for pretraining runs."""
 
 import csv
-import os
 from pathlib import Path
 
 import keras
 import numpy as np
+
+from keras_audio_ssl.hub import save_encoder
 
 
 class HistoryCSV(keras.callbacks.Callback):
@@ -32,9 +33,8 @@ class HistoryCSV(keras.callbacks.Callback):
         rate = float(np.asarray(self.model.optimizer.learning_rate))
         row = {"step": step, **(logs or {}), "learning_rate": rate}
         new = not self.path.exists()
-        self.columns = self.columns or ["step", "loss"] + sorted(
-            set(row) - {"step", "loss"}
-        )
+        rest = sorted(set(row) - {"step", "loss"})
+        self.columns = self.columns or ["step", "loss", *rest]
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns, restval="")
             if new:
@@ -71,9 +71,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def save(self):
         """Saves now; the path of the file."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step_{self.step:09d}.keras"
-        save_whole(self.model, path)
+        save_encoder(self.model, path)
         for old in checkpoints(self.folder)[: -self.keep]:
             old.unlink()
         return path
@@ -82,21 +81,3 @@ class Checkpoint(keras.callbacks.Callback):
 def checkpoints(folder):
     """The complete checkpoints of a folder, oldest first."""
     return sorted(Path(folder).glob("step_*.keras"))
-
-
-def save_whole(model, path):
-    """Saves a `.keras` file whole or not at all.
-
-    Args:
-        model: Any Keras model.
-        path: Ends in `.keras`; the old file stays until the new is complete.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part.keras")
-    try:
-        model.save(part)
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

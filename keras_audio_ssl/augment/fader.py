@@ -45,7 +45,9 @@ class RandomLinearFader(keras.layers.Layer):
 
     def draw(self, batch, seed=None):
         """Head and tail of each clip, `(batch, 2)`."""
-        return keras.random.uniform((batch, 2), -self.gain, self.gain, seed=seed)
+        return keras.random.uniform(
+            (batch, 2), -self.gain, self.gain, seed=seed
+        )
 
     def call(self, x, seed=None):
         ends = self.draw(ops.shape(x)[0], seed)

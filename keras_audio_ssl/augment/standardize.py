@@ -90,4 +90,6 @@ class RunningNorm(keras.layers.Layer):
 
 def mean_of_clips(x):
     """Mean of each clip, `(batch, time, bins)` to `(batch,)`."""
-    return ops.mean(ops.mean(x, axis=2), axis=1)
+    # Corrected once: JAX adds up in a row, and long rows lose digits.
+    mean = ops.mean(x, axis=(1, 2))
+    return mean + ops.mean(x - mean[:, None, None], axis=(1, 2))

@@ -400,7 +400,7 @@ class ConvNorm(keras.layers.Layer):
             if size is None
             else (size + sum(around) - kernel) // self.stride + 1
             for size, around, kernel in zip(
-                input_shape[1:3], pad, self.kernel_size
+                input_shape[1:3], pad, self.kernel_size, strict=False
             )
         ]
         return (input_shape[0], *sizes, self.filters)

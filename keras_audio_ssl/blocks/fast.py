@@ -52,8 +52,8 @@ def conv_norm_pool(
         # to a fraction of the values. A negative gamma turns the map over.
         sign = ops.stop_gradient(ops.where(gamma < 0, -1.0, 1.0))
         y = conv(x, ops.cast(kernel, "float32") * sign)
-        tail = _jax() if backend == "jax" else _torch_norm_pool()
-        tail = tail["norm_pool"] if backend == "jax" else tail
+        jax = backend == "jax"
+        tail = _jax()["norm_pool"] if jax else _torch_norm_pool()
         y, mean, variance = tail(y, gamma * sign, beta, epsilon, pool)
         mean = mean * sign
     else:
@@ -92,6 +92,7 @@ def conv(
     >>> conv(np.ones((1, 8, 8, 3), "float32"), np.ones((3, 3, 3, 4))).shape
     (1, 8, 8, 4)
     """
+    x = ops.convert_to_tensor(x)
     kernel = ops.cast(kernel, x.dtype)
     pad = pad or half_pad(kernel.shape)
     backend = keras.backend.backend()
@@ -102,7 +103,8 @@ def conv(
     else:
         import tensorflow as tf
 
-        y = tf.nn.conv2d(x, kernel, stride, [(0, 0), *pad, (0, 0)])
+        x, padding = _tensorflow_pad(x, kernel, stride, pad)
+        y = tf.nn.conv2d(x, kernel, stride, padding)
     return y if bias is None else y + ops.cast(bias, x.dtype)
 
 
@@ -126,6 +128,7 @@ def depthwise_conv(
     >>> depthwise_conv(x, kernel, stride=2).shape
     (1, 4, 4, 3)
     """
+    x = ops.convert_to_tensor(x)
     kernel = ops.cast(kernel, x.dtype)
     pad = pad or half_pad(kernel.shape)
     backend = keras.backend.backend()
@@ -136,9 +139,8 @@ def depthwise_conv(
         return _torch_conv(x, kernel, stride, pad, kernel.shape[0])
     import tensorflow as tf
 
-    return tf.nn.depthwise_conv2d(
-        x, kernel, (1, stride, stride, 1), [(0, 0), *pad, (0, 0)]
-    )
+    x, padding = _tensorflow_pad(x, kernel, stride, pad)
+    return tf.nn.depthwise_conv2d(x, kernel, (1, stride, stride, 1), padding)
 
 
 def half_pad(kernel_shape: Any) -> Pad:
@@ -162,6 +164,7 @@ def max_pool(x: Any, pool: tuple[int, int]) -> Any:
     >>> max_pool(np.ones((1, 9, 8, 3), "float32"), (2, 2)).shape
     (1, 4, 4, 3)
     """
+    x = ops.convert_to_tensor(x)
     if tuple(pool) == (1, 1):
         return x
     if keras.backend.backend() == "torch":
@@ -359,7 +362,7 @@ def _jax() -> dict[str, Any]:
             lambda x: sum(
                 part * weight
                 for part, weight in zip(
-                    shifts(x, height, width, stride, pad), weights
+                    shifts(x, height, width, stride, pad), weights, strict=False
                 )
             ),
             x,
@@ -443,7 +446,9 @@ def _jax() -> dict[str, Any]:
             jnp.zeros((), values.dtype),
         )
         x = x.reshape(batch, time * height, frequency * width, channels)
-        rest = [(0, full - got) for full, got in zip(shape, x.shape)]
+        rest = [
+            (0, full - got) for full, got in zip(shape, x.shape, strict=False)
+        ]
         return jnp.pad(x, rest) if any(r[1] for r in rest) else x
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -528,6 +533,19 @@ def _jax() -> dict[str, Any]:
         "norm_pool": norm_pool,
         "norm_silu": norm_silu,
     }
+
+
+def _tensorflow_pad(x, kernel, stride, pad):
+    import tensorflow as tf
+
+    # Explicit paddings of a depthwise convolution end TensorFlow's graph
+    # optimizer with an abort.
+    odd = kernel.shape[0] % 2 and kernel.shape[1] % 2
+    if stride == 1 and odd and pad == half_pad(kernel.shape):
+        return x, "SAME"
+    if any(sum(side) for side in pad):
+        x = tf.pad(x, [(0, 0), *pad, (0, 0)])
+    return x, "VALID"
 
 
 def _plain_torch(x: Any) -> bool:

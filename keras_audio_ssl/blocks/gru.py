@@ -67,8 +67,7 @@ class GRU(keras.layers.Layer):
         super().__init__(**kwargs)
         if int(units) != units or units < 1:
             raise ValueError(
-                "`units` must be a positive integer. "
-                f"Received: units={units!r}"
+                f"`units` must be a positive integer. Received: units={units!r}"
             )
         self.units = int(units)
         self.return_state = bool(return_state)

@@ -47,7 +47,7 @@ def gru(
     if keras.backend.backend() == "jax":
         recur = _jax_recurrence()
     else:
-        recur = _tensorflow_recurrence()
+        recur = _tensorflow_recurrence(int(recurrent_kernel.shape[0]))
     outputs = recur(projected, state, recurrent_kernel, inner[2 * units :])
     return ops.transpose(outputs, (1, 0, 2))
 
@@ -62,9 +62,7 @@ def _jax_recurrence() -> Any:
 
         def step(h, x):
             inner = h @ recurrent_kernel
-            gates = jax.nn.sigmoid(
-                x[:, : 2 * units] + inner[:, : 2 * units]
-            )
+            gates = jax.nn.sigmoid(x[:, : 2 * units] + inner[:, : 2 * units])
             z, r = gates[:, :units], gates[:, units:]
             n = inner[:, 2 * units :] + bias
             c = jnp.tanh(x[:, 2 * units :] + r * n)
@@ -119,7 +117,7 @@ def _jax_recurrence() -> Any:
 
 
 @functools.cache
-def _tensorflow_recurrence() -> Any:
+def _tensorflow_recurrence(units: int) -> Any:
     import tensorflow as tf
 
     def loop(step, frames, carry, widths, reverse=False):
@@ -133,7 +131,9 @@ def _tensorflow_recurrence() -> Any:
         def body(i, carry, arrays):
             t = frames - 1 - i if reverse else i
             carry, values = step(t, carry)
-            arrays = [a.write(t, v) for a, v in zip(arrays, values)]
+            arrays = [
+                a.write(t, v) for a, v in zip(arrays, values, strict=False)
+            ]
             return i + 1, carry, arrays
 
         _, carry, arrays = tf.while_loop(
@@ -145,7 +145,6 @@ def _tensorflow_recurrence() -> Any:
         return carry, [a.stack() for a in arrays]
 
     def forward(projected, state, recurrent_kernel, bias):
-        units = recurrent_kernel.shape[0]
 
         def step(t, h):
             x = projected[t]
@@ -165,7 +164,6 @@ def _tensorflow_recurrence() -> Any:
         )[1]
 
     def backward(grad, state, recurrent_kernel, outputs, gates, n, c):
-        units = recurrent_kernel.shape[0]
         previous = tf.concat([state[None], outputs[:-1]], 0)
         # Transposed once: the flag of `matmul` costs twice the time.
         transposed = tf.transpose(recurrent_kernel)

@@ -35,9 +35,7 @@ def make_parser(only=None):
         sub.add_argument(
             "--json", action="store_true", help="print the result as JSON"
         )
-        sub.add_argument(
-            "--debug", action="store_true", help="show tracebacks"
-        )
+        sub.add_argument("--debug", action="store_true", help="show tracebacks")
         if only in (None, name):
             file = importlib.import_module(f"{__name__}.{module}")
             file.add_arguments(sub)

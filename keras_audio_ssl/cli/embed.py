@@ -159,9 +159,7 @@ def write(output, columns, encoder):
                 "writing .parquet needs pyarrow: pip install pyarrow, or "
                 "write .npz."
             ) from None
-        table = pyarrow.table(
-            {k: list(v) for k, v in columns.items()}
-        )
+        table = pyarrow.table({k: list(v) for k, v in columns.items()})
         pyarrow.parquet.write_table(table, part)
     os.replace(part, output)
     say(f"wrote {output}")

@@ -28,7 +28,7 @@ def run(args):
     if output.exists() and not args.overwrite:
         raise ValueError(f"{output} exists; replace it with --overwrite.")
     from keras_audio_ssl import hub
-    from keras_audio_ssl.callbacks import save_whole
+    from keras_audio_ssl.hub import save_encoder
 
     encoder, report = hub.import_checkpoint(
         args.format,
@@ -36,7 +36,7 @@ def run(args):
         accept_licence=args.accept_licence,
         **parse_settings(args.set),
     )
-    save_whole(encoder, output)
+    save_encoder(encoder, output)
     finish(
         args,
         {"encoder": str(output), "report": report.to_dict()},

@@ -249,9 +249,9 @@ def train(model, data, folder, first, steps, args):
 
 def close(model, data, output, folder, args, steps, seconds):
     """Writes the encoder and what was measured, and says what to do next."""
-    from keras_audio_ssl.callbacks import save_whole
+    from keras_audio_ssl.hub import save_encoder
 
-    save_whole(model.encoder, output)
+    save_encoder(model.encoder, output)
     data.write_skipped(folder / "skipped.csv")
     metrics = {
         "steps": steps,

@@ -59,9 +59,7 @@ class AudioNTT(Backbone):
         conv_dim = conv_channels * (n_features // self.stride)
         self.n_features, self.version = n_features, version
         self.dim = dim or (512 if version == "v1" else 3072)
-        self.hidden_dim = hidden_dim or (
-            self.dim if version == "v1" else 2048
-        )
+        self.hidden_dim = hidden_dim or (self.dim if version == "v1" else 2048)
         self.conv_channels, self.dropout_rate = conv_channels, dropout
         out_dim = self.dim if version == "v1" else self.dim - conv_dim
         if out_dim < 1:

@@ -44,9 +44,7 @@ class EfficientNetB0(Backbone):
     min_frames = 32
     stride = 32
 
-    def __init__(
-        self, n_features=64, drop_connect=0.2, rescale=1.0, **kwargs
-    ):
+    def __init__(self, n_features=64, drop_connect=0.2, rescale=1.0, **kwargs):
         super().__init__(**kwargs)
         if n_features < 32:
             raise ValueError(

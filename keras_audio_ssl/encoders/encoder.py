@@ -98,9 +98,7 @@ class Encoder(keras.Model):
     def frame_lengths(self, lengths):
         """Valid output frames of clips of `lengths` samples."""
         lengths = ops.maximum(lengths, self.min_samples)
-        return self.backbone.frame_lengths(
-            self.frontend.frame_lengths(lengths)
-        )
+        return self.backbone.frame_lengths(self.frontend.frame_lengths(lengths))
 
     def features(self, waveform, lengths=None):
         """Front end alone: `(features, valid feature frames or None)`."""

@@ -182,9 +182,7 @@ class Classifier(keras.Model):
         if optimizer is None:
             optimizer = keras.optimizers.Adam(1e-3 if self.freeze else 3e-4)
         if loss is None:
-            loss = keras.losses.SparseCategoricalCrossentropy(
-                from_logits=True
-            )
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             if metrics is None:
                 metrics = ["accuracy"]
         super().compile(

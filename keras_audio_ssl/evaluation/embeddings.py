@@ -111,9 +111,7 @@ class Embeddings:
         vectors = [[self._vectors[(*keys[i], c)] for c in cuts] for i in kept]
         return np.array(vectors), np.array(kept)
 
-    def frames(
-        self, files: Sequence[str]
-    ) -> Iterator[tuple[int, np.ndarray]]:
+    def frames(self, files: Sequence[str]) -> Iterator[tuple[int, np.ndarray]]:
         """Frame vectors of files; too many to be kept.
 
         Args:
@@ -133,19 +131,15 @@ class Embeddings:
             )
         places = {os.fspath(file): i for i, file in enumerate(files)}
         found = False
-        decoded = self._decoded([(file, (0.0, None)) for file in places])
-        while True:
-            began = time.perf_counter()
-            batch = next(decoded, [])
-            waves = [wave for _, wave in batch]
-            rows = self.encoder.embed_frames(waves) if batch else []
+        began = time.perf_counter()
+        for batch in self._decoded([(file, (0.0, None)) for file in places]):
+            rows = self.encoder.embed_frames([wave for _, wave in batch])
             self.seconds += time.perf_counter() - began
             for (key, _), vectors in zip(batch, rows, strict=True):
                 check_finite(vectors, key[0])
                 found = True
                 yield places[key[0]], np.asarray(vectors, "float32")
-            if not batch:
-                break
+            began = time.perf_counter()
         if not found:
             raise ValueError(nothing_readable(files, self._failed))
 
@@ -155,6 +149,8 @@ class Embeddings:
         for done, (file, span) in enumerate(keys, 1):
             start, end = span
             try:
+                if start < 0 or (end is not None and end <= start):
+                    raise AudioError(file, f"no part from {start} to {end} s")
                 wave = read_audio(
                     file,
                     self.encoder.sample_rate,

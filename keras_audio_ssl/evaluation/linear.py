@@ -41,6 +41,7 @@ class Logistic:
         y: np.ndarray,
         test: np.ndarray,
         grid: Sequence[float],
+        steps: int = 1000,
     ) -> np.ndarray:
         """Predicted classes for each C.
 
@@ -49,13 +50,14 @@ class Logistic:
             y: `(examples,)`, integers.
             test: `(test examples, dims)`, prepared.
             grid: Values of C.
+            steps: Of L-BFGS, at most.
 
         Returns:
             `(len(grid), test examples)`.
         """
         if len(np.unique(y)) == 1:
             return np.full((len(grid), len(test)), y[0])
-        model = LogisticRegression(max_iter=1000, warm_start=True)
+        model = LogisticRegression(max_iter=steps, warm_start=True)
         out = np.zeros((len(grid), len(test)), y.dtype)
         # Steps are short: threads that wait for each other, or for another
         # process on the same cores, made them ten times slower.

@@ -39,6 +39,7 @@ class Neighbours:
         y: np.ndarray,
         test: np.ndarray,
         grid: Sequence[float],
+        steps: int = 0,
     ) -> np.ndarray:
         """Predicted classes for each k; arguments as of `Logistic.predict`."""
         out = np.zeros((len(grid), len(test)), y.dtype)

@@ -9,25 +9,23 @@ from typing import Any
 import numpy as np
 
 from keras_audio_ssl.data import read_manifest
-from keras_audio_ssl.data.manifest import sort_classes
+from keras_audio_ssl.evaluation.divisions import check_labels
+from keras_audio_ssl.evaluation.divisions import divisions
+from keras_audio_ssl.evaluation.divisions import numbers
+from keras_audio_ssl.evaluation.divisions import take
 from keras_audio_ssl.evaluation.embeddings import WHOLE
-from keras_audio_ssl.evaluation.embeddings import Embeddings
 from keras_audio_ssl.evaluation.embeddings import as_embeddings
+from keras_audio_ssl.evaluation.frames import frame_probe
 from keras_audio_ssl.evaluation.scoring import Fold
 from keras_audio_ssl.evaluation.scoring import ProbeResult
 from keras_audio_ssl.evaluation.scoring import check_classifier
 from keras_audio_ssl.evaluation.scoring import check_seen
-from keras_audio_ssl.evaluation.scoring import divide
 from keras_audio_ssl.evaluation.scoring import score
 
-Table = dict[str, list[str]]
 Split = str | Mapping[str, Mapping[str, Sequence[str]]]
 
 # First and second half, and for the choice of C the halves of the first.
 HALVES = ((0.0, 0.5), (0.5, 1.0), (0.0, 0.25), (0.25, 0.5))
-VALIDATION = ("validation", "valid", "val", "dev")
-# All frames of an hour are too many to learn from in reasonable time.
-TRAIN_FRAMES = 20_000
 
 
 def probe(
@@ -190,180 +188,17 @@ def clip_probe(embeddings, manifest, table, label, halves, division, options):
         )
         return result, skipped
     folds, groups = divisions(table, labels, division, options["seed"])
-    result = score(
-        vectors[:, 0], labels, folds, groups, task=label, **options
-    )
+    result = score(vectors[:, 0], labels, folds, groups, task=label, **options)
     return result, skipped
 
 
-def frame_probe(
-    embeddings: Embeddings, manifest, table, path, label, division, options
-):
-    """Scores frame vectors: `(result, what was skipped)`."""
-    if not os.path.isfile(path):
-        path = os.path.join(os.path.dirname(os.fspath(manifest)), path)
-    intervals = read_manifest(path)
-    others = [c for c in intervals if c not in ("file", "start", "end")]
-    if label is None and len(others) == 1:
-        label = others[0]
-    for name in ("file", "start", "end", label or "label"):
-        if name not in intervals:
-            raise ValueError(
-                f"No column {name!r} in {path}. "
-                f"Its columns: {', '.join(intervals)}"
-            )
-    assert label is not None
-    check_labels(intervals[label], label, path, single=True)
-    times = {name: numbers(intervals, name, path) for name in ("start", "end")}
-    rows_of: dict[str, list[int]] = {}
-    for row, file in enumerate(intervals["file"]):
-        rows_of.setdefault(file, []).append(row)
-    clips = [i for i, file in enumerate(table["file"]) if file in rows_of]
-    skipped = [
-        (file, f"no interval in {os.path.basename(path)}")
-        for file in table["file"]
-        if file not in rows_of
-    ]
-    if not clips:
-        raise ValueError(
-            f"{path} names none of the files of {manifest}. "
-            f"Its first: {intervals['file'][0]!r}"
-        )
-    folder = os.path.dirname(os.fspath(manifest))
-    files = [os.path.join(folder, table["file"][i]) for i in clips]
-    rate = embeddings.encoder.frame_rate
-    middles: dict[str, list] = {"x": [], "label": [], "clip": []}
-    spread: dict[str, list] = {"x": [], "label": [], "clip": []}
-    for place, vectors in embeddings.frames(files):
-        clip = clips[place]
-        rows = np.array(rows_of[table["file"][clip]])
-        rows = rows[np.argsort(times["start"][rows], kind="stable")]
-        start, end = times["start"][rows], times["end"][rows]
-        # A frame lasts 1 / frame_rate seconds.
-        at = ((start + end) / 2 * rate).astype(int)
-        inside = at < len(vectors)
-        add(middles, vectors[at[inside]], rows[inside], clip)
-        centre = (np.arange(len(vectors)) + 0.5) / rate
-        which = np.searchsorted(start, centre, side="right") - 1
-        inside = (which >= 0) & (centre < end[which])
-        add(spread, vectors[inside], rows[which[inside]], clip)
-    if not middles["label"]:
-        raise ValueError(
-            f"The intervals of {path} lie past the ends of their files."
-        )
-    x, labels, where = joined(middles, intervals[label])
-    folds, groups = divisions(take(table, where), labels, division, 0)
-    result = score(x, labels, folds, groups, task=label, **options)
-    every = joined(spread, intervals[label])
-    folds, _ = divisions(take(table, every[2]), every[1], division, 0)
-    rng = np.random.default_rng(options["seed"])
-    accuracy = []
-    for part in folds:
-        if len(part.train) > TRAIN_FRAMES:
-            drawn = rng.choice(part.train, TRAIN_FRAMES, replace=False)
-            part.train = np.sort(drawn)
-        best = result.chosen[part.name]
-        once = score(
-            *every[:2], [part], **{**options, "grid": [best]}, task=label
-        )
-        result.seconds += once.seconds
-        accuracy.append(once.accuracy)
-    result.frame_accuracy = float(np.mean(accuracy))
-    result.frames = len(every[1])
-    return result, skipped
+def title(label: str, outer: str | None, halves: bool) -> str:
+    if halves:
+        return f"{label}, first half to second"
+    return label if outer is None else f"{label}, unseen {outer}"
 
 
-def add(store, vectors, rows, clip):
-    store["x"].append(vectors)
-    store["label"].extend(rows)
-    store["clip"].extend([clip] * len(rows))
-
-
-def joined(store, names):
-    labels = [names[row] for row in store["label"]]
-    return np.concatenate(store["x"]), labels, store["clip"]
-
-
-def divisions(table, labels, division, seed):
-    """Folds and groups of examples: `(folds, groups or None)`."""
-    outer, split, groups = division
-    n = len(labels)
-    codes = np.unique(labels, return_inverse=True)[1]
-    grouping = np.array(table[groups]) if groups else None
-    if split is not None:
-        return [split_fold(table, split, n)], grouping
-    if outer is None:
-        parts = divide(codes, grouping, 5, seed)
-        names = [str(k) for k in range(parts.max() + 1)]
-        parts = parts.astype(str)
-    else:
-        parts = np.array(table[outer])
-        names = sort_classes(set(table[outer]))
-    if len(names) < 2:
-        raise ValueError(
-            f"Column {outer!r} holds the one value {names[0]!r}, "
-            "2 or more are needed to train and to test."
-        )
-    folds = [
-        Fold(name, np.flatnonzero(parts != name), np.flatnonzero(parts == name))
-        for name in names
-    ]
-    return folds, grouping
-
-
-def split_fold(table, split, n):
-    """The one fold of a column with `train` and `test`."""
-    if isinstance(split, str):
-        split = {
-            split: {
-                "train": ["train"],
-                "test": ["test"],
-                "validation": VALIDATION,
-            }
-        }
-    if len(split) != 1:
-        raise ValueError(
-            "`split` must name one column. "
-            f"Received: {', '.join(split) or 'none'}"
-        )
-    [(column, sides)] = split.items()
-    values = np.array(table[column])
-    sets = {
-        side: np.flatnonzero(np.isin(values, [str(v) for v in wanted]))
-        for side, wanted in sides.items()
-    }
-    for side in ("train", "test"):
-        if not len(sets.get(side, ())):
-            raise ValueError(
-                f"Column {column!r} has no row to {side} on. Its values: "
-                f"{', '.join(sort_classes(set(table[column]))[:12])}"
-            )
-    validation = sets.get("validation", ())
-    inner = (sets["train"], validation) if len(validation) else None
-    return Fold("test", sets["train"], sets["test"], inner)
-
-
-def check_labels(labels, column, path, single):
-    """Raises unless each class can be both learnt and tested."""
-    names, counts = np.unique(labels, return_counts=True)
-    if len(names) < 2:
-        value = f" {str(names[0])!r}" if len(names) else ""
-        raise ValueError(
-            f"Column {column!r} of {path} holds the one value{value}, "
-            "a probe needs at least 2 classes."
-        )
-    alone = names[counts == 1]
-    if len(alone) and not single:
-        some = ", ".join(repr(str(name)) for name in alone[:5])
-        more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
-        raise ValueError(
-            f"A class needs 2 examples, to learn and to test. In column "
-            f"{column!r} of {path} a single one have: {some}{more}. "
-            "Leave them out with `where`."
-        )
-
-
-def spans(table: Table, path: Any) -> list | None:
+def spans(table: dict[str, list[str]], path: Any) -> list | None:
     """Start and end of each row in seconds, None without such columns."""
     if "start" not in table and "end" not in table:
         return None
@@ -374,23 +209,3 @@ def spans(table: Table, path: Any) -> list | None:
         (float(a), None if np.isnan(b) else float(b))
         for a, b in zip(start, end, strict=True)
     ]
-
-
-def numbers(table: Table, column: str, path: Any) -> np.ndarray:
-    values = table.get(column, [""] * len(table["file"]))
-    try:
-        return np.array([float(v) if v.strip() else np.nan for v in values])
-    except ValueError as error:
-        raise ValueError(
-            f"Column {column!r} of {path} must hold seconds: {error}"
-        ) from None
-
-
-def take(table: Table, rows: Any) -> Table:
-    return {k: [v[i] for i in rows] for k, v in table.items()}
-
-
-def title(label: str, outer: str | None, halves: bool) -> str:
-    if halves:
-        return f"{label}, first half to second"
-    return label if outer is None else f"{label}, unseen {outer}"

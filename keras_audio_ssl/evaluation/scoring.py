@@ -12,9 +12,12 @@ from keras_audio_ssl.evaluation.neighbours import Neighbours
 
 CLASSIFIERS: dict[str, Any] = {"logistic": Logistic, "knn": Neighbours}
 SEEN = ("unseen", "seen unlabelled")
-# C is chosen on at most so many examples: beyond, it takes the time of the
-# whole probe and seldom changes the choice.
+# C is chosen on at most so many examples, in so many parts (fewer where there
+# are more examples) and steps: on frames the choice would else take ten times
+# as long as the classifier itself.
 CHOICE_EXAMPLES = 4000
+CHOICE_PARTS = (5, 3)
+CHOICE_STEPS = 200
 
 
 @dataclasses.dataclass
@@ -127,9 +130,7 @@ class ProbeResult:
             some = "; ".join(f"{f}: {r}" for f, r in self.skipped[:3])
             more = len(self.skipped) - 3
             more_text = f"; and {more} more" if more > 0 else ""
-            lines.append(
-                f"  skipped {len(self.skipped)} files: {some}{more_text}"
-            )
+            lines.append(f"  skipped {len(self.skipped)}: {some}{more_text}")
         return "\n".join(lines)
 
 
@@ -175,10 +176,8 @@ def score(
         best = grid[0]
         if len(grid) > 1 and fold.inner is not None:
             first, second = fold.inner
-            predicted = kind.predict(
-                *with_labels(*kind.prepare(x[first], x[second]), y[first]),
-                grid,
-            )
+            a, b = kind.prepare(x[first], x[second])
+            predicted = kind.predict(a, y[first], b, grid, CHOICE_STEPS)
             best = best_of(grid, (predicted == y[second]).sum(axis=1))
         elif len(grid) > 1:
             best = choose(kind, train, y[fold.train], inner_groups, grid, seed)
@@ -209,14 +208,18 @@ def score(
 def choose(kind, x, y, groups, grid, seed):
     """The value that does best inside the training examples."""
     kept = np.arange(len(x))
-    if len(x) > CHOICE_EXAMPLES:
+    many = len(x) > CHOICE_EXAMPLES
+    if many:
         rng = np.random.default_rng(seed)
         kept = np.sort(rng.choice(len(x), CHOICE_EXAMPLES, replace=False))
     right = np.zeros(len(grid))
-    part = divide(y[kept], None if groups is None else groups[kept], 5, seed)
+    groups = None if groups is None else groups[kept]
+    part = divide(y[kept], groups, CHOICE_PARTS[many], seed)
     for number in range(part.max() + 1):
         train, test = kept[part != number], kept[part == number]
-        predicted = kind.predict(x[train], y[train], x[test], grid)
+        predicted = kind.predict(
+            x[train], y[train], x[test], grid, CHOICE_STEPS
+        )
         right += (predicted == y[test]).sum(axis=1)
     return best_of(grid, right)
 
@@ -281,10 +284,6 @@ def check_seen(seen):
             f"`seen` must be one of {', '.join(map(repr, SEEN))} or None. "
             f"Received: {seen!r}"
         )
-
-
-def with_labels(train, test, y):
-    return train, y, test
 
 
 def listed(values: dict[str, float], form: str) -> str:

@@ -19,7 +19,7 @@ BACKEND = keras.config.backend()
 # second, which stay in the processor's cache: twice as fast on JAX. PyTorch
 # pays for each operation of a piece, so its pieces are larger.
 CHUNK_ABOVE = (12 if BACKEND == "torch" else 8) * 2**20
-CHUNK_BYTES = (4 if BACKEND == "torch" else 2) * 2**20
+CHUNK_BYTES = (6 if BACKEND == "torch" else 2) * 2**20
 MOST_PIECES = 32
 
 

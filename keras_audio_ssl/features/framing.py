@@ -26,7 +26,7 @@ def window_function(name: str, length: int) -> np.ndarray:
 
     Example:
 
-    >>> window_function("hann", 4).tolist()
+    >>> kas.features.window_function("hann", 4).round(6).tolist()
     [0.0, 0.5, 1.0, 0.5]
     """
     if name not in WINDOWS:
@@ -64,8 +64,8 @@ def frame_signal(x, frame_length: int, hop_length: int, frames=None):
 
     Example:
 
-    >>> frame_signal(ops.arange(6)[None], 4, 2).tolist()
-    [[[0, 1, 2, 3], [2, 3, 4, 5]]]
+    >>> tuple(kas.features.frame_signal(np.zeros((2, 900)), 400, 160).shape)
+    (2, 4, 400)
     """
     for label, value in (("frame", frame_length), ("hop", hop_length)):
         if value < 1:
@@ -73,6 +73,7 @@ def frame_signal(x, frame_length: int, hop_length: int, frames=None):
                 f"`{label}_length` must be positive. "
                 f"Received: {label}_length={value}"
             )
+    x = ops.convert_to_tensor(x)
     samples = ops.shape(x)[1]
     if frames is None:
         if isinstance(samples, int) and samples < frame_length:
@@ -102,8 +103,14 @@ def reflect_index(position, samples):
 
     Returns:
         Indices in `[0, samples)`, of the broadcast shape.
+
+    Example:
+
+    >>> [int(i) for i in kas.features.reflect_index(np.arange(-2, 5), 3)]
+    [2, 1, 0, 1, 2, 1, 0]
     """
-    last = ops.maximum(samples - 1, 0)
+    position = ops.cast(position, "int32")
+    last = ops.maximum(ops.cast(samples, "int32") - 1, 0)
     period = ops.maximum(2 * last, 1)
     folded = ops.mod(position, period)
     return ops.minimum(ops.minimum(folded, 2 * last - folded), last)
@@ -121,8 +128,15 @@ def pad_reflect(x, left: int, right: int, lengths=None):
 
     Returns:
         A tensor `(batch, left + samples + right)`. With `lengths`, what lies
-        more than `right` samples past a clip's end is undefined.
+        more than `right` samples past a clip's end is as it was.
+
+    Example:
+
+    >>> x = kas.features.pad_reflect(np.array([[1.0, 2.0, 3.0]]), 2, 1)
+    >>> [float(v) for v in x[0]]
+    [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]
     """
+    x = ops.convert_to_tensor(x)
     batch, samples = ops.shape(x)
     if lengths is None:
         known = isinstance(samples, int) or BACKEND == "torch"
@@ -132,10 +146,21 @@ def pad_reflect(x, left: int, right: int, lengths=None):
         after = reflect_index(_range(0, right) + samples, samples)
         after = ops.take(x, after, axis=1)
         return ops.concatenate([before, x, after], axis=1)
-    position = ops.arange(left + samples + right, dtype="int32") - left
-    index = reflect_index(position[None], lengths[:, None])
-    row = ops.arange(batch, dtype="int32")[:, None] * samples
-    return ops.take(ops.reshape(x, (-1,)), row + index, axis=0)
+    # Only the edges are gathered: all of a clip costs more than its features.
+    flat = ops.reshape(x, (-1,))
+    row = ops.arange(batch, dtype="int32")[:, None]
+    ends = lengths[:, None]
+    head = reflect_index(_range(-left, 0)[None], ends)
+    head = ops.take(flat, row * samples + head, axis=0)
+    after = ends + _range(0, right)[None]
+    tail = ops.take(flat, row * samples + reflect_index(after, ends), axis=0)
+    padded = ops.concatenate([head, x, ops.zeros_like(tail)], axis=1)
+    total = left + samples + right
+    place = ops.reshape(row * total + left + after, (-1, 1))
+    padded = ops.scatter_update(
+        ops.reshape(padded, (-1,)), place, ops.reshape(tail, (-1,))
+    )
+    return ops.reshape(padded, (batch, total))
 
 
 def valid_mask(lengths, size):
@@ -147,7 +172,13 @@ def valid_mask(lengths, size):
 
     Returns:
         A bool tensor `(batch, size)`.
+
+    Example:
+
+    >>> [bool(v) for v in kas.features.valid_mask(np.array([2]), 3)[0]]
+    [True, True, False]
     """
+    lengths = ops.convert_to_tensor(lengths, "int32")
     position = ops.arange(size, dtype="int32")
     return position[None] < lengths[:, None]
 

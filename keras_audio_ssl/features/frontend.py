@@ -61,8 +61,8 @@ class FrontEnd(keras.layers.Layer):
 
     Example:
 
-    >>> frontend = recipe("cola")
-    >>> frontend(np.zeros((2, 16000), "float32")).shape
+    >>> frontend = kas.features.recipe("cola")
+    >>> tuple(frontend(np.zeros((2, 16000), "float32")).shape)
     (2, 98, 64)
     """
 

@@ -187,7 +187,8 @@ class LogSpectrum(SpectralFrontEnd):
 
     Example:
 
-    >>> LogSpectrum(n_fft=400)(np.zeros((1, 16000), "float32")).shape
+    >>> frontend = kas.features.LogSpectrum(n_fft=400)
+    >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
     (1, 101, 201)
     """
 
@@ -242,7 +243,8 @@ class LogMel(SpectralFrontEnd):
 
     Example:
 
-    >>> LogMel(n_mels=80)(np.zeros((1, 16000), "float32")).shape
+    >>> frontend = kas.features.LogMel(n_mels=80)
+    >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
     (1, 101, 80)
     """
 
@@ -319,7 +321,8 @@ class MFCC(LogMel):
 
     Example:
 
-    >>> MFCC(deltas=2)(np.zeros((1, 16000), "float32")).shape
+    >>> frontend = kas.features.MFCC(deltas=2)
+    >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
     (1, 101, 39)
     """
 
@@ -377,7 +380,8 @@ class Waveform(FrontEnd):
 
     Example:
 
-    >>> Waveform(level="peak")(np.ones((2, 800), "float32")).shape
+    >>> frontend = kas.features.Waveform(level="peak")
+    >>> tuple(frontend(np.ones((2, 800), "float32")).shape)
     (2, 800, 1)
     """
 

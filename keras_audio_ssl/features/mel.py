@@ -21,7 +21,7 @@ def hz_to_mel(frequency, scale="htk"):
 
     Example:
 
-    >>> float(hz_to_mel(1000.0, "slaney"))
+    >>> float(kas.features.hz_to_mel(1000.0, "slaney"))
     15.0
     """
     f = np.asarray(frequency, "float64")
@@ -46,7 +46,7 @@ def mel_to_hz(mel, scale="htk"):
 
     Example:
 
-    >>> float(mel_to_hz(15.0, "slaney"))
+    >>> float(kas.features.mel_to_hz(15.0, "slaney"))
     1000.0
     """
     m = np.asarray(mel, "float64")
@@ -91,7 +91,7 @@ def mel_filterbank(
 
     Example:
 
-    >>> mel_filterbank(16000, 400, 80).shape
+    >>> kas.features.mel_filterbank(16000, 400, 80).shape
     (201, 80)
     """
     f_max = sample_rate / 2 if f_max is None else f_max

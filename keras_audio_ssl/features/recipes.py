@@ -125,7 +125,7 @@ def recipe(name: str, **overrides) -> FrontEnd:
 
     Example:
 
-    >>> recipe("apc").n_features
+    >>> kas.features.recipe("apc").n_features
     80
     """
     if name not in RECIPES:

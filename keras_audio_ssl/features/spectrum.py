@@ -39,7 +39,7 @@ class Spectrum:
     Example:
 
     >>> spectrum = Spectrum(n_fft=400, win_length=400, hop_length=160)
-    >>> spectrum(ops.zeros((1, 16000))).shape
+    >>> tuple(spectrum(ops.zeros((1, 16000))).shape)
     (1, 101, 201)
     """
 
@@ -132,14 +132,16 @@ class Spectrum:
             else:
                 x = ops.pad(x, ((0, 0), (self.left, right)))
 
+        wide = self._is_wide(x)
+
         def of_some(x):
-            if self._is_wide(x):
+            if wide:
                 power = in_float64(lambda x: self._power(x, frames, True), x)
             else:
                 power = self._power(x, frames, False)
             return power if then is None else then(power)
 
-        clip_bytes = frames * self.n_fft * 4
+        clip_bytes = frames * self.n_fft * (8 if wide else 4)
         return in_chunks(of_some, x, clip_bytes)
 
     def _is_wide(self, x):

@@ -27,8 +27,14 @@ def scale_level(waveform, level: str, lengths=None):
 
     Raises:
         ValueError: for an unknown level.
+
+    Example:
+
+    >>> x = kas.features.scale_level(np.array([[0.1, -0.4]]), "peak")
+    >>> round(float(x[0, 0]), 6)
+    0.25
     """
-    x = waveform
+    x = ops.convert_to_tensor(waveform)
     if level not in LEVELS[1:]:
         raise ValueError(
             f"`level` must be one of {LEVELS}. Received: level={level!r}"
@@ -38,6 +44,8 @@ def scale_level(waveform, level: str, lengths=None):
         return x / ops.sqrt(ops.maximum(energy, 1e-9))
     if level == "peak":
         return x / ops.maximum(ops.max(ops.abs(x), 1, keepdims=True), 1e-8)
+    if lengths is not None:
+        lengths = ops.convert_to_tensor(lengths, "int32")
     count = ops.shape(x)[1] if lengths is None else lengths[:, None]
     count = ops.maximum(ops.cast(count, x.dtype), 1.0)
     if level == "rms":
@@ -68,8 +76,8 @@ def deltas(features, lengths=None, width: int = 5):
 
     Example:
 
-    >>> ramp = ops.cast(ops.arange(9), "float32")[None, :, None]
-    >>> float(deltas(ramp)[0, 4, 0])
+    >>> ramp = keras.ops.arange(9.0)[None, :, None]
+    >>> float(kas.features.deltas(ramp)[0, 4, 0])
     1.0
     """
     if width < 3 or width % 2 == 0:
@@ -78,13 +86,15 @@ def deltas(features, lengths=None, width: int = 5):
         )
     reach = width // 2
     time = ops.shape(features)[1]
-    x = features
+    x = ops.convert_to_tensor(features)
     if lengths is not None:
-        last = ops.maximum(lengths, 1) - 1
-        index = ops.minimum(
-            ops.arange(time, dtype="int32")[None], last[:, None]
-        )
-        x = ops.take_along_axis(x, index[:, :, None], axis=1)
+        lengths = ops.convert_to_tensor(lengths, "int32")
+        batch, _, bins = ops.shape(x)
+        last = ops.arange(batch, dtype="int32") * time
+        last = last + ops.maximum(lengths, 1) - 1
+        last = ops.take(ops.reshape(x, (-1, bins)), last, axis=0)
+        mask = valid_mask(lengths, time)[:, :, None]
+        x = ops.where(mask, x, last[:, None])
     x = ops.concatenate([x[:, :1]] * reach + [x] + [x[:, -1:]] * reach, axis=1)
     total = 0.0
     for step in range(1, reach + 1):
@@ -118,7 +128,8 @@ def utterance_norm(
     Example:
 
     >>> x = np.arange(12.0).reshape(1, 6, 2).astype("float32")
-    >>> abs(float(ops.mean(utterance_norm(x)))) < 1e-6
+    >>> y = kas.features.utterance_norm(x)
+    >>> abs(float(keras.ops.mean(y))) < 1e-6
     True
     """
     x = ops.convert_to_tensor(features)
@@ -127,6 +138,7 @@ def utterance_norm(
         mask = None
         count = ops.maximum(ops.cast(time, x.dtype), 1.0)
     else:
+        lengths = ops.convert_to_tensor(lengths, "int32")
         mask = valid_mask(lengths, time)[:, :, None]
         count = ops.maximum(ops.cast(lengths, x.dtype), 1.0)[:, None, None]
     # Measured from the first frame: a constant bin gives an exact zero.

@@ -1,5 +1,7 @@
 """APC: predict the frame a few steps ahead; with codes, VQ-APC."""
 
+from typing import ClassVar
+
 import keras
 from keras import ops
 
@@ -56,10 +58,10 @@ class APC(PretextModel):
         arXiv 2005.08392 (VQ-APC).
     """
 
-    PRESETS = {
+    PRESETS: ClassVar = {
         "tiny": {"units": 96, "layers": 2, "learning_rate": 2e-3},
     }
-    TRAINING = {
+    TRAINING: ClassVar = {
         "paper": {"batch_size": 32, "seconds": 16.0, "steps": 325_000},
         "tiny": {"batch_size": 16, "seconds": 2.0, "steps": 500},
     }

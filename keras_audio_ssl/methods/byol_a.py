@@ -1,5 +1,7 @@
 """BYOL-A: one segment, two views, and a target that moves slowly."""
 
+from typing import ClassVar
+
 import keras
 from keras import ops
 
@@ -68,7 +70,7 @@ class BYOLA(PretextModel):
     """
 
     min_batch = 2
-    PRESETS = {
+    PRESETS: ClassVar = {
         "tiny": {
             "n_mels": 32,
             "seconds": 0.475,
@@ -79,7 +81,7 @@ class BYOLA(PretextModel):
             "learning_rate": 1e-3,
         },
     }
-    TRAINING = {
+    TRAINING: ClassVar = {
         "paper": {"batch_size": 256, "seconds": 0.95, "steps": 767_200},
         "tiny": {"batch_size": 32, "seconds": 0.475, "steps": 500},
     }
@@ -192,9 +194,7 @@ class BYOLA(PretextModel):
 
     def call(self, x, training=False):
         waveform, lengths = waveform_and_lengths(x)
-        segment = self.crop(
-            waveform, lengths=lengths, seed=self.seed_generator
-        )
+        segment = self.crop(waveform, lengths=lengths, seed=self.seed_generator)
         features = self._normalized_features(segment, training)
         views = self.views(features)
         if training:

@@ -1,6 +1,7 @@
 """COLA: two segments of one clip agree, those of other clips don't."""
 
 import warnings
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -60,7 +61,7 @@ class COLA(PretextModel):
     """
 
     min_batch = 2
-    PRESETS = {
+    PRESETS: ClassVar = {
         "tiny": {
             "encoder": "cnn_tiny",
             "embedding_dim": 64,
@@ -69,7 +70,7 @@ class COLA(PretextModel):
             "learning_rate": 1e-3,
         },
     }
-    TRAINING = {
+    TRAINING: ClassVar = {
         "paper": {"batch_size": 64, "seconds": 10.0, "steps": 100_000},
         "tiny": {"batch_size": 48, "seconds": 2.0, "steps": 400},
     }

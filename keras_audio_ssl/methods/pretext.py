@@ -199,7 +199,9 @@ class PretextModel(keras.Model):
 
     def load_own_variables(self, store):
         states = self._seed_states()
-        seeds = {k: store[k] for k in store.keys() if k.startswith("seed_")}
+        # An HDF5 group: its own iteration differs.
+        keys = list(store.keys())
+        seeds = {k: store[k] for k in keys if k.startswith("seed_")}
         if len(seeds) != len(states):
             raise ValueError(
                 f"The file holds {len(seeds)} random generators and "
@@ -207,7 +209,7 @@ class PretextModel(keras.Model):
                 "by a model of other settings."
             )
         super().load_own_variables(
-            {k: store[k] for k in store.keys() if k not in seeds}
+            {k: store[k] for k in keys if k not in seeds}
         )
         for i, state in enumerate(states):
             state.assign(np.asarray(seeds[f"seed_{i}"]).astype(state.dtype))
@@ -363,9 +365,10 @@ def first_batches(x, batch_size, clips):
     """
     if isinstance(x, dict) or hasattr(x, "shape"):
         n = min(len(keras.tree.flatten(x)[0]), max(clips, 1))
+        parts = [slice(i, i + batch_size) for i in range(0, n, batch_size)]
         return [
-            keras.tree.map_structure(lambda v: v[i : i + batch_size], x)
-            for i in range(0, n, batch_size)
+            keras.tree.map_structure(lambda v, part=part: v[part], x)
+            for part in parts
         ], x
     if isinstance(x, keras.utils.PyDataset):
         source = (x[i] for i in range(x.num_batches or 1))

@@ -107,7 +107,9 @@ def test_the_quantizer_draws_by_its_logits_in_training():
     layer.logits[0].kernel.assign(np.zeros((2, 3)))
     layer.logits[0].bias.assign(np.log([0.2, 0.3, 0.5]))
     seed = keras.random.SeedGenerator(0)
-    _, codes = layer(np.zeros((100, 200, 2), "float32"), training=True, seed=seed)
+    _, codes = layer(
+        np.zeros((100, 200, 2), "float32"), training=True, seed=seed
+    )
     share = np.bincount(array(codes).ravel(), minlength=3) / 20_000
     np.testing.assert_allclose(share, [0.2, 0.3, 0.5], atol=0.02)
 
@@ -116,7 +118,9 @@ def test_perplexity():
     even = np.arange(12).reshape(2, 6) % 4
     perplexity = blocks.codebook_perplexity
     assert float(array(perplexity(even, 8))) == pytest.approx(4, rel=1e-5)
-    assert float(array(perplexity(np.zeros((2, 6), int), 8))) == pytest.approx(1)
+    assert float(array(perplexity(np.zeros((2, 6), int), 8))) == pytest.approx(
+        1
+    )
     mask = np.zeros((2, 6), bool)
     mask[0, :2] = True
     assert float(array(perplexity(even, 8, mask))) == pytest.approx(2, rel=1e-5)

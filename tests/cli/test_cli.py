@@ -164,7 +164,8 @@ def test_probe(trained, audio, capsys):
 @pytest.mark.parametrize(
     "argv, words",
     [
-        (["pretrain", "nothing", "--data", "x", "--output", "y.keras"], "nothing"),
+        (["pretrain", "nothing", "--data", "x", "--output", "y.keras"],
+         "nothing"),
         (["pretrain", "cola", "--data", "x", "--output", "y.h5"], ".keras"),
         (["pretrain", "cola", "--data", "no/such", "--output", "y.keras"],
          "no/such"),
@@ -179,7 +180,9 @@ def test_probe(trained, audio, capsys):
         (["fly"], "fly"),
     ],
 )  # fmt: skip
-def test_wrong_arguments_exit_with_2(argv, words, tmp_path, capsys, monkeypatch):
+def test_wrong_arguments_exit_with_2(
+    argv, words, tmp_path, capsys, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     code, _, err = run(capsys, *argv)
     assert code == 2

@@ -78,9 +78,7 @@ def test_shapes_and_attributes(name):
     assert out["frames"].shape == (2, frames, encoder.backbone.dim)
     assert out["clip"].shape == (2, encoder.dim)
     assert encoder.sample_rate == 16000
-    assert frames == pytest.approx(
-        12000 / 16000 * encoder.frame_rate, abs=2
-    )
+    assert frames == pytest.approx(12000 / 16000 * encoder.frame_rate, abs=2)
 
 
 @every

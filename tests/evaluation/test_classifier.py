@@ -167,9 +167,7 @@ def test_save_and_go_on(encoder, tmp_path, freeze):
     np.testing.assert_allclose(
         again.predict(x, verbose=0), classifier.predict(x, verbose=0), atol=1e-6
     )
-    assert len(again.trainable_variables) == len(
-        classifier.trainable_variables
-    )
+    assert len(again.trainable_variables) == len(classifier.trainable_variables)
     # With the optimizer's state: the next step is the same.
     for model in (classifier, again):
         model.fit(x, y, batch_size=8, verbose=0)
@@ -286,3 +284,25 @@ def test_wrong_arguments_and_labels(encoder):
         classifier.fit(x, y, validation_data=(x, y + 1))
     with pytest.raises(ValueError, match="samples"):
         classifier.fit(x[:, :100], y)
+
+
+def test_half_precision_inside_float32_outside(tmp_path):
+    x, y = tones(8)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        encoder = small_encoder()
+        encoder.frontend.adapt([x])
+        classifier = Classifier(encoder, classes=2)
+        classifier.compile()
+        history = classifier.fit(x, y, batch_size=8, verbose=0)
+        classifier.save(tmp_path / "half.keras")
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert encoder.backbone.compute_dtype == "float16"
+    assert np.isfinite(history.history["loss"][0])
+    logits = classifier.predict(x, verbose=0)
+    assert logits.dtype == np.float32 and np.isfinite(logits).all()
+    again = keras.saving.load_model(tmp_path / "half.keras")
+    assert again.encoder.backbone.compute_dtype == "float16"
+    np.testing.assert_allclose(again.predict(x, verbose=0), logits, atol=1e-2)

@@ -50,9 +50,7 @@ def test_fewer_dims_keep_the_solution(c):
     train, test = standardise(x[:40], x[40:])
     small, small_test = fewer_dims(train, test)
     assert small.shape == (40, 40) and small_test.shape == (60, 40)
-    np.testing.assert_allclose(
-        small_test @ small.T, test @ train.T, atol=0.02
-    )
+    np.testing.assert_allclose(small_test @ small.T, test @ train.T, atol=0.02)
     answers = [
         LogisticRegression(C=c, tol=1e-6, max_iter=5000)
         .fit(a.astype("float64"), y[:40])

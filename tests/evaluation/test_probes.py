@@ -122,6 +122,12 @@ def test_parts_of_files(tmp_path):
         tmp_path / "m.csv", ["file", "start", "end", "label"], rows
     )
     assert probe(BandEncoder(), path, "label").accuracy == 1
+    rows[3][1:3] = ["0.5", "0.5"]
+    rows[4][1] = "9.0"
+    rows[9][2] = ""  # to the end of the file
+    path = write_table(path, ["file", "start", "end", "label"], rows)
+    result = probe(BandEncoder(), path, "label")
+    assert result.n == 8 and len(result.skipped) == 1
 
 
 @pytest.fixture
@@ -176,7 +182,7 @@ def test_frames_are_labelled_by_their_time(phones, monkeypatch):
         BandEncoder(), phones, "phone", frames=path, leave_one_out="speaker"
     )
     assert straight.n == 30
-    monkeypatch.setattr("keras_audio_ssl.evaluation.probes.TRAIN_FRAMES", 20)
+    monkeypatch.setattr("keras_audio_ssl.evaluation.frames.TRAIN_FRAMES", 20)
     few = probe(
         BandEncoder(), phones, "phone", frames=path, leave_one_out="speaker"
     )
@@ -213,7 +219,7 @@ def test_broken_files_are_skipped_and_named(corpus):
     names = {name.rsplit("/", 1)[-1] for name, _ in result.skipped}
     assert names == {"0_0_0.wav", "1_1_1.wav", "2_2_0.wav"}
     assert all(reason for _, reason in result.skipped)
-    assert "skipped 3 files" in str(result)
+    assert "skipped 3: " in str(result)
     for clip in ("0_0_0", "1_1_1"):
         assert clip in str(result)
 
@@ -279,6 +285,10 @@ def test_wrong_frame_tables_say_what_is_there(phones):
     rows = [["00.wav", "0", "soon", "a"], ["00.wav", "1", "2", "b"]]
     path = write_table(folder / "t.csv", ["file", "start", "end", "a"], rows)
     with pytest.raises(ValueError, match=r"'end' of .* seconds.*soon"):
+        probe(BandEncoder(), phones, frames=path)
+    rows = [["00.wav", "0", "", "a"], ["00.wav", "1", "2", "b"]]
+    path = write_table(folder / "t.csv", ["file", "start", "end", "a"], rows)
+    with pytest.raises(ValueError, match="needs a start and an end"):
         probe(BandEncoder(), phones, frames=path)
     rows = [["zz.wav", "0", "1", "a"], ["zz.wav", "1", "2", "b"]]
     path = write_table(folder / "t.csv", ["file", "start", "end", "a"], rows)

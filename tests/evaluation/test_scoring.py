@@ -36,7 +36,9 @@ def test_scores_are_means_over_folds_and_classes():
     assert result.n == result.confusion.sum() == 90
     assert (result.confusion.sum(axis=1) == np.bincount(y)).all()
     true = np.repeat(np.arange(3), result.confusion.sum(axis=1))
-    told = np.concatenate([np.repeat(np.arange(3), r) for r in result.confusion])
+    told = np.concatenate(
+        [np.repeat(np.arange(3), r) for r in result.confusion]
+    )
     assert result.balanced_accuracy == pytest.approx(
         balanced_accuracy_score(true, told)
     )
@@ -66,9 +68,7 @@ def test_noise_asks_for_a_strong_penalty():
     folds = [Fold("a", np.arange(80), np.arange(80, 120))]
     grid = [0.001, 1000.0]
     chosen = score(x, labels, folds, grid=grid).chosen["a"]
-    accuracy = {
-        c: score(x, labels, folds, grid=[c]).accuracy for c in grid
-    }
+    accuracy = {c: score(x, labels, folds, grid=[c]).accuracy for c in grid}
     assert accuracy[chosen] > accuracy[1000.0 if chosen < 1 else 0.001]
 
 

@@ -81,9 +81,9 @@ def test_padding_does_not_change_the_loss_of_a_batch():
         row[n:] = 0
     whole = loss_of(model, ops.convert_to_tensor(x), lengths)
     wide = np.concatenate([x, np.full((3, 11, 80), 9.0, "float32")], axis=1)
-    assert loss_of(model, ops.convert_to_tensor(wide), lengths) == pytest.approx(
-        whole, rel=1e-6
-    )
+    assert loss_of(
+        model, ops.convert_to_tensor(wide), lengths
+    ) == pytest.approx(whole, rel=1e-6)
     single, weight = 0.0, 0
     for row, n in zip(x, lengths, strict=True):
         one = loss_of(model, ops.convert_to_tensor(row[None, :n]))
@@ -153,7 +153,10 @@ def test_the_gradient_passes_the_codes():
     model.compile()
     before = model.encoder.backbone.layers[0].kernel.numpy()
     logs = step(model, x)
-    assert np.abs(model.encoder.backbone.layers[0].kernel.numpy() - before).max() > 0
+    assert (
+        np.abs(model.encoder.backbone.layers[0].kernel.numpy() - before).max()
+        > 0
+    )
     assert 1.0 < logs["codebook_perplexity"] <= 16.0
 
 

@@ -56,8 +56,9 @@ def test_bilinear_with_the_identity_is_cosine_with_temperature_one():
 
 def test_the_matrix_is_not_symmetric():
     layer = BilinearSimilarity(6)
-    a, p = ops.convert_to_tensor(normal(4, 6)), ops.convert_to_tensor(
-        normal(4, 6, seed=1)
+    a, p = (
+        ops.convert_to_tensor(normal(4, 6)),
+        ops.convert_to_tensor(normal(4, 6, seed=1)),
     )
     before = array(layer(a, p))
     layer.weight.assign(layer.weight.numpy().T)
@@ -83,7 +84,10 @@ def test_permuted_positives_leave_nothing_to_learn():
     rng = np.random.default_rng(0)
     accuracies = []
     for _ in range(12):
-        pairs = {"anchor": x[:, :7760], "positive": x[rng.permutation(16), 8000:15760]}
+        pairs = {
+            "anchor": x[:, :7760],
+            "positive": x[rng.permutation(16), 8000:15760],
+        }
         accuracies.append(step(model, pairs)["contrastive_accuracy"])
         model.reset_metrics()
     assert np.mean(accuracies) < 4 / 16
@@ -93,7 +97,9 @@ def test_ready_pairs_are_trained_on_without_crops():
     model = tiny(noise=0.0)
     x = waves(6)
     pairs = {"anchor": x[:, :7760], "positive": x[:, 8000:15760]}
-    got = array(model.segments({k: ops.convert_to_tensor(v) for k, v in pairs.items()}))
+    got = array(
+        model.segments({k: ops.convert_to_tensor(v) for k, v in pairs.items()})
+    )
     want = np.concatenate([pairs["anchor"], pairs["positive"]])
     want /= np.linalg.norm(want, axis=1, keepdims=True)
     np.testing.assert_allclose(got, want, atol=1e-6)
