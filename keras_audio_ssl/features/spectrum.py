@@ -197,8 +197,8 @@ class Bands:
     Args:
         bank: array `(bins, bands)`.
         blocks: in how many groups of neighbouring bands the product is split
-            on a CPU (not on PyTorch, where it does not pay). A band sees few
-            bins, so two halves cost little more than one half.
+            on a CPU (not under PyTorch, where each operation costs more). A
+            band sees few bins, so two halves cost little more than one.
     """
 
     def __init__(self, bank, blocks=2):

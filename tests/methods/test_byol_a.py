@@ -105,8 +105,10 @@ def test_training_brings_two_views_of_a_clip_together():
     model.compile()
     history = model.fit(x, batch_size=16, epochs=25, verbose=0).history
     assert history["loss"][-1] < 0.6 * history["loss"][0]
-    # By chance 1 in 16; no collapse, which would leave the deviation near 0.
-    assert np.mean(history["view_retrieval"][-5:]) > 2.5 / 16
+    # Above chance, 1 in 16, by three deviations of 5 x 32 drawings.
+    chance = 1 / 16 + 3 * np.sqrt(1 / 16 * 15 / 16 / 160)
+    assert np.mean(history["view_retrieval"][-5:]) > chance
+    # No collapse, which would leave the deviation near 0.
     assert history["embedding_std"][-1] > 0.02
 
 
