@@ -55,6 +55,7 @@ class MixupMemory(keras.layers.Layer):
             shape=(capacity, frames, bins),
             initializer="zeros",
             trainable=False,
+            autocast=False,
             name="memory",
         )
         self.pushed = self.add_weight(

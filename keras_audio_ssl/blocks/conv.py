@@ -195,6 +195,9 @@ class ConvBlock(keras.layers.Layer):
         )
 
     def build(self, input_shape):
+        self.input_spec = keras.layers.InputSpec(
+            ndim=4, axes={-1: input_shape[-1]}
+        )
         self.conv.build(input_shape)
         self.norm.build((*input_shape[:-1], self.filters))
 
@@ -360,6 +363,9 @@ class ConvNorm(keras.layers.Layer):
                 "A depthwise convolution keeps its channels. Received: "
                 f"filters={self.filters}, input shape={tuple(input_shape)}"
             )
+        self.input_spec = keras.layers.InputSpec(
+            ndim=4, axes={-1: input_shape[-1]}
+        )
         # Any map size will do: the padding is not the sublayer's.
         self.conv.build((None, None, None, input_shape[-1]))
         self.norm.build((None, None, None, self.filters))
@@ -379,7 +385,7 @@ class ConvNorm(keras.layers.Layer):
             kernel = ops.cast(kernel, "float32")
             kernel = kernel * (scale[:, None] if self.depthwise else scale)
             x = convolve(x, kernel, **options) + ops.cast(offset, x.dtype)
-            x = fast.silu(x) if active else x
+            x = ops.silu(x) if active else x
         elif lengths is None:
             x = convolve(x, kernel, **options)
             norm = fast.norm_silu if active else fast.batch_norm

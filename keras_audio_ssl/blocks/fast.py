@@ -183,19 +183,13 @@ def norm_silu(
     x: Any, gamma: Any, beta: Any, epsilon: float
 ) -> tuple[Any, Any, Any]:
     """`batch_norm`, then SiLU (`x * sigmoid(x)`)."""
-    if keras.backend.backend() == "jax":
+    backend = keras.backend.backend()
+    if backend == "jax":
         return _jax()["norm_silu"](x, gamma, beta, epsilon)
+    if backend == "torch" and _plain_torch(x):
+        return _torch_norm_silu()(x, gamma, beta, epsilon)
     y, mean, variance = batch_norm(x, gamma, beta, epsilon)
-    return silu(y), mean, variance
-
-
-def silu(x: Any) -> Any:
-    """`x * sigmoid(x)`; `x` may be overwritten, so use the result alone."""
-    if keras.backend.backend() == "torch":
-        from torch.nn import functional
-
-        return functional.silu(x, inplace=True)
-    return ops.silu(x)
+    return ops.silu(y), mean, variance
 
 
 def batch_norm(
@@ -379,16 +373,28 @@ def _jax() -> dict[str, Any]:
         x, kernel = saved
         height, width, _ = kernel.shape
 
-        def weights_of_clip(clip):
+        def add_clip(total, clip):
             x, grad = clip
-            return jnp.stack(
-                [
-                    jnp.sum(part * grad, (0, 1), dtype="float32")
-                    for part in shifts(x, height, width, stride, pad)
-                ]
+            x = jnp.pad(x, (*pad, (0, 0)))
+            time, frequency, channels = grad.shape
+            sizes = (
+                (time - 1) * stride + 1,
+                (frequency - 1) * stride + 1,
+                channels,
             )
 
-        d_kernel = jnp.sum(over_clips(weights_of_clip, (x, grad)), 0)
+            # A loop, not a list: XLA compiles one product, not 25.
+            def weight(place):
+                part = lax.dynamic_slice(
+                    x, (place // width, place % width, 0), sizes
+                )
+                product = part[::stride, ::stride] * grad
+                return jnp.sum(product, (0, 1), dtype="float32")
+
+            return total + lax.map(weight, jnp.arange(height * width)), None
+
+        total = jnp.zeros((height * width, x.shape[-1]))
+        d_kernel = lax.scan(add_clip, total, (x, grad))[0]
         # The gradient of the input is a correlation with the kernel turned
         # round, over gradients spread by the stride.
         spread = [(0, 0, 0)]
@@ -600,6 +606,52 @@ def _torch_norm_pool() -> Any:
     return NormPool.apply
 
 
+@functools.cache
+def _torch_norm_silu() -> Any:
+    import torch
+    from torch.autograd.function import once_differentiable
+    from torch.nn import functional
+
+    class NormSiLU(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, y, gamma, beta, epsilon):
+            view = y.permute(0, 3, 1, 2)
+            mean, variance = torch.batch_norm_update_stats(
+                view, None, None, 0.0
+            )
+            inverse = torch.rsqrt(variance + epsilon)
+            scale = gamma * inverse
+            offset = beta - mean * scale
+            out = torch.addcmul(offset, y, scale)
+            ctx.save_for_backward(y, gamma, mean, inverse, scale, offset)
+            ctx.epsilon = epsilon
+            ctx.mark_non_differentiable(mean, variance)
+            return functional.silu(out, inplace=True), mean, variance
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx, grad, *_):
+            y, gamma, mean, inverse, scale, offset = ctx.saved_tensors
+            # Computed again: cheaper than a map kept since the forward pass.
+            out = torch.addcmul(offset, y, scale)
+            torch.ops.aten.silu_backward(grad, out, grad_input=out)
+            d_y, d_gamma, d_beta = torch.ops.aten.native_batch_norm_backward(
+                out.permute(0, 3, 1, 2),
+                y.permute(0, 3, 1, 2),
+                gamma,
+                None,
+                None,
+                mean,
+                inverse,
+                True,
+                ctx.epsilon,
+                [True, True, True],
+            )
+            return d_y.permute(0, 2, 3, 1), d_gamma, d_beta, None
+
+    return NormSiLU.apply
+
+
 def _torch_conv(x, kernel, stride, pad, groups):
     from torch.nn import functional
 
@@ -610,7 +662,8 @@ def _torch_conv(x, kernel, stride, pad, groups):
         x = functional.pad(x, (left, right, top, bottom))
         top = left = 0
     y = functional.conv2d(x, kernel, None, stride, (top, left), 1, groups)
-    return y.permute(0, 2, 3, 1)
+    # No copy either, unless the map came in another layout.
+    return y.permute(0, 2, 3, 1).contiguous()
 
 
 def _torch_batch_norm(x, gamma, beta, epsilon):

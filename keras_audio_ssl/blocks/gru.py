@@ -84,6 +84,9 @@ class GRU(keras.layers.Layer):
                 "`GRU` expects an input of shape (batch, frames, dim) with a "
                 f"known dim. Received: shape={tuple(input_shape)}"
             )
+        self.input_spec = keras.layers.InputSpec(
+            ndim=3, axes={-1: input_shape[-1]}
+        )
         self.kernel = self.add_weight(
             name="kernel",
             shape=(input_shape[-1], 3 * self.units),

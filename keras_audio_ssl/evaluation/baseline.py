@@ -30,10 +30,12 @@ class LogMelStatistics(Readout):
     """
 
     def __init__(self, n_mels=64, sample_rate=16000, **kwargs):
+        # A window of 64 ms: it tells notes apart that 25 ms does not.
+        window = 2 ** round(np.log2(0.064 * sample_rate))
         frontend = LogMel(
             sample_rate=sample_rate,
-            n_fft=2 ** int(np.ceil(np.log2(0.04 * sample_rate))),
-            win_length=round(sample_rate / 40),
+            n_fft=window,
+            win_length=window,
             hop_length=round(sample_rate / 100),
             n_mels=n_mels,
             f_max=min(7800.0, sample_rate / 2),

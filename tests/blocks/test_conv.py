@@ -70,6 +70,71 @@ def test_equals_the_plain_layers(
     close(got["state"], want["state"])
 
 
+@pytest.fixture
+def as_on_an_accelerator(monkeypatch):
+    """Takes the ways that are not for CPUs."""
+    monkeypatch.setattr(fast, "_plain_torch", lambda x: False)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+
+@pytest.mark.parametrize("make", ["block", "dense", "depthwise"])
+def test_accelerators_give_the_same(make, as_on_an_accelerator):
+    if make == "block":
+        ours, plain = block_and_plain()
+    else:
+        ours, plain = unit_and_plain(2, depthwise=make == "depthwise")
+    rng = np.random.default_rng(1)
+    x = rng.normal(2, 1, (4, 11, 8, 3)).astype("float32")
+    grad = rng.normal(size=ours.compute_output_shape(x.shape))
+    grad = grad.astype("float32")
+    got = run(ours, [x], grad, compiled=COMPILED[-1], training=True)
+    want = run(plain, [x], grad, training=True)
+    for key in ("outputs", "inputs", "state"):
+        close(got[key], want[key], 2e-5)
+    close(got["weights"][:1], want["weights"][:1], 2e-5)
+
+
+def test_any_memory_layout():
+    block, _ = block_and_plain()
+    x = np.random.default_rng(1).normal(size=(3, 3, 6, 8)).astype("float32")
+    want = numpy(block(x.transpose(0, 2, 3, 1).copy(), training=True))
+    turned = keras.ops.transpose(keras.ops.convert_to_tensor(x), (0, 2, 3, 1))
+    close([numpy(block(turned, training=True))], [want])
+
+
+def test_of_equal_values_the_first_takes_the_gradient():
+    class Pool(keras.layers.Layer):
+        def call(self, x):
+            return fast.max_pool(x, (2, 3))
+
+    x = np.zeros((1, 5, 7, 2), "float32")
+    x[0, 3, 4, 0] = 1
+    grad = np.arange(1, 9, dtype="float32").reshape(1, 2, 2, 2)
+    got = run(Pool(), [x], grad)
+    want = np.zeros_like(x)
+    want[:, :4:2, :6:3] = grad
+    want[0, 2, 3, 0], want[0, 3, 4, 0] = 0, grad[0, 1, 1, 0]
+    assert (got["inputs"][0] == want).all()
+    assert (got["outputs"][0][0, 1, 1] == [1, 0]).all()
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="PyTorch's graph alone"
+)
+def test_a_second_backward_pass_is_refused():
+    import torch
+
+    block, _ = block_and_plain()
+    x = torch.randn(2, 6, 8, 3, requires_grad=True)
+    total = block(x, training=True).sum()
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="inplace"):
+        total.backward()
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("training", [True, False])
 def test_half_precision_policies(policy, training):
@@ -338,3 +403,11 @@ def test_wrong_arguments_are_named(arguments, message):
         ConvNorm(4, activation="relu")
     with pytest.raises(ValueError, match="keeps its channels.*filters=4"):
         ConvNorm(4, depthwise=True).build((None, 8, 8, 3))
+
+
+def test_wrong_inputs_are_named():
+    for layer in (block_and_plain()[0], unit_and_plain()[0]):
+        with pytest.raises(ValueError, match=r"axis -1.*value 3.*\b2\)"):
+            layer(np.zeros((1, 6, 8, 2), "float32"))
+        with pytest.raises(ValueError, match="ndim=4, found ndim=3"):
+            layer(np.zeros((1, 6, 8), "float32"))

@@ -202,3 +202,6 @@ def test_wrong_arguments_are_named():
         GRU(0)
     with pytest.raises(ValueError, match=r"\(batch, frames, dim\).*\(3, 5\)"):
         GRU(4).build((3, 5))
+    layer, _, _ = layer_and_data()
+    with pytest.raises(ValueError, match=r"axis -1.*value 5.*\b6\)"):
+        layer(np.zeros((2, 3, 6), "float32"))
