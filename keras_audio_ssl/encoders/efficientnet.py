@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_audio_ssl.blocks import ConvNorm
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import fresh_seed
 from keras_audio_ssl.blocks import mask_frames
@@ -53,8 +54,8 @@ class EfficientNetB0(Backbone):
         self.n_features, self.dim = n_features, TOP
         self.drop_connect, self.rescale = drop_connect, rescale
         policy = self.dtype_policy
-        self.stem = ConvNorm(1, n_features, STEM, 3, 2, dtype=policy)
-        bins, channels = self.stem.bins, STEM
+        self.stem = unit(1, n_features, STEM, 3, 2, dtype=policy)
+        bins, channels = -(-n_features // 2), STEM
         self.stages, self.strides, self.dims = [], [], []
         stride, done = 2, 0
         blocks = sum(stage[1] for stage in STAGES)
@@ -77,7 +78,7 @@ class EfficientNetB0(Backbone):
             self.stages.append(stage)
             self.strides.append(stride)
             self.dims.append(bins * channels)
-        self.top = ConvNorm(channels, bins, TOP, 1, 1, dtype=policy)
+        self.top = unit(channels, bins, TOP, dtype=policy)
         self.strides.append(stride)
         self.dims.append(TOP)
         self.pooling = FramePool(("max",), name="pooling", dtype=policy)
@@ -111,65 +112,16 @@ class EfficientNetB0(Backbone):
         }
 
 
-class ConvNorm(keras.layers.Layer):
-    """Convolution without bias, batch norm and, mostly, swish."""
-
-    def __init__(
-        self,
-        channels,
-        bins,
-        filters,
-        kernel,
-        stride=1,
-        depthwise=False,
-        activation=True,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
-        init = keras.initializers.VarianceScaling(
-            2.0, "fan_out", "truncated_normal"
-        )
-        self.pad = None
-        if stride == 2:
-            # Time as if of even length, as for an input of unknown length.
-            low = kernel // 2 - (1 - bins % 2)
-            self.pad = ((kernel // 2 - 1, kernel // 2), (low, kernel // 2))
-        padding = "valid" if self.pad else "same"
-        if depthwise:
-            self.conv = keras.layers.DepthwiseConv2D(
-                kernel,
-                stride,
-                padding,
-                use_bias=False,
-                depthwise_initializer=init,
-                **kind,
-            )
-        else:
-            self.conv = keras.layers.Conv2D(
-                filters,
-                kernel,
-                stride,
-                padding,
-                use_bias=False,
-                kernel_initializer=init,
-                **kind,
-            )
-        self.norm = keras.layers.BatchNormalization(epsilon=1e-3, **kind)
-        padded = bins + (sum(self.pad[1]) if self.pad else 0)
-        self.conv.build((None, None, padded, channels))
-        self.norm.build((None, None, bins, filters))
-        self.activation = activation
-        self.bins = -(-bins // stride)
-        self.built = True
-
-    def call(self, x, lengths=None, training=None):
-        if self.pad:
-            x = ops.pad(x, ((0, 0), *self.pad, (0, 0)))
-        x = self.norm(self.conv(x), training=training)
-        if self.activation:
-            x = ops.silu(x)
-        return x if lengths is None else mask_frames(x, lengths)
+def unit(channels, bins, filters, kernel=1, stride=1, **options):
+    """A built `ConvNorm`, padded as `keras.applications` does."""
+    pad = None
+    if stride == 2:
+        # Time as if of even length, as for an input of unknown length.
+        low = kernel // 2 - (1 - bins % 2)
+        pad = ((kernel // 2 - 1, kernel // 2), (low, kernel // 2))
+    layer = ConvNorm(filters, kernel, stride, pad, **options)
+    layer.build((None, None, bins, channels))
+    return layer
 
 
 class MBConv(keras.layers.Layer):
@@ -192,8 +144,8 @@ class MBConv(keras.layers.Layer):
         self.stride = stride
         self.expand = None
         if expansion != 1:
-            self.expand = ConvNorm(channels, bins, wide, 1, **kind)
-        self.depthwise = ConvNorm(
+            self.expand = unit(channels, bins, wide, **kind)
+        self.depthwise = unit(
             wide, bins, wide, kernel, stride, depthwise=True, **kind
         )
         init = keras.initializers.VarianceScaling(
@@ -208,10 +160,8 @@ class MBConv(keras.layers.Layer):
         )
         self.squeeze.build((None, wide))
         self.excite.build((None, narrow))
-        self.bins = self.depthwise.bins
-        self.project = ConvNorm(
-            wide, self.bins, filters, 1, activation=False, **kind
-        )
+        self.bins = -(-bins // stride)
+        self.project = unit(wide, self.bins, filters, activation=None, **kind)
         self.residual = stride == 1 and channels == filters
         self.drop = keras.layers.Dropout(
             drop if self.residual else 0.0,
