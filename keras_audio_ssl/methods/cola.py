@@ -171,6 +171,10 @@ class COLA(PretextModel):
         features = self.encoder.frontend(
             self.segments(x), levelled=self.levelled
         )
+        return self.embeddings(features, training)
+
+    def embeddings(self, features, training=False):
+        """The task on features of anchors, then positives; see `call`."""
         clip = self.encoder.backbone(features, training=training)["clip"]
         anchor, positive = ops.split(self.projector(clip), 2)
         return {"anchor": anchor, "positive": positive}

@@ -1,0 +1,161 @@
+"""The library's side of what `peers.py` does in plain PyTorch.
+
+Each function builds what it needs and returns a `run(n)`, which does `n`
+training steps under `fit` (or `n` passes) on data that is in memory.
+"""
+
+import contextlib
+
+import keras
+import numpy as np
+
+import keras_audio_ssl as kas
+
+BACKEND = keras.config.backend()
+
+
+def noise(*shape):
+    rng = np.random.default_rng(0)
+    return (0.1 * rng.standard_normal(shape)).astype("float32")
+
+
+def resident(batch):
+    """The batch as tensors, on the device where training runs."""
+    return keras.tree.map_structure(keras.ops.convert_to_tensor, batch)
+
+
+def training(model, batch, jit_compile="auto"):
+    """`run(n)`: n steps of `fit` on one batch."""
+    model.compile(jit_compile=jit_compile)
+    batch = resident(batch)
+
+    def forever():
+        while True:
+            yield (batch,)
+
+    def run(n):
+        # Keras' own: what a run's first steps look at is not the step.
+        keras.Model.fit(
+            model, forever(), steps_per_epoch=n, epochs=1, verbose=0
+        )
+
+    return run
+
+
+def on(call):
+    """A method whose `call` is replaced, so that it takes ready inputs."""
+
+    def decorate(cls):
+        return type(cls.__name__ + "OnReadyInputs", (cls,), {"call": call})
+
+    return decorate
+
+
+def passes(function, x):
+    """`run(n)`: n compiled passes without gradients."""
+    if BACKEND == "jax":
+        import jax
+
+        compiled, wait = jax.jit(function), jax.block_until_ready
+        guard = contextlib.nullcontext
+    elif BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        compiled, guard = tf.function(function), contextlib.nullcontext
+        wait = keras.ops.convert_to_numpy
+    else:
+        import torch
+
+        compiled, guard = function, torch.inference_mode
+
+        def wait(y):
+            if y.is_cuda:
+                torch.cuda.synchronize()
+
+    x = resident(x)
+
+    def run(n):
+        with guard():
+            for _ in range(n):
+                y = compiled(x)
+            wait(y)
+
+    return run
+
+
+def byol_a(batch=64, dim=512, frames=96, n_mels=64, **options):
+    """The networks alone, from two ready views."""
+
+    def call(self, x, training=False):
+        return self.compare(x["first"], x["second"], training=training)
+
+    model = on(call)(kas.BYOLA)(dim=dim, n_mels=n_mels)
+    views = [10 * noise(batch, frames, n_mels) for _ in range(2)]
+    batch = dict(zip(("first", "second"), views, strict=True))
+    return training(model, batch, **options)
+
+
+def byol_a_from_waveforms(batch=64, dim=512, samples=15200, **options):
+    """All of it: crop, log-mel, mixup, random resized crop, networks."""
+    model = kas.BYOLA(dim=dim, seconds=samples / 16000)
+    waveforms = noise(batch, samples)
+    model.encoder.frontend.adapt([waveforms])
+    return training(model, waveforms, **options)
+
+
+def cola(
+    batch=32, frames=98, n_mels=64, encoder="efficientnet_b0", **options
+):
+    """The networks alone, from features of anchors and positives."""
+
+    def call(self, x, training=False):
+        return self.embeddings(x, training)
+
+    model = on(call)(kas.COLA)(encoder=encoder, n_mels=n_mels)
+    return training(model, 10 * noise(2 * batch, frames, n_mels), **options)
+
+
+def apc(
+    batch=16, frames=300, n_mels=80, units=512, layers=3, ahead=3, **options
+):
+    """The networks alone, from features."""
+
+    def call(self, x, training=False):
+        return self.predict_ahead(x, training=training)
+
+    model = on(call)(kas.APC)(ahead, units, layers, n_mels=n_mels)
+    return training(model, 10 * noise(batch, frames, n_mels), **options)
+
+
+def log_mel(batch=64, samples=16000):
+    """BYOL-A's log-mel."""
+    frontend = kas.features.recipe("byol_a").unnormalized
+    return passes(frontend, noise(batch, samples))
+
+
+def embedding(clips=32, seconds=2.0, dim=512, batched=True):
+    """Clip vectors of BYOL-A's encoder from waveforms, without padding."""
+    encoder = kas.BYOLA(dim=dim).encoder
+    waveforms = noise(clips, int(16000 * seconds))
+    encoder.frontend.adapt([waveforms])
+
+    def embed(x):
+        return encoder(x, training=False)["clip"]
+
+    if batched:
+        return passes(embed, waveforms)
+    run = passes(embed, waveforms[:1])
+    return lambda n: run(n * clips)
+
+
+def embed_method(clips=32, seconds=2.0, dim=512):
+    """The same through `encoder.embed`, as users call it."""
+    encoder = kas.BYOLA(dim=dim).encoder
+    waveforms = noise(clips, int(16000 * seconds))
+    encoder.frontend.adapt([waveforms])
+
+    def run(n):
+        for _ in range(n):
+            encoder.embed(waveforms)
+
+    return run
