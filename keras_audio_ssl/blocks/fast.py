@@ -189,7 +189,8 @@ def norm_silu(
     if backend == "torch" and _plain_torch(x):
         return _torch_norm_silu()(x, gamma, beta, epsilon)
     y, mean, variance = batch_norm(x, gamma, beta, epsilon)
-    return ops.silu(y), mean, variance
+    y = _tensorflow_silu()(y) if backend == "tensorflow" else ops.silu(y)
+    return y, mean, variance
 
 
 def batch_norm(
@@ -539,6 +540,23 @@ def _jax() -> dict[str, Any]:
         "norm_pool": norm_pool,
         "norm_silu": norm_silu,
     }
+
+
+@functools.cache
+def _tensorflow_silu() -> Any:
+    import tensorflow as tf
+
+    # Five passes over the map, or one when compiled: a third of the time.
+    @tf.function(jit_compile=True)
+    def gradient(x, grad):
+        gate = tf.sigmoid(x)
+        return grad * (gate * (1 + x * (1 - gate)))
+
+    @tf.custom_gradient
+    def silu(x):
+        return tf.nn.silu(x), lambda grad: gradient(x, grad)
+
+    return silu
 
 
 def _tensorflow_pad(x, kernel, stride, pad):
