@@ -34,6 +34,10 @@ def gru(
     """
     if keras.backend.backend() == "torch":
         return _gru_torch(x, state, kernel, recurrent_kernel, bias)
+    x = ops.transpose(ops.cast(x, kernel.dtype), (1, 0, 2))
+    if keras.backend.backend() == "jax":
+        outputs = _jax_gru()(x, state, kernel, recurrent_kernel, bias)
+        return ops.transpose(outputs, (1, 0, 2))
     units = state.shape[-1]
     # The recurrent biases of the update and reset gates add to the input's;
     # that of the candidate is multiplied by the reset gate.
@@ -41,49 +45,62 @@ def gru(
     outer = bias[0] + ops.concatenate(
         [inner[: 2 * units], ops.zeros_like(inner[2 * units :])]
     )
-    x = ops.cast(x, kernel.dtype)
-    projected = ops.matmul(ops.transpose(x, (1, 0, 2)), kernel)
-    projected = ops.cast(projected, state.dtype) + outer
-    if keras.backend.backend() == "jax":
-        recur = _jax_recurrence()
-    else:
-        recur = _tensorflow_recurrence(int(recurrent_kernel.shape[0]))
+    projected = ops.cast(ops.matmul(x, kernel), state.dtype) + outer
+    recur = _tensorflow_recurrence(int(recurrent_kernel.shape[0]))
     outputs = recur(projected, state, recurrent_kernel, inner[2 * units :])
     return ops.transpose(outputs, (1, 0, 2))
 
 
 @functools.cache
-def _jax_recurrence() -> Any:
+def _jax_gru() -> Any:
     import jax
     import jax.numpy as jnp
 
-    def forward(projected, state, recurrent_kernel, bias, keep):
+    def forward(x, state, kernel, recurrent_kernel, bias, keep):
         units = state.shape[-1]
+        projected = x @ kernel
+        both = (bias[0] + bias[1])[: 2 * units]
+        outer, inner_bias = bias[:, 2 * units :]
 
         def step(h, x):
+            x = x.astype(h.dtype)
             inner = h @ recurrent_kernel
-            gates = jax.nn.sigmoid(x[:, : 2 * units] + inner[:, : 2 * units])
+            gates = jax.nn.sigmoid(
+                x[:, : 2 * units] + inner[:, : 2 * units] + both
+            )
             z, r = gates[:, :units], gates[:, units:]
-            n = inner[:, 2 * units :] + bias
-            c = jnp.tanh(x[:, 2 * units :] + r * n)
+            n = inner[:, 2 * units :] + inner_bias
+            c = jnp.tanh(x[:, 2 * units :] + outer + r * n)
             new = c + z * (h - c)
             return new, (new, gates, n, c) if keep else new
 
         return jax.lax.scan(step, state, projected)[1]
 
     @jax.custom_vjp
-    def recur(projected, state, recurrent_kernel, bias):
-        return forward(projected, state, recurrent_kernel, bias, False)
+    def gru(x, state, kernel, recurrent_kernel, bias):
+        return forward(x, state, kernel, recurrent_kernel, bias, False)
 
-    def recur_forward(projected, state, recurrent_kernel, bias):
+    def gru_forward(x, state, kernel, recurrent_kernel, bias):
         outputs, *saved = forward(
-            projected, state, recurrent_kernel, bias, True
+            x, state, kernel, recurrent_kernel, bias, True
         )
         previous = jnp.concatenate([state[None], outputs[:-1]])
-        return outputs, (previous, *saved, recurrent_kernel)
+        return outputs, (x, kernel, recurrent_kernel, previous, *saved)
 
-    def recur_backward(saved, grad):
-        previous, gates, n, c, recurrent_kernel = saved
+    def kernel_gradient(x, *parts):
+        # One product over all frames and clips. This way round it is the
+        # quickest on a CPU; joined afterwards, when the parts are small.
+        x = x.reshape(-1, x.shape[-1])
+        return jnp.concatenate(
+            [
+                (d.reshape(-1, d.shape[-1]).astype(x.dtype).T @ x).T
+                for d in parts
+            ],
+            axis=-1,
+        )
+
+    def gru_backward(saved, grad):
+        x, kernel, recurrent_kernel, previous, gates, n, c = saved
         units = previous.shape[-1]
         transposed = recurrent_kernel.T
 
@@ -97,23 +114,36 @@ def _jax_recurrence() -> Any:
             d_n = d_c * r
             d_r = d_n * n * (1 - r)
             inner = jnp.concatenate([d_z, d_r, d_n], axis=-1)
-            return direct + inner @ transposed, (inner, d_c)
+            d_gates = jnp.concatenate([d_z, d_r], axis=-1)
+            return direct + inner @ transposed, (d_gates, d_n, d_c)
 
-        first, (inner, d_c) = jax.lax.scan(
+        first, (d_gates, d_n, d_c) = jax.lax.scan(
             step,
             jnp.zeros_like(previous[0]),
             (grad, previous, gates, n, c),
             reverse=True,
         )
+        d_x = (
+            d_gates.astype(x.dtype) @ kernel[:, : 2 * units].T
+            + d_c.astype(x.dtype) @ kernel[:, 2 * units :].T
+        )
+        sums = [jnp.sum(d, axis=(0, 1)) for d in (d_gates, d_c, d_n)]
+        d_bias = jnp.stack(
+            [
+                jnp.concatenate([sums[0], sums[1]]),
+                jnp.concatenate([sums[0], sums[2]]),
+            ]
+        )
         return (
-            jnp.concatenate([inner[..., : 2 * units], d_c], axis=-1),
+            d_x,
             first,
-            jnp.einsum("tbi,tbj->ij", previous, inner),
-            jnp.sum(inner[..., 2 * units :], axis=(0, 1)),
+            kernel_gradient(x, d_gates, d_c),
+            kernel_gradient(previous, d_gates, d_n),
+            d_bias,
         )
 
-    recur.defvjp(recur_forward, recur_backward)
-    return recur
+    gru.defvjp(gru_forward, gru_backward)
+    return gru
 
 
 @functools.cache
