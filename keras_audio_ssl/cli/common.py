@@ -112,7 +112,9 @@ def check_settings(function, settings):
         p.name
         for p in inspect.signature(function).parameters.values()
         if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        and p.name not in ("self", "encoder", "preset", "seed")
+        and p.name not in ("self", "preset", "seed")
+        # Some methods have encoders with names, others take objects only.
+        and (p.name != "encoder" or isinstance(p.default, str))
     ]
     for key in settings:
         if key not in known:

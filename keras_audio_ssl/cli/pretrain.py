@@ -70,6 +70,8 @@ def run(args):
         raise ValueError(f"--output must end in .keras. Received: {output}")
     if args.epochs and args.steps:
         raise ValueError("Give --epochs or --steps, not both.")
+    if args.init_from and "encoder" in parse_settings(args.set):
+        raise ValueError("Give --init-from or --set encoder, not both.")
     folder = output.with_suffix(".run")
     check_output(output, folder, args)
 
