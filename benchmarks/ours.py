@@ -103,9 +103,7 @@ def byol_a_from_waveforms(batch=64, dim=512, samples=15200, **options):
     return training(model, waveforms, **options)
 
 
-def cola(
-    batch=32, frames=98, n_mels=64, encoder="efficientnet_b0", **options
-):
+def cola(batch=32, frames=98, n_mels=64, encoder="efficientnet_b0", **options):
     """The networks alone, from features of anchors and positives."""
 
     def call(self, x, training=False):

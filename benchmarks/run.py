@@ -5,7 +5,8 @@
 Cases: steps of each method, log-mel, embedding, and the input pipeline. Each
 contender (a backend here, or the peer in `peers.py`) has a process of its own
 and waits while another works; they take turns for some rounds, so that a busy
-moment of the machine hits them alike. Printed is the time of a step (the
+moment of the machine hits them alike. All have the settings of memory that the
+command line gives itself, the peer too (`GLIBC_TUNABLES=` has them off). Printed is the time of a step (the
 shortest over the rounds), examples per second, and the ratio of the times to
 the peer's: below 1 is faster than the peer. In brackets the smallest and
 largest ratio of a round: where they lie far apart, the machine was busy.
@@ -16,12 +17,17 @@ import importlib
 import json
 import os
 import platform
+import runpy
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+
+# Read, not imported: the peer's process is to be plain PyTorch.
+MEMORY = runpy.run_path(str(HERE.parent / "keras_audio_ssl/cli/memory.py"))
+
 BACKENDS = ("jax", "tensorflow", "torch")
 
 # name: what is counted, how many a step has, target of the best backend and
@@ -60,6 +66,7 @@ class Contender:
         environment = {
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "PYTHONWARNINGS": "ignore",
+            "GLIBC_TUNABLES": MEMORY["tunables"](backend),
             **os.environ,
             "KERAS_BACKEND": backend,
         }
@@ -74,9 +81,9 @@ class Contender:
         )
         self.first = self._answer()
         self.times: list[float] = []
-        # Long enough to be measured, short enough to take turns.
+        # Long enough that the start of `fit` counts for little.
         once = self.run(1)
-        self.steps = max(1, min(50, round(1.0 / once)))
+        self.steps = max(2, min(100, round(3.0 / once)))
         self.times = []
 
     def run(self, steps=None):
