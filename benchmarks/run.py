@@ -5,11 +5,12 @@
 Cases: steps of each method, log-mel, embedding, and the input pipeline. Each
 contender (a backend here, or the peer in `peers.py`) has a process of its own
 and waits while another works; they take turns for some rounds, so that a busy
-moment of the machine hits them alike. All have the settings of memory that the
-command line gives itself, the peer too (`GLIBC_TUNABLES=` has them off). Printed is the time of a step (the
-shortest over the rounds), examples per second, and the ratio of the times to
-the peer's: below 1 is faster than the peer. In brackets the smallest and
-largest ratio of a round: where they lie far apart, the machine was busy.
+moment of the machine hits them alike. All have the settings of memory that
+the command line gives itself, the peer too (`GLIBC_TUNABLES=` has them off).
+Printed is the time of a step (the shortest over the rounds), examples per
+second, and the ratio of the times to the peer's: below 1 is faster than the
+peer. In brackets the smallest and largest ratio of a round: where they lie
+far apart, the machine was busy.
 """
 
 import argparse
