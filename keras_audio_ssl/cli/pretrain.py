@@ -94,10 +94,9 @@ def run(args):
         )
     plan = training_plan(cls, args)
     model, first = make_model(args, settings, folder)
-    data = open_data(
+    data = open_training_data(
         args,
-        seconds=plan["seconds"],
-        batch_size=plan["batch_size"],
+        plan,
         sample_rate=model.encoder.sample_rate,
         seed=args.seed,
         workers=args.workers,
@@ -154,6 +153,24 @@ def check_output(output, folder, args):
         )
     if args.resume and not there:
         raise ValueError(f"--resume: there is no run in {folder}.")
+
+
+def open_training_data(args, plan, **options):
+    """The data; a batch that was not asked for shrinks to what there is."""
+    from keras_audio_ssl.data import TooFewClips
+
+    options["seconds"] = plan["seconds"]
+    try:
+        return open_data(args, batch_size=plan["batch_size"], **options)
+    except TooFewClips as error:
+        if args.batch_size is not None:
+            raise
+        say(
+            f"Batches of {error.clips} clips instead of the preset's "
+            f"{plan['batch_size']}: there are no more."
+        )
+        plan["batch_size"] = error.clips
+    return open_data(args, batch_size=plan["batch_size"], **options)
 
 
 def training_plan(cls, args):

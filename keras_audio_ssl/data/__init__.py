@@ -9,6 +9,7 @@ from keras_audio_ssl.data.builders import from_folder
 from keras_audio_ssl.data.builders import from_huggingface
 from keras_audio_ssl.data.builders import from_manifest
 from keras_audio_ssl.data.dataset import AudioDataset
+from keras_audio_ssl.data.dataset import TooFewClips
 from keras_audio_ssl.data.manifest import read_manifest
 from keras_audio_ssl.data.synthetic import SyntheticCorpus
 from keras_audio_ssl.data.synthetic import synthetic
@@ -17,6 +18,7 @@ __all__ = [
     "AudioDataset",
     "AudioError",
     "SyntheticCorpus",
+    "TooFewClips",
     "from_arrays",
     "from_folder",
     "from_huggingface",

@@ -41,6 +41,25 @@ NUMBER = (int, float, np.number)
 BLOCK = 4  # 64-bit numbers Philox makes for one value of its counter
 
 
+class TooFewClips(ValueError):
+    """There are fewer clips than one batch takes.
+
+    Args:
+        message: what was asked for, and what would do.
+        clips: how many there are.
+
+    Example:
+        >>> try:
+        ...     data = from_folder("few", 1.0, batch_size=256)
+        ... except TooFewClips as error:
+        ...     data = from_folder("few", 1.0, batch_size=error.clips)
+    """
+
+    def __init__(self, message: str, clips: int) -> None:
+        super().__init__(message)
+        self.clips = clips
+
+
 class _Batch(NamedTuple):
     """A batch that is being read."""
 
@@ -612,12 +631,13 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         if not self.drop_last:
             return -(-total // size)
         if total < size:
-            raise ValueError(
+            raise TooFewClips(
                 f"`batch_size={self.batch_size}` is more than the {total} "
                 f"clips of {self.source}"
                 + (f" on {self.shard[1]} hosts" if self.shard[1] > 1 else "")
                 + ": pass a smaller `batch_size`, `drop_last=False`, or "
-                "`crops_per_clip` for more crops of each clip"
+                "`crops_per_clip` for more crops of each clip",
+                total,
             )
         return total // size
 

@@ -149,6 +149,17 @@ def test_embed(trained, audio, tmp_path, capsys):
         np.testing.assert_allclose(saved["start"], [0, 0.25, 0.5, 0.75])
 
 
+def test_a_small_folder_is_one_batch(audio, tmp_path, capsys):
+    argv = ["pretrain", "cola", "--data", audio, "--preset", "tiny",
+            "--steps", 1, "--output", tmp_path / "few.keras"]  # fmt: skip
+    code, _, err = run(capsys, *argv, "--batch-size", 48)
+    assert code == 2 and "12 clips" in err
+    code, out, err = run(capsys, *argv)
+    config = json.loads((tmp_path / "few.run" / "config.json").read_text())
+    assert code == 0 and config["batch_size"] == 12
+    assert "12 clips instead of the preset's 48" in out + err
+
+
 def test_probe(trained, audio, capsys):
     argv = ["probe", trained, "--manifest", audio / "manifest.csv",
             "--label", "kind", "--json"]  # fmt: skip
