@@ -1,5 +1,5 @@
 import sys
 
-from keras_audio_ssl.cli import main
+from keras_audio_ssl.cli import start
 
-sys.exit(main())
+sys.exit(start())

@@ -7,6 +7,7 @@ import traceback
 
 from keras_audio_ssl import __version__
 from keras_audio_ssl.cli.common import Failure
+from keras_audio_ssl.cli.memory import tune_memory
 
 # Command: module and one line of help. A module is imported for its own
 # command only, and Keras not before it runs: `--help` answers at once.
@@ -67,3 +68,9 @@ def main(argv=None):
         wrong = isinstance(error, ValueError) and not isinstance(error, Failure)
         return 2 if wrong else 1
     return 0
+
+
+def start():
+    """What the shell's `keras-audio-ssl` runs."""
+    tune_memory()
+    return main()
