@@ -6,24 +6,29 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_audio_ssl.evaluation import geometry
 from keras_audio_ssl.hub import save_encoder
+from keras_audio_ssl.methods.pretext import waveform_and_lengths
 
 
 class HistoryCSV(keras.callbacks.Callback):
     """Writes a row of `history.csv` every few steps.
 
     Losses and metrics are means over the steps since the row before. The
-    columns are `step`, `loss`, the metrics by name and `learning_rate`.
+    columns are `step`, `loss`, the metrics by name, `learning_rate`, and
+    what a monitor measured.
 
     Args:
         path: The file; rows are appended to what is there.
         every: Steps between rows.
         first: Steps done before this `fit`.
+        monitor: `EmbeddingMonitor` of the same `fit`, called before this.
     """
 
-    def __init__(self, path, every=20, first=0):
+    def __init__(self, path, every=20, first=0, monitor=None):
         super().__init__()
         self.path, self.every, self.first = Path(path), every, first
+        self.monitor = monitor
         self.columns = None
 
     def on_train_batch_end(self, batch, logs=None):
@@ -34,6 +39,9 @@ class HistoryCSV(keras.callbacks.Callback):
         row = {"step": step, **(logs or {}), "learning_rate": rate}
         new = not self.path.exists()
         rest = sorted(set(row) - {"step", "loss"})
+        if self.monitor is not None:
+            rest += self.monitor.columns
+            row.update(self.monitor.measured.get(step, {}))
         self.columns = self.columns or ["step", "loss", *rest]
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns, restval="")
@@ -43,6 +51,121 @@ class HistoryCSV(keras.callbacks.Callback):
                 {k: f"{v:.6g}" if k != "step" else v for k, v in row.items()}
             )
         self.model.reset_metrics()
+
+
+class EmbeddingMonitor(keras.callbacks.Callback):
+    """Watches the embeddings of some clips, which the loss does not show.
+
+    Each clip is cut in two; the vectors of the first halves tell deviation,
+    effective rank, uniformity and, with labels, how often the nearest clip
+    has the same label; those of both halves the alignment. The first time
+    that all clips look alike, it says so, and what to try.
+
+    Args:
+        clips: `(clips, samples)`, or a dict with `"waveform"` and
+            `"lengths"`, at the encoder's rate: the same ones all the time.
+        labels: `(clips,)` or None.
+        every: Steps between measurements; the first is before training.
+        first: Steps done before this `fit`.
+        seconds: Most of a half that is used.
+        say: Called with words when something is wrong.
+
+    Attributes:
+        measured: Dict of step to a dict of the `columns`.
+
+    Raises:
+        ValueError: Fewer than four clips, or not a label for each.
+
+    Example:
+
+    >>> model.fit(data, callbacks=[kas.callbacks.EmbeddingMonitor(data[0])])
+    """
+
+    def __init__(
+        self, clips, labels=None, every=100, first=0, seconds=2.0, say=print
+    ):
+        super().__init__()
+        if isinstance(clips, tuple):
+            clips, *rest = clips
+            labels = rest[0] if labels is None and rest else labels
+        waveform, lengths = waveform_and_lengths(clips)
+        waveform = np.asarray(waveform)
+        if len(waveform) < 4:
+            raise ValueError(
+                "`clips` must be at least 4, to tell alike from unlike. "
+                f"Received: {len(waveform)}"
+            )
+        if lengths is None:
+            lengths = np.full(len(waveform), waveform.shape[1])
+        if labels is not None and len(labels) != len(waveform):
+            raise ValueError(
+                f"`labels` must be one for each of {len(waveform)} clips. "
+                f"Received: {len(labels)}"
+            )
+        self.waves = [
+            w[:n] for w, n in zip(waveform, np.asarray(lengths), strict=True)
+        ]
+        self.labels = None if labels is None else np.asarray(labels)
+        self.every, self.first = every, first
+        self.seconds, self.say = seconds, say
+        self.measured: dict[int, dict[str, float]] = {}
+        self.collapsed = False
+
+    @property
+    def columns(self):
+        """Names of what is measured."""
+        names = ["std", "effective_rank", "alignment", "uniformity"]
+        if self.labels is not None:
+            names.append("neighbour_accuracy")
+        return names
+
+    def on_train_begin(self, logs=None):
+        self._measure(self.first)
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self.first + batch + 1
+        if step % self.every == 0:
+            self._measure(step)
+
+    def _measure(self, step):
+        encoder = self.model.encoder
+        longest = round(self.seconds * encoder.sample_rate)
+        halves = [
+            part[:longest]
+            for wave in self.waves
+            for part in np.split(wave, [len(wave) // 2])
+        ]
+        vectors = encoder.embed(halves)
+        if not np.isfinite(vectors).all():
+            # The loss tells of it: nothing is to be learnt from the vectors.
+            return
+        vectors, others = vectors[::2], vectors[1::2]
+        row = {
+            "std": geometry.embedding_std(vectors),
+            "effective_rank": geometry.effective_rank(vectors),
+            "alignment": geometry.alignment(vectors, others),
+            "uniformity": geometry.uniformity(vectors),
+        }
+        if self.labels is not None:
+            row["neighbour_accuracy"] = geometry.neighbour_accuracy(
+                vectors, self.labels
+            )
+        self.measured[step] = row
+        begin = next(iter(self.measured.values()))
+        # Rectified features lie in a cone from the start, so the deviation is
+        # held against that of the first measurement.
+        alike = row["effective_rank"] < 2 or row["std"] < 0.1 * begin["std"]
+        if alike and not self.collapsed:
+            self.say(
+                f"collapsed: at step {step} the embeddings of "
+                f"{len(vectors)} clips are nearly the same (deviation "
+                f"{row['std']:.2g}, {begin['std']:.2g} at first; effective "
+                f"rank {row['effective_rank']:.1f} of at most "
+                f"{min(len(vectors) - 1, vectors.shape[1])}). Try a lower "
+                "learning rate, a larger batch or more varied clips, and "
+                "look whether the clips are silent."
+            )
+        self.collapsed = alike
 
 
 class Checkpoint(keras.callbacks.Callback):

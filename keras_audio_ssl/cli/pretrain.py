@@ -228,9 +228,15 @@ def train(model, data, folder, first, steps, args):
     import keras
 
     from keras_audio_ssl.callbacks import Checkpoint
+    from keras_audio_ssl.callbacks import EmbeddingMonitor
     from keras_audio_ssl.callbacks import HistoryCSV
 
     every = max(1, min(20, steps // 20))
+    watch = []
+    if data.batch_size >= 4:
+        # Ten times a run: that costs little, and shows how it goes.
+        rows = every * max(1, steps // (10 * every))
+        watch.append(EmbeddingMonitor(data[0], None, rows, first, say=say))
     checkpoint = Checkpoint(
         folder / "checkpoints", args.checkpoint_every, first
     )
@@ -245,8 +251,9 @@ def train(model, data, folder, first, steps, args):
                 data,
                 steps_per_epoch=steps - first,
                 callbacks=[
+                    *watch,
                     Bar(),
-                    HistoryCSV(folder / "history.csv", every, first),
+                    HistoryCSV(folder / "history.csv", every, first, *watch),
                     checkpoint,
                     keras.callbacks.TerminateOnNaN(),
                 ],
