@@ -9,6 +9,7 @@ from keras_audio_ssl.cli.common import add_data
 from keras_audio_ssl.cli.common import finish
 from keras_audio_ssl.cli.common import parse_levels
 from keras_audio_ssl.cli.common import say
+from keras_audio_ssl.cli.journal import Journal
 
 
 def add_arguments(parser):
@@ -52,19 +53,56 @@ def run(args):
     encoder = hub.load_encoder(args.encoder)
     if args.levels:
         encoder = Readout(encoder, parse_levels(args.levels))
-    columns, skipped = embed_files(encoder, audio_files(args), args)
-    write(output, columns, encoder)
+    files, unread = audio_files(args)
+    journal = Journal(
+        output.with_name(f".{output.name}.partial"),
+        settings_of(args, files),
+        encoder.dim,
+    )
+    if len(journal):
+        say(f"going on after {len(journal)} vectors of an interrupted run")
+    try:
+        embed_files(encoder, files, journal, args)
+        skipped = unread + [(files[i], why) for i, why in journal.skipped]
+        if not len(journal):
+            journal.remove()
+            raise Failure(
+                f"nothing in {args.data} could be read; first: {skipped[:3]}"
+            )
+        count = len(journal)
+        write(output, files, journal, with_start=bool(args.window))
+    except KeyboardInterrupt:
+        raise Failure(
+            f"interrupted after {len(journal)} vectors; the same command "
+            "goes on from there."
+        ) from None
+    finally:
+        journal.close()
+    journal.remove()
     result = {
         "output": str(output),
-        "vectors": len(columns["file"]),
+        "vectors": count,
         "dim": encoder.dim,
         "skipped": [{"file": f, "reason": r} for f, r in skipped],
     }
-    lines = [f"{len(columns['file'])} vectors of {encoder.dim} in {output}"]
+    lines = [f"{count} vectors of {encoder.dim} in {output}"]
     if skipped:
         lines.append(f"{len(skipped)} files were skipped:")
         lines += [f"  {file}: {reason}" for file, reason in skipped[:20]]
     finish(args, result, "\n".join(lines))
+
+
+def settings_of(args, files):
+    """What the vectors depend on: an encoder's file, the files, how read."""
+    path = Path(args.encoder)
+    stat = path.stat() if path.exists() else None
+    return {
+        "encoder": [str(path), stat and stat.st_size, stat and stat.st_mtime],
+        "files": files,
+        "window": args.window,
+        "hop": args.hop,
+        "levels": args.levels,
+    }
 
 
 def audio_files(args):
@@ -90,60 +128,62 @@ def audio_files(args):
     return list(data.files), list(data.skipped)
 
 
-def embed_files(encoder, files, args):
-    """Columns `file`, (`start`,) `embedding`, and what was skipped."""
-    import numpy as np
-
+def embed_files(encoder, files, journal, args):
+    """Writes the vectors of all files that the journal has not."""
     from keras_audio_ssl.data import AudioError
     from keras_audio_ssl.data import read_audio
 
-    files, skipped = files
-    rows: dict[str, list] = {"file": [], "start": [], "embedding": []}
+    last = dict(journal.rows.tolist())
+    done = set(last)
+    if args.window and last:
+        # This one may have more windows.
+        done.remove(max(last))
+    done.update(number for number, _ in journal.skipped)
+    left = [i for i in range(len(files)) if i not in done]
     group = 1 if args.window else args.batch_size
-    with Progress("embedding", len(files), args.json) as progress:
-        for at in range(0, len(files), group):
-            part, waves = [], []
-            for file in files[at : at + group]:
+    hop = args.hop or args.window
+    with Progress("embedding", len(left), args.json) as progress:
+        for at in range(0, len(left), group):
+            numbers, waves = [], []
+            for number in left[at : at + group]:
                 try:
-                    waves.append(read_audio(file, encoder.sample_rate))
-                    part.append(file)
+                    if args.window:
+                        start = last[number] + hop if number in last else 0.0
+                        stream = encoder.embed_stream(
+                            files[number], args.window, hop, start,
+                            args.batch_size,
+                        )  # fmt: skip
+                        for seconds, vectors in stream:
+                            journal.add(number, seconds, vectors)
+                    else:
+                        wave = read_audio(files[number], encoder.sample_rate)
+                        numbers.append(number)
+                        waves.append(wave)
                 except AudioError as error:
-                    skipped.append((file, error.reason))
-            starts = [0.0] * len(waves)
-            if args.window and waves:
-                part, starts, waves = windows(encoder, part[0], waves[0], args)
+                    journal.skip(number, error.reason)
             if waves:
                 vectors = encoder.embed(waves, batch_size=args.batch_size)
-                rows["file"] += part
-                rows["start"] += starts
-                rows["embedding"] += list(vectors)
-            progress.advance(min(group, len(files) - at))
-    if not rows["file"]:
-        raise Failure(
-            f"nothing in {args.data} could be read; first: {skipped[:3]}"
-        )
-    if not args.window:
-        del rows["start"]
-    return {key: np.array(value) for key, value in rows.items()}, skipped
+                for number, vector in zip(numbers, vectors, strict=True):
+                    journal.add(number, 0.0, vector[None])
+            progress.advance(min(group, len(left) - at))
 
 
-def windows(encoder, file, wave, args):
-    """Cuts a clip into windows; the last one is padded with silence."""
-    size = max(round(args.window * encoder.sample_rate), 1)
-    hop = max(round((args.hop or args.window) * encoder.sample_rate), 1)
-    starts = list(range(0, max(len(wave) - size + hop, 1), hop))
-    cuts = [wave[s : s + size] for s in starts]
-    seconds = [s / encoder.sample_rate for s in starts]
-    return [file] * len(starts), seconds, cuts
-
-
-def write(output, columns, encoder):
+def write(output, files, journal, with_start):
     """Writes the table whole or not at all."""
+    import numpy as np
+
+    rows, vectors = journal.columns()
+    # A folder's files may be done in another order after an interruption.
+    order = np.lexsort((rows[:, 1], rows[:, 0]))
+    if (order != np.arange(len(order))).any():
+        rows, vectors = rows[order], vectors[order]
+    columns = {"file": np.array([files[int(i)] for i in rows[:, 0]])}
+    if with_start:
+        columns["start"] = rows[:, 1]
+    columns["embedding"] = vectors
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     if output.suffix == ".npz":
         import zipfile
-
-        import numpy as np
 
         # `np.savez` has no room for an array of the name `file`.
         with zipfile.ZipFile(part, "w") as archive:

@@ -10,6 +10,9 @@ from keras import ops
 
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data import resample
+from keras_audio_ssl.data.audio import AudioFile
+from keras_audio_ssl.data.audio import read_part
+from keras_audio_ssl.data.audio import resampled_length
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.features import FrontEnd
 
@@ -207,6 +210,66 @@ class Encoder(keras.Model):
             for row, index in enumerate(indices):
                 out[index] = np.array(outputs["frames"][row, : frames[row]])
         return out[0] if single else out
+
+    def embed_stream(self, path, window, hop=None, start=0.0, batch_size=32):
+        """Vectors of the windows of a recording of any length.
+
+        Reads, resamples and embeds `batch_size` windows at a time: the memory
+        does not grow with the recording. The windows cover all of it; the
+        last one ends with the recording and may be shorter.
+
+        Args:
+            path: An audio file.
+            window: Seconds of a window.
+            hop: Seconds between the starts of windows; None for `window`.
+            start: Seconds, of the first window. Where an earlier pass was
+                interrupted, go on with the time after the last one it gave,
+                plus `hop`.
+            batch_size: Windows that pass the network together.
+
+        Yields:
+            `(seconds, vectors)`: numpy float64 `(windows,)`, when each window
+            starts, and float32 `(windows, dim)`.
+
+        Raises:
+            ValueError: The file cannot be read, or an argument is not
+                positive.
+
+        Example:
+
+        >>> for seconds, vectors in encoder.embed_stream("night.flac", 1.0):
+        ...     print(seconds[0], vectors.shape)
+        """
+        hop = window if hop is None else hop
+        size = round(window * self.sample_rate)
+        step = round(hop * self.sample_rate)
+        first = round(start * self.sample_rate)
+        if size < 1 or step < 1 or first < 0 or batch_size < 1:
+            raise ValueError(
+                "`window`, `hop` and `batch_size` must be positive and `start` "
+                f"not negative. Received: window={window}, hop={hop}, "
+                f"batch_size={batch_size}, start={start}"
+            )
+        with AudioFile(path) as audio:
+            total = resampled_length(audio.frames, audio.rate, self.sample_rate)
+            count = max(-(-(total - size - first) // step), 0) + 1
+            starts = first + step * np.arange(count)
+            starts = starts[starts < total]
+            for at in range(0, len(starts), batch_size):
+                block = starts[at : at + batch_size]
+                if step > size:
+                    waves = [
+                        read_part(audio, self.sample_rate, int(s), size)
+                        for s in block
+                    ]
+                else:
+                    begin, end = int(block[0]), int(block[-1]) + size
+                    wave = read_part(
+                        audio, self.sample_rate, begin, end - begin
+                    )
+                    waves = [wave[s - begin :][:size] for s in block]
+                vectors = self.embed(waves, batch_size=batch_size)
+                yield block / self.sample_rate, vectors
 
     def _clips(self, audio, sample_rate):
         """Loads what is to be embedded lazily: `(clips, one clip only)`."""

@@ -8,6 +8,7 @@ import soundfile
 
 import keras_audio_ssl as kas
 from keras_audio_ssl.cli import main
+from keras_audio_ssl.cli.journal import Journal
 
 
 def run(capsys, *argv):
@@ -147,6 +148,49 @@ def test_embed(trained, audio, tmp_path, capsys):
     with np.load(output) as saved:
         assert code == 0
         np.testing.assert_allclose(saved["start"], [0, 0.25, 0.5, 0.75])
+
+
+@pytest.mark.parametrize("window", [[], ["--window", 0.3, "--hop", 0.2]])
+@pytest.mark.parametrize("rows", [0, 1, 5, 8])
+def test_an_interrupted_embed_goes_on(
+    trained, audio, tmp_path, capsys, monkeypatch, window, rows
+):
+    whole, cut = tmp_path / "whole.npz", tmp_path / "cut.npz"
+    argv = ["embed", trained, "--data", audio, *window, "--batch-size", 4]
+    assert run(capsys, *argv, "--output", whole)[0] == 0
+    add, added = Journal.add, []
+
+    def interrupted(self, number, seconds, vectors):
+        if len(added) == rows:
+            # In the middle of a row.
+            self._vectors.write(b"half")
+            raise KeyboardInterrupt
+        add(self, number, seconds, vectors)
+        added.append(number)
+
+    monkeypatch.setattr(Journal, "add", interrupted)
+    code, _, err = run(capsys, *argv, "--output", cut)
+    assert code == 1 and "goes on from there" in err and not cut.exists()
+    monkeypatch.setattr(Journal, "add", add)
+    if rows == 8:
+        # Other settings begin anew.
+        code, _, err = run(capsys, *argv, "--output", cut, "--levels", "all")
+        assert code == 0 and "going on" not in err
+        return
+    code, out, err = run(capsys, *argv, "--output", cut)
+    assert code == 0 and ("going on after" in err) == (rows > 0)
+    assert "nan.wav" in out and "text.wav" in out
+    with np.load(whole) as want, np.load(cut) as got:
+        assert sorted(got) == sorted(want)
+        for key in want:
+            if key == "embedding":
+                np.testing.assert_allclose(got[key], want[key], atol=1e-5)
+            else:
+                assert (got[key] == want[key]).all()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "cut.npz",
+        "whole.npz",
+    ]
 
 
 def test_a_small_folder_is_one_batch(audio, tmp_path, capsys):

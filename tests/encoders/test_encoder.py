@@ -3,8 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import soundfile
 
 import keras_audio_ssl as kas
+from keras_audio_ssl.data import read_audio
+from keras_audio_ssl.data.audio import AudioFile
 from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import EfficientNetB0
 from keras_audio_ssl.encoders import Encoder
@@ -228,3 +231,69 @@ def test_an_encoder_is_a_layer_of_a_functional_model():
     model = keras.Model(inputs, encoder(inputs)["clip"])
     x = clips((12000,))[0][None]
     assert scaled(model.predict(x, verbose=0)[0], encoder.embed(x[0])) < 1e-5
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """7.3 s of sweeping noise in stereo, at 22.05 kHz."""
+    rng = np.random.default_rng(0)
+    wave = rng.standard_normal((round(7.3 * 22050), 2)) * 0.1
+    wave *= np.sin(np.arange(len(wave)) / 9000)[:, None]
+    path = tmp_path / "long.flac"
+    soundfile.write(path, wave, 22050)
+    return path
+
+
+@pytest.mark.parametrize("window, hop", [(1.0, 0.4), (0.8, None), (0.5, 1.1)])
+def test_a_stream_is_its_windows_one_by_one(recording, window, hop):
+    encoder = build("v1")
+    blocks = list(encoder.embed_stream(recording, window, hop, batch_size=3))
+    seconds = np.concatenate([b[0] for b in blocks])
+    vectors = np.concatenate([b[1] for b in blocks])
+    hop = hop or window
+    np.testing.assert_allclose(seconds, hop * np.arange(len(seconds)))
+    # All of it, and no window more than that takes.
+    assert seconds[-1] + max(window, hop) >= 7.3 > seconds[-1]
+    assert len(seconds) == 1 or seconds[-2] + window < 7.3
+    for at, vector in zip(seconds, vectors, strict=True):
+        alone = read_audio(recording, 16000, at, window)
+        assert scaled(vector, encoder.embed(alone)) <= 1e-5
+
+
+def test_a_stream_goes_on_where_it_was_left(recording):
+    encoder = build("v1")
+    whole = list(encoder.embed_stream(recording, 1.0, 0.5, batch_size=4))
+    left = whole[1][0][-1]
+    rest = list(
+        encoder.embed_stream(recording, 1.0, 0.5, left + 0.5, batch_size=4)
+    )
+    assert len(rest) == len(whole) - 2
+    for got, want in zip(rest, whole[2:], strict=True):
+        assert (got[0] == want[0]).all()
+        np.testing.assert_allclose(got[1], want[1], atol=1e-5)
+    assert not list(encoder.embed_stream(recording, 1.0, start=8.0))
+
+
+def test_a_stream_reads_a_block_at_a_time(recording, monkeypatch):
+    asked = []
+    read = AudioFile.read
+
+    def watched(self, start, frames):
+        asked.append(frames)
+        return read(self, start, frames)
+
+    monkeypatch.setattr(AudioFile, "read", watched)
+    encoder = build("v1")
+    list(encoder.embed_stream(recording, 0.5, batch_size=2))
+    assert len(asked) == 8
+    # A second of sound, and the reach of the resampling filter.
+    assert max(asked) < 1.3 * 22050
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"window": 0}, {"window": 1, "hop": -1},
+                  {"window": 1, "start": -2}, {"window": 1, "batch_size": 0}],
+)  # fmt: skip
+def test_a_stream_refuses_nonsense(recording, arguments):
+    with pytest.raises(ValueError, match="must be positive.*Received"):
+        list(build("v1").embed_stream(recording, **arguments))
