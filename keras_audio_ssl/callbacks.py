@@ -1,7 +1,10 @@
 """Keras callbacks for pretraining runs."""
 
 import csv
+import math
+import sys
 from pathlib import Path
+from time import monotonic
 
 import keras
 import numpy as np
@@ -11,7 +14,36 @@ from keras_audio_ssl.hub import save_encoder
 from keras_audio_ssl.methods.pretext import waveform_and_lengths
 
 
-class HistoryCSV(keras.callbacks.Callback):
+class StepCallback(keras.callbacks.Callback):
+    """Counts steps over epochs, and calls `on_step` every few of them.
+
+    Args:
+        every: Steps between calls. Where Keras runs several steps at once
+            (`steps_per_execution`), the call comes after the last of them.
+        first: Steps done before this `fit`.
+
+    Attributes:
+        step: Steps done.
+    """
+
+    def __init__(self, every=1, first=0):
+        super().__init__()
+        self.every, self.first = every, first
+        self.step = self._epoch_start = first
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch_start = self.step
+
+    def on_train_batch_end(self, batch, logs=None):
+        before, self.step = self.step, self._epoch_start + batch + 1
+        if self.step // self.every > before // self.every:
+            self.on_step(self.step, logs or {})
+
+    def on_step(self, step, logs):
+        """What is done after `step` steps."""
+
+
+class HistoryCSV(StepCallback):
     """Writes a row of `history.csv` every few steps.
 
     Losses and metrics are means over the steps since the row before. The
@@ -26,17 +58,14 @@ class HistoryCSV(keras.callbacks.Callback):
     """
 
     def __init__(self, path, every=20, first=0, monitor=None):
-        super().__init__()
-        self.path, self.every, self.first = Path(path), every, first
+        super().__init__(every, first)
+        self.path = Path(path)
         self.monitor = monitor
         self.columns = None
 
-    def on_train_batch_end(self, batch, logs=None):
-        step = self.first + batch + 1
-        if step % self.every:
-            return
+    def on_step(self, step, logs):
         rate = float(np.asarray(self.model.optimizer.learning_rate))
-        row = {"step": step, **(logs or {}), "learning_rate": rate}
+        row = {"step": step, **logs, "learning_rate": rate}
         new = not self.path.exists()
         rest = sorted(set(row) - {"step", "loss"})
         if self.monitor is not None:
@@ -53,7 +82,7 @@ class HistoryCSV(keras.callbacks.Callback):
         self.model.reset_metrics()
 
 
-class EmbeddingMonitor(keras.callbacks.Callback):
+class EmbeddingMonitor(StepCallback):
     """Watches the embeddings of some clips, which the loss does not show.
 
     Each clip is cut in two; the vectors of the first halves tell deviation,
@@ -84,7 +113,7 @@ class EmbeddingMonitor(keras.callbacks.Callback):
     def __init__(
         self, clips, labels=None, every=100, first=0, seconds=2.0, say=print
     ):
-        super().__init__()
+        super().__init__(every, first)
         if isinstance(clips, tuple):
             clips, *rest = clips
             labels = rest[0] if labels is None and rest else labels
@@ -106,7 +135,6 @@ class EmbeddingMonitor(keras.callbacks.Callback):
             w[:n] for w, n in zip(waveform, np.asarray(lengths), strict=True)
         ]
         self.labels = None if labels is None else np.asarray(labels)
-        self.every, self.first = every, first
         self.seconds, self.say = seconds, say
         self.measured: dict[int, dict[str, float]] = {}
         self.collapsed = False
@@ -120,14 +148,10 @@ class EmbeddingMonitor(keras.callbacks.Callback):
         return names
 
     def on_train_begin(self, logs=None):
-        self._measure(self.first)
+        if self.step not in self.measured:
+            self.on_step(self.step, {})
 
-    def on_train_batch_end(self, batch, logs=None):
-        step = self.first + batch + 1
-        if step % self.every == 0:
-            self._measure(step)
-
-    def _measure(self, step):
+    def on_step(self, step, logs):
         encoder = self.model.encoder
         longest = round(self.seconds * encoder.sample_rate)
         halves = [
@@ -168,7 +192,99 @@ class EmbeddingMonitor(keras.callbacks.Callback):
         self.collapsed = alike
 
 
-class Checkpoint(keras.callbacks.Callback):
+class StepCost(StepCallback):
+    """Measures the first steps and says what the whole run will cost.
+
+    Args:
+        steps: Steps of the whole run that are to be done.
+        say: Called with the line of words, once.
+        warm: Steps that are not measured: compilation, first reading.
+        measured: Steps that are, fewer where they last 20 s.
+
+    Attributes:
+        cost: None, then a dict of `seconds_per_step`, `seconds` (of the whole
+            run), `memory_bytes` (largest so far; None where the system does
+            not tell), `checkpoint_bytes` and `colab_sessions`.
+
+    Example:
+
+    >>> model.fit(data, callbacks=[kas.callbacks.StepCost(10_000)])
+    """
+
+    # What a free session of Google Colab gives, roughly.
+    COLAB_HOURS, COLAB_BYTES = 12, 12.7e9
+
+    def __init__(self, steps, say=print, warm=3, measured=10):
+        super().__init__()
+        self.steps, self.say = steps, say
+        self.warm, self.measured = warm, measured
+        self.cost: dict[str, float | None] | None = None
+        self.begin: tuple[int, float] | None = None
+
+    def on_step(self, step, logs):
+        if self.cost is not None or step < self.warm:
+            return
+        # Reading a number waits for the step on backends that run ahead.
+        float(np.asarray(logs.get("loss", 0.0)))
+        now = monotonic()
+        if self.begin is None:
+            self.begin = (step, now)
+            return
+        done, passed = step - self.begin[0], now - self.begin[1]
+        if done >= self.measured or passed > 20:
+            self._tell(passed / done)
+
+    def _tell(self, seconds):
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        total = seconds * self.steps
+        memory = peak_memory()
+        sessions = math.ceil(total / 3600 / self.COLAB_HOURS)
+        self.cost = {
+            "seconds_per_step": seconds,
+            "seconds": total,
+            "memory_bytes": memory,
+            "checkpoint_bytes": sum(
+                math.prod(v.shape) * np.dtype(v.dtype).itemsize
+                for v in {id(v): v for v in variables}.values()
+                if v.dtype != "string"
+            ),
+            "colab_sessions": sessions,
+        }
+        self.say(cost_in_words(self.cost, self.steps, self.COLAB_BYTES))
+
+
+def peak_memory():
+    """Most bytes of memory this process has held; None where unknown."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
+def cost_in_words(cost, steps, colab_bytes):
+    """The line of a `StepCost`."""
+    hours = cost["seconds"] / 3600
+    time_ = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
+    text = (
+        f"{cost['seconds_per_step']:.3g} s a step, {steps:,} steps in {time_}"
+    )
+    memory = cost["memory_bytes"]
+    if memory is not None:
+        text += f"; {memory / 1e9:.1f} GB of memory"
+    text += f", checkpoints of {cost['checkpoint_bytes'] / 1e6:.0f} MB. "
+    if memory is not None and memory > colab_bytes:
+        return text + "Too much memory for a free Colab session."
+    if cost["colab_sessions"] <= 1:
+        return text + "At this speed a free Colab session would do."
+    return text + (
+        f"At this speed that is {cost['colab_sessions']} free Colab sessions: "
+        "resume between them."
+    )
+
+
+class Checkpoint(StepCallback):
     """Saves the whole model every few steps, whole or not at all.
 
     The file `step_<n>.keras` holds weights, optimizer, target network and
@@ -182,15 +298,11 @@ class Checkpoint(keras.callbacks.Callback):
     """
 
     def __init__(self, folder, every, first=0, keep=2):
-        super().__init__()
-        self.folder, self.every = Path(folder), every
-        self.first, self.keep = first, keep
-        self.step = first
+        super().__init__(every, first)
+        self.folder, self.keep = Path(folder), keep
 
-    def on_train_batch_end(self, batch, logs=None):
-        self.step = self.first + batch + 1
-        if self.step % self.every == 0:
-            self.save()
+    def on_step(self, step, logs):
+        self.save()
 
     def save(self):
         """Saves now; the path of the file."""

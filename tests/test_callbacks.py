@@ -7,6 +7,9 @@ import pytest
 import keras_audio_ssl as kas
 from keras_audio_ssl.callbacks import EmbeddingMonitor
 from keras_audio_ssl.callbacks import HistoryCSV
+from keras_audio_ssl.callbacks import StepCallback
+from keras_audio_ssl.callbacks import StepCost
+from keras_audio_ssl.callbacks import cost_in_words
 from keras_audio_ssl.evaluation import geometry
 from tests.contract import batch
 from tests.contract import same
@@ -35,10 +38,8 @@ def test_what_is_measured_and_what_is_written(tmp_path):
     said = []
     monitor = EmbeddingMonitor(x, labels, every=2, say=said.append)
     history = HistoryCSV(tmp_path / "history.csv", every=1, monitor=monitor)
-    model.fit(x, batch_size=8, epochs=1, verbose=0, callbacks=[monitor])
-    assert list(monitor.measured) == [0]
     model.fit(
-        x, batch_size=2, epochs=1, verbose=0, callbacks=[monitor, history]
+        x, batch_size=4, epochs=2, verbose=0, callbacks=[monitor, history]
     )
     assert list(monitor.measured) == [0, 2, 4]
     assert not said
@@ -88,3 +89,54 @@ def test_wrong_clips_are_named():
         EmbeddingMonitor(batch(2))
     with pytest.raises(ValueError, match="each of 8 clips.*3"):
         EmbeddingMonitor(batch(8), labels=[0, 1, 2])
+
+
+def test_the_cost_of_a_run(monkeypatch):
+    model, x, said = tiny(), batch(8), []
+    clock = iter(range(0, 1000, 2))
+    monkeypatch.setattr(
+        "keras_audio_ssl.callbacks.monotonic", lambda: next(clock)
+    )
+    cost = StepCost(90_000, said.append, warm=2, measured=3)
+    model.fit(x, batch_size=2, epochs=2, verbose=0, callbacks=[cost])
+    # The clock goes by two seconds a look, and is looked at once a step.
+    assert cost.cost["seconds_per_step"] == 2
+    assert cost.cost["seconds"] == 180_000
+    assert cost.cost["colab_sessions"] == 5
+    floats = sum(v.numpy().nbytes for v in model.trainable_variables)
+    # Weights and Adam's two moments, and little else.
+    assert 3 * floats < cost.cost["checkpoint_bytes"] < 3.2 * floats
+    assert len(said) == 1 and "90,000 steps in 50.0 h" in said[0]
+
+
+def test_steps_go_on_over_epochs_and_executions():
+    class Steps(StepCallback):
+        def on_step(self, step, logs):
+            seen.append(step)
+
+    x = batch(8)
+    for together, want in ((1, [14, 16, 18]), (4, [16, 20])):
+        if together > 1 and keras.backend.backend() == "torch":
+            # Keras refuses it there.
+            continue
+        seen = []
+        model = tiny()
+        model.compile(steps_per_execution=together)
+        steps = Steps(every=2 if together == 1 else 3, first=12)
+        model.fit(x, batch_size=2, epochs=2, verbose=0, callbacks=[steps])
+        assert seen[: len(want)] == want and steps.step == 20
+
+
+def test_the_cost_in_words():
+    cost = {"seconds_per_step": 0.5, "seconds": 50_000.0, "memory_bytes": 2e9,
+            "checkpoint_bytes": 3e8, "colab_sessions": 2}  # fmt: skip
+    text = cost_in_words(cost, 100_000, 12.7e9)
+    assert text == (
+        "0.5 s a step, 100,000 steps in 13.9 h; 2.0 GB of memory, checkpoints "
+        "of 300 MB. At this speed that is 2 free Colab sessions: resume "
+        "between them."
+    )
+    less = {**cost, "seconds": 600.0, "colab_sessions": 1}
+    assert "in 10 min" in cost_in_words(less, 9, 12.7e9)
+    assert cost_in_words(less, 9, 12.7e9).endswith("session would do.")
+    assert "Too much memory" in cost_in_words(less, 9, 1e9)

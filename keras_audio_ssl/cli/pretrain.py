@@ -53,6 +53,10 @@ def add_arguments(parser):
     group.add_argument("--resume", action="store_true")
     group.add_argument("--overwrite", action="store_true")
     parser.add_argument(
+        "--estimate", action="store_true",
+        help="time a few steps, say what the run will cost, write nothing",
+    )  # fmt: skip
+    parser.add_argument(
         "--set", action="append", metavar="KEY=VALUE", help="of the method"
     )
 
@@ -73,7 +77,8 @@ def run(args):
     if args.init_from and "encoder" in parse_settings(args.set):
         raise ValueError("Give --init-from or --set encoder, not both.")
     folder = output.with_suffix(".run")
-    check_output(output, folder, args)
+    if not args.estimate:
+        check_output(output, folder, args)
 
     import keras
     import numpy as np
@@ -105,6 +110,9 @@ def run(args):
     )
     per_epoch = max(1, data.num_clips // plan["batch_size"])
     steps = args.epochs * per_epoch if args.epochs else plan["steps"]
+    if args.estimate:
+        estimate(model, data, steps, args)
+        return
     config = {
         "method": args.method,
         "preset": args.preset,
@@ -141,6 +149,18 @@ def run(args):
     train(model, data, folder, first, steps, args)
     seconds = time.monotonic() - begin
     close(model, data, output, folder, args, steps - first, seconds)
+
+
+def estimate(model, data, steps, args):
+    """Trains a few steps and prints what all of them will cost."""
+    from keras_audio_ssl.callbacks import StepCost
+
+    words = []
+    cost = StepCost(steps, words.append)
+    few = cost.warm + cost.measured
+    say(f"timing up to {few} steps of {data.batch_size} clips")
+    model.fit(data, steps_per_epoch=few, callbacks=[cost], verbose=0)
+    finish(args, cost.cost, words[0])
 
 
 def check_output(output, folder, args):
@@ -230,6 +250,7 @@ def train(model, data, folder, first, steps, args):
     from keras_audio_ssl.callbacks import Checkpoint
     from keras_audio_ssl.callbacks import EmbeddingMonitor
     from keras_audio_ssl.callbacks import HistoryCSV
+    from keras_audio_ssl.callbacks import StepCost
 
     every = max(1, min(20, steps // 20))
     watch = []
@@ -252,6 +273,7 @@ def train(model, data, folder, first, steps, args):
                 steps_per_epoch=steps - first,
                 callbacks=[
                     *watch,
+                    StepCost(steps - first, say),
                     Bar(),
                     HistoryCSV(folder / "history.csv", every, first, *watch),
                     checkpoint,

@@ -204,6 +204,18 @@ def test_a_small_folder_is_one_batch(audio, tmp_path, capsys):
     assert "12 clips instead of the preset's 48" in out + err
 
 
+def test_estimate_writes_nothing(audio, tmp_path, capsys):
+    argv = ["pretrain", "cola", "--data", audio, "--preset", "tiny",
+            "--batch-size", 4, "--steps", 5000, "--estimate",
+            "--output", tmp_path / "x.keras"]  # fmt: skip
+    code, out, _ = run(capsys, *argv)
+    assert code == 0 and "s a step, 5,000 steps in" in out
+    code, out, _ = run(capsys, *argv, "--json")
+    cost = json.loads(out)
+    assert cost["seconds"] == 5000 * cost["seconds_per_step"] > 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_probe(trained, audio, capsys):
     argv = ["probe", trained, "--manifest", audio / "manifest.csv",
             "--label", "kind", "--json"]  # fmt: skip
