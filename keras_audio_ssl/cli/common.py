@@ -1,9 +1,12 @@
 """What the commands share: data, progress, results, the run folder."""
 
+import contextlib
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -212,6 +215,36 @@ class Progress:
                 f"{self.label}: {self.done}/{self.total}, "
                 f"{duration(left)} left {note}"
             )
+
+
+@contextlib.contextmanager
+def stop_when_asked():
+    """Ctrl-C and SIGTERM are noted, to be obeyed where nothing is lost.
+
+    A second one interrupts at once.
+
+    Yields:
+        A list, empty until a signal comes.
+    """
+    asked: list[int] = []
+
+    def note(number, frame):
+        asked.append(number)
+        if len(asked) > 1:
+            raise KeyboardInterrupt
+        say("stopping after this step; once more stops at once")
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # `nohup` and background jobs ignore Ctrl-C: so it stays.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def duration(seconds):

@@ -17,7 +17,9 @@ from keras_audio_ssl.cli.common import finish
 from keras_audio_ssl.cli.common import open_data
 from keras_audio_ssl.cli.common import parse_settings
 from keras_audio_ssl.cli.common import say
+from keras_audio_ssl.cli.common import stop_when_asked
 from keras_audio_ssl.cli.common import write_whole
+from keras_audio_ssl.cli.lock import only_one
 from keras_audio_ssl.methods import METHODS
 
 # Clips that the closing probe on the synthetic corpus learns from, and
@@ -77,9 +79,16 @@ def run(args):
     if args.init_from and "encoder" in parse_settings(args.set):
         raise ValueError("Give --init-from or --set encoder, not both.")
     folder = output.with_suffix(".run")
-    if not args.estimate:
+    if args.estimate:
+        pretrain(args, output, folder)
+        return
+    with only_one(output.with_name(f".{output.stem}.lock")):
         check_output(output, folder, args)
+        pretrain(args, output, folder)
 
+
+def pretrain(args, output, folder):
+    """A run, from the arguments to the encoder's file."""
     import keras
     import numpy as np
 
@@ -261,11 +270,20 @@ def train(model, data, folder, first, steps, args):
     checkpoint = Checkpoint(
         folder / "checkpoints", args.checkpoint_every, first
     )
-    with Progress("training", steps - first, args.json) as progress:
+    with (
+        Progress("training", steps - first, args.json) as progress,
+        stop_when_asked() as asked,
+    ):
 
         class Bar(keras.callbacks.Callback):
             def on_train_batch_end(self, batch, logs=None):
                 progress.advance(note=f"loss {(logs or {})['loss']:.4f}")
+
+        class Stop(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                # Between two steps: inside of one, JAX's state is in flight.
+                if asked:
+                    raise KeyboardInterrupt
 
         try:
             model.fit(
@@ -278,10 +296,13 @@ def train(model, data, folder, first, steps, args):
                     HistoryCSV(folder / "history.csv", every, first, *watch),
                     checkpoint,
                     keras.callbacks.TerminateOnNaN(),
+                    Stop(),
                 ],
                 verbose=0,
             )
         except KeyboardInterrupt:
+            if len(asked) > 1:
+                raise
             checkpoint.save()
             raise Failure(
                 f"interrupted after step {checkpoint.step}; the same command "

@@ -1,6 +1,8 @@
 """Commands as a user gives them, in this process."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import soundfile
 
 import keras_audio_ssl as kas
 from keras_audio_ssl.cli import main
+from keras_audio_ssl.cli.common import Progress
 from keras_audio_ssl.cli.journal import Journal
 
 
@@ -105,6 +108,37 @@ def test_a_second_run_is_refused_and_a_resumed_one_goes_on(
     assert code == 0 and json.loads(out)["steps"] == 2
     rows = (trained.with_suffix(".run") / "history.csv").read_text()
     assert rows.splitlines()[-1].startswith("6,")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_run_goes_on_to_the_bit(
+    audio, tmp_path, capsys, monkeypatch, number
+):
+    argv = ["pretrain", "cola", "--data", audio, "--preset", "tiny",
+            "--batch-size", "4", "--steps", 5]  # fmt: skip
+    assert run(capsys, *argv, "--output", tmp_path / "whole.keras")[0] == 0
+    advance = Progress.advance
+
+    def sent(self, *args, **kwargs):
+        advance(self, *args, **kwargs)
+        if self.done == 3:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Progress, "advance", sent)
+    before = signal.getsignal(number)
+    code, _, err = run(capsys, *argv, "--output", tmp_path / "cut.keras")
+    assert code == 1 and "after step 3" in err and "--resume" in err
+    assert signal.getsignal(number) == before
+    monkeypatch.setattr(Progress, "advance", advance)
+    code, _, err = run(
+        capsys, *argv, "--output", tmp_path / "cut.keras", "--resume"
+    )
+    assert code == 0
+    whole, cut = (
+        kas.load_encoder(tmp_path / f"{n}.keras") for n in ("whole", "cut")
+    )
+    for a, b in zip(whole.weights, cut.weights, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
 def test_a_resumed_run_is_the_run_that_was_never_stopped(audio, tmp_path):

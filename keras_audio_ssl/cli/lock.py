@@ -1,0 +1,65 @@
+"""One run at a time into one place."""
+
+import contextlib
+import os
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def only_one(path):
+    """Holds a lock file; the system lets go of it when the process ends.
+
+    So a lock that a killed run left behind is taken over. Where the system,
+    or a network's file system, has no such locks, there is none.
+
+    Args:
+        path: The lock file, deleted at the end.
+
+    Raises:
+        ValueError: Another process holds it; names the process.
+    """
+    path = Path(path)
+    made = not path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with contextlib.ExitStack() as stack:
+            _take(path, stack)
+            yield
+    finally:
+        if made:
+            # Empty where the run was refused.
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
+
+
+def _take(path, stack):
+    try:
+        import fcntl
+    except ImportError:
+        return
+    while True:
+        file = open(path, "a+")  # noqa: SIM115 (held, not closed here)
+        stack.callback(file.close)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ValueError(
+                f"another run, process {file.read() or 'unknown'}, is writing "
+                f"there now ({path}). Wait for it, stop it, or choose another "
+                "--output."
+            ) from None
+        except OSError:
+            path.unlink(missing_ok=True)
+            return
+        try:
+            same = os.path.samestat(os.fstat(file.fileno()), path.stat())
+        except FileNotFoundError:
+            same = False
+        if same:
+            break
+        # The run before deleted it between the two lines: take the new one.
+    stack.callback(path.unlink, missing_ok=True)
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()

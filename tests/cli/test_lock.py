@@ -1,0 +1,66 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from keras_audio_ssl.cli.lock import only_one
+
+HOLD = """
+import sys
+sys.argv[0] = "keras-audio-ssl"
+from keras_audio_ssl.cli.lock import only_one
+with only_one(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A lock file and another process that holds it."""
+    path = tmp_path / "x.lock"
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    yield path, process
+    process.kill()
+    process.communicate()
+
+
+def test_the_second_is_refused_at_once_and_told_of_the_first(holder):
+    path, process = holder
+    begin = time.monotonic()
+    with (
+        pytest.raises(ValueError, match=rf"process {process.pid}\b"),
+        only_one(path),
+    ):
+        pass
+    assert time.monotonic() - begin < 1
+    assert path.exists()
+
+
+def test_what_a_killed_run_left_is_taken_over(holder):
+    path, process = holder
+    process.kill()
+    process.wait()
+    assert path.read_text() == str(process.pid)
+    with only_one(path):
+        pass
+    assert not path.exists()
+
+
+def test_nothing_stays_behind(tmp_path):
+    with only_one(tmp_path / "new" / "x.lock"):
+        assert (tmp_path / "new" / "x.lock").exists()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(KeyError), only_one(tmp_path / "x.lock"):
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+    with only_one(tmp_path / "new" / "x.lock"):
+        (tmp_path / "new" / "result").touch()
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["result"]
