@@ -200,6 +200,7 @@ class StepCost(StepCallback):
         say: Called with the line of words, once.
         warm: Steps that are not measured: compilation, first reading.
         measured: Steps that are, fewer where they last 20 s.
+        stop: Whether the training ends there.
 
     Attributes:
         cost: None, then a dict of `seconds_per_step`, `seconds` (of the whole
@@ -214,8 +215,9 @@ class StepCost(StepCallback):
     # What a free session of Google Colab gives, roughly.
     COLAB_HOURS, COLAB_BYTES = 12, 12.7e9
 
-    def __init__(self, steps, say=print, warm=3, measured=10):
+    def __init__(self, steps, say=print, warm=3, measured=30, stop=False):
         super().__init__()
+        self.stop = stop
         self.steps, self.say = steps, say
         self.warm, self.measured = warm, measured
         self.cost: dict[str, float | None] | None = None
@@ -233,6 +235,8 @@ class StepCost(StepCallback):
         done, passed = step - self.begin[0], now - self.begin[1]
         if done >= self.measured or passed > 20:
             self._tell(passed / done)
+            if self.stop:
+                self.model.stop_training = True
 
     def _tell(self, seconds):
         variables = [*self.model.variables, *self.model.optimizer.variables]
@@ -273,7 +277,7 @@ def cost_in_words(cost, steps, colab_bytes):
     memory = cost["memory_bytes"]
     if memory is not None:
         text += f"; {memory / 1e9:.1f} GB of memory"
-    text += f", checkpoints of {cost['checkpoint_bytes'] / 1e6:.0f} MB. "
+    text += f", checkpoints of {cost['checkpoint_bytes'] / 1e6:.3g} MB. "
     if memory is not None and memory > colab_bytes:
         return text + "Too much memory for a free Colab session."
     if cost["colab_sessions"] <= 1:

@@ -107,6 +107,9 @@ def test_the_cost_of_a_run(monkeypatch):
     # Weights and Adam's two moments, and little else.
     assert 3 * floats < cost.cost["checkpoint_bytes"] < 3.2 * floats
     assert len(said) == 1 and "90,000 steps in 50.0 h" in said[0]
+    stopping = StepCost(9, said.append, warm=1, measured=2, stop=True)
+    model.fit(x, batch_size=2, epochs=9, verbose=0, callbacks=[stopping])
+    assert stopping.step == 3
 
 
 def test_steps_go_on_over_epochs_and_executions():

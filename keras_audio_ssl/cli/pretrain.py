@@ -165,7 +165,7 @@ def estimate(model, data, steps, args):
     from keras_audio_ssl.callbacks import StepCost
 
     words = []
-    cost = StepCost(steps, words.append)
+    cost = StepCost(steps, words.append, stop=True)
     few = cost.warm + cost.measured
     say(f"timing up to {few} steps of {data.batch_size} clips")
     model.fit(data, steps_per_epoch=few, callbacks=[cost], verbose=0)
