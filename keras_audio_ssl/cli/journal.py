@@ -5,8 +5,6 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 
 class Journal:
     """Rows `(number of the file, second, vector)` on disk, in order.
@@ -39,8 +37,7 @@ class Journal:
         whole = min(self._rows.tell() // 16, self._vectors.tell() // (4 * dim))
         self._rows.truncate(16 * whole)
         self._vectors.truncate(4 * dim * whole)
-        self._rows.seek(0)
-        self.rows = np.frombuffer(self._rows.read()).reshape(-1, 2)
+        self.rows = self._read_rows()
         self._skipped.seek(0)
         lines = self._skipped.read()
         lines = lines[: lines.rfind(b"\n") + 1]
@@ -52,6 +49,8 @@ class Journal:
 
     def add(self, number, seconds, vectors):
         """Writes the vectors of one file, float32 `(rows, dim)`."""
+        import numpy as np
+
         rows = np.empty((len(vectors), 2))
         rows[:, 0], rows[:, 1] = number, seconds
         self._vectors.write(np.ascontiguousarray(vectors, "float32").tobytes())
@@ -67,13 +66,20 @@ class Journal:
 
     def columns(self):
         """`(rows, 2)` numbers and seconds, `(rows, dim)` mapped vectors."""
-        self._rows.seek(0)
-        rows = np.frombuffer(self._rows.read()).reshape(-1, 2)
+        import numpy as np
+
+        rows = self._read_rows()
         path = self.folder / "vectors.f32"
         shape = (len(rows), self.dim)
         if not len(rows):
             return rows, np.zeros(shape, "float32")
         return rows, np.memmap(path, "float32", "r", shape=shape)
+
+    def _read_rows(self):
+        import numpy as np
+
+        self._rows.seek(0)
+        return np.frombuffer(self._rows.read()).reshape(-1, 2)
 
     def close(self):
         """Closes the files; what is there stays."""

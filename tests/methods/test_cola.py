@@ -129,9 +129,7 @@ def test_a_long_clip_has_the_level_of_its_segments():
         four = array(frontend(np.tile(second, 4)))[:, : alone.shape[1]]
         loud = alone > -8
         assert loud.mean() > 0.1
-        np.testing.assert_allclose(
-            (alone - four)[loud], 0.5 * shift, atol=1e-3
-        )
+        np.testing.assert_allclose((alone - four)[loud], 0.5 * shift, atol=1e-3)
 
 
 def test_the_clip_can_be_normalised_in_place_of_the_segment():
