@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_audio_ssl.evaluation import geometry
 from keras_audio_ssl.hub import save_encoder
+from keras_audio_ssl.losses import embedding_std
 from keras_audio_ssl.methods.pretext import waveform_and_lengths
 
 
@@ -165,7 +166,7 @@ class EmbeddingMonitor(StepCallback):
             return
         vectors, others = vectors[::2], vectors[1::2]
         row = {
-            "std": geometry.embedding_std(vectors),
+            "std": float(embedding_std(vectors)),
             "effective_rank": geometry.effective_rank(vectors),
             "alignment": geometry.alignment(vectors, others),
             "uniformity": geometry.uniformity(vectors),

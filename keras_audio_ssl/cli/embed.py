@@ -10,6 +10,7 @@ from keras_audio_ssl.cli.common import finish
 from keras_audio_ssl.cli.common import parse_levels
 from keras_audio_ssl.cli.common import say
 from keras_audio_ssl.cli.journal import Journal
+from keras_audio_ssl.cli.lock import only_one
 
 
 def add_arguments(parser):
@@ -40,13 +41,19 @@ def run(args):
         raise ValueError(
             f"--output must end in .npz or .parquet. Received: {output}"
         )
-    if output.exists() and not args.overwrite:
-        raise ValueError(f"{output} exists; replace it with --overwrite.")
     if args.hop and not args.window:
         raise ValueError("--hop needs --window.")
     for name in ("window", "hop"):
         if getattr(args, name) is not None and getattr(args, name) <= 0:
             raise ValueError(f"--{name} must be positive.")
+    with only_one(output.with_name(f".{output.name}.lock")):
+        if output.exists() and not args.overwrite:
+            raise ValueError(f"{output} exists; replace it with --overwrite.")
+        embed(args, output)
+
+
+def embed(args, output):
+    """A run, from the arguments to the table."""
     from keras_audio_ssl import hub
     from keras_audio_ssl.encoders import Readout
 

@@ -33,5 +33,7 @@ def tune_memory():
         return
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return
-    os.environ["GLIBC_TUNABLES"] = tunables(os.environ.get("KERAS_BACKEND"))
+    from keras_audio_ssl._backend import configured_backend
+
+    os.environ["GLIBC_TUNABLES"] = tunables(configured_backend())
     os.execv(sys.executable, sys.orig_argv)

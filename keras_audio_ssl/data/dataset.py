@@ -46,7 +46,7 @@ class TooFewClips(ValueError):
 
     Args:
         message: what was asked for, and what would do.
-        clips: how many there are.
+        clips: how many there are for each host.
 
     Example:
         >>> try:
@@ -637,7 +637,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
                 + (f" on {self.shard[1]} hosts" if self.shard[1] > 1 else "")
                 + ": pass a smaller `batch_size`, `drop_last=False`, or "
                 "`crops_per_clip` for more crops of each clip",
-                total,
+                total // self.shard[1],
             )
         return total // size
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_audio_ssl.evaluation.neighbours import Neighbours
+
 
 def unit_rows(x: np.ndarray) -> np.ndarray:
     """Vectors scaled to length 1, in float64; zero vectors stay zero."""
@@ -13,25 +15,6 @@ def unit_rows(x: np.ndarray) -> np.ndarray:
         )
     length = np.linalg.norm(x, axis=1, keepdims=True)
     return x / np.where(length > 0, length, 1.0)
-
-
-def embedding_std(x: np.ndarray) -> float:
-    """Deviation of the unit vectors, averaged over dimensions.
-
-    Near 0 all clips look alike; vectors in all directions have 1 / sqrt(dim).
-
-    Args:
-        x: `(clips, dim)`.
-
-    Raises:
-        ValueError: Not a table of finite numbers.
-
-    Example:
-
-    >>> embedding_std(np.ones((8, 4)))
-    0.0
-    """
-    return float(unit_rows(x).std(axis=0).mean())
 
 
 def effective_rank(x: np.ndarray) -> float:
@@ -142,8 +125,7 @@ def neighbour_accuracy(x: np.ndarray, labels: np.ndarray) -> float:
             f"There must be a label for each of {len(x)} clips. "
             f"Received: shape {labels.shape}"
         )
-    std = x.std(axis=0)
-    x = unit_rows((x - x.mean(axis=0)) / np.where(std > 0, std, 1.0))
+    x, _ = Neighbours.prepare(x, x)
     similarity = x @ x.T
     np.fill_diagonal(similarity, -np.inf)
     return float((labels[similarity.argmax(axis=1)] == labels).mean())
