@@ -29,6 +29,9 @@ class MixupMemory(keras.layers.Layer):
 
     The memory is a non-trainable weight: it is saved with the model.
 
+    Attributes:
+        keeps_finite: True: what it remembers is finite, whatever it is given.
+
     Args:
         ratio: Largest share of what is mixed in (alpha).
         capacity: Clips that are remembered.
@@ -45,6 +48,8 @@ class MixupMemory(keras.layers.Layer):
     Reference:
         Niizumi et al., 2021, arXiv 2103.06695, section III-B.
     """
+
+    keeps_finite = True
 
     def __init__(self, ratio, capacity, frames, bins, **kwargs):
         kwargs["dtype"] = "float32"
@@ -87,15 +92,20 @@ class MixupMemory(keras.layers.Layer):
         return ops.where(pushed > 0, log_mixup(x, z, share), x)
 
     def push(self, x):
-        """Remembers the clips `(batch, frames, bins)`, oldest first out."""
+        """Remembers the clips `(batch, frames, bins)`, oldest first out.
+
+        A batch that is not finite would spoil many to come: it is forgotten.
+        """
         batch = ops.shape(x)[0]
         if isinstance(batch, int) and batch > self.capacity:
             x, batch = x[-self.capacity :], self.capacity
         rows = (self.pushed.value + ops.arange(batch)) % self.capacity
+        finite = ops.isfinite(ops.sum(x))
+        x = ops.where(finite, x, ops.take(self.memory.value, rows, axis=0))
         memory = ops.scatter_update(self.memory.value, rows[:, None], x)
         self.memory.assign(memory)
         # Kept below 2 * capacity, with the same position: it never overflows.
-        pushed = self.pushed.value + batch
+        pushed = self.pushed.value + ops.where(finite, batch, 0)
         over = ops.cast(pushed >= 2 * self.capacity, "int32")
         self.pushed.assign(pushed - over * self.capacity)
 

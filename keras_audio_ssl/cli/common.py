@@ -3,12 +3,13 @@
 import contextlib
 import json
 import math
-import os
 import signal
 import sys
 import threading
 import time
 from pathlib import Path
+
+from keras_audio_ssl._files import written_whole
 
 
 class Failure(ValueError):
@@ -129,13 +130,8 @@ def check_settings(function, settings):
 
 def write_whole(path, text):
     """Writes a text file whole or not at all."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(part, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with written_whole(path) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def as_json(value):

@@ -1,8 +1,8 @@
 """`keras-audio-ssl embed ENCODER`."""
 
-import os
 from pathlib import Path
 
+from keras_audio_ssl._files import written_whole
 from keras_audio_ssl.cli.common import Failure
 from keras_audio_ssl.cli.common import Progress
 from keras_audio_ssl.cli.common import add_data
@@ -188,25 +188,34 @@ def write(output, files, journal, with_start):
     if with_start:
         columns["start"] = rows[:, 1]
     columns["embedding"] = vectors
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    if output.suffix == ".npz":
-        import zipfile
-
-        # `np.savez` has no room for an array of the name `file`.
-        with zipfile.ZipFile(part, "w") as archive:
-            for name, column in columns.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as f:
-                    np.lib.format.write_array(f, column, allow_pickle=False)
-    else:
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError:
-            raise Failure(
-                "writing .parquet needs pyarrow: pip install pyarrow, or "
-                "write .npz."
-            ) from None
-        table = pyarrow.table({k: list(v) for k, v in columns.items()})
-        pyarrow.parquet.write_table(table, part)
-    os.replace(part, output)
+    with written_whole(output) as draft:
+        if output.suffix == ".npz":
+            write_npz(draft, columns)
+        else:
+            write_parquet(draft, columns)
     say(f"wrote {output}")
+
+
+def write_npz(path, columns):
+    import zipfile
+
+    import numpy as np
+
+    # `np.savez` has no room for an array of the name `file`.
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, column in columns.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, column, allow_pickle=False)
+
+
+def write_parquet(path, columns):
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise Failure(
+            "writing .parquet needs pyarrow: pip install pyarrow, or "
+            "write .npz."
+        ) from None
+    table = pyarrow.table({k: list(v) for k, v in columns.items()})
+    pyarrow.parquet.write_table(table, path)

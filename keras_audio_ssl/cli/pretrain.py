@@ -1,5 +1,6 @@
 """`keras-audio-ssl pretrain METHOD`."""
 
+import csv
 import json
 import platform
 import random
@@ -7,6 +8,8 @@ import shutil
 import time
 from pathlib import Path
 
+from keras_audio_ssl._files import drafts
+from keras_audio_ssl._files import written_whole
 from keras_audio_ssl.cli.common import Failure
 from keras_audio_ssl.cli.common import Progress
 from keras_audio_ssl.cli.common import add_data
@@ -52,8 +55,16 @@ def add_arguments(parser):
         "--checkpoint-every", type=positive, default=500, metavar="STEPS"
     )
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--resume", action="store_true")
+    group.add_argument(
+        "--resume", action="store_true",
+        help="go on with the run there; a run that was interrupted does so "
+        "without",
+    )  # fmt: skip
     group.add_argument("--overwrite", action="store_true")
+    parser.add_argument(
+        "--tensorboard", action="store_true",
+        help="write the history for TensorBoard too",
+    )  # fmt: skip
     parser.add_argument(
         "--estimate", action="store_true",
         help="time a few steps, say what the run will cost, write nothing",
@@ -134,20 +145,22 @@ def pretrain(args, output, folder):
         "seed": args.seed,
         "init_from": args.init_from,
         "clips": data.num_clips,
+        "files": data.signature()["files"],
         "versions": versions(),
         "model": model.get_config(),
     }
     if args.resume:
-        check_resume(folder, config)
+        check_resume(folder, config, data)
     if args.overwrite:
         shutil.rmtree(folder, ignore_errors=True)
         output.unlink(missing_ok=True)
-    # Not before here: what was refused leaves nothing behind.
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "config.json", as_json(config))
-    if first >= steps:
+    if first >= steps and output.exists():
         say(f"All {steps} steps are done: {output} is up to date.")
         return
+    # Not before here: what was refused leaves nothing behind.
+    if not args.resume:
+        write_contents(folder / "files.csv", data)
+    write_whole(folder / "config.json", as_json(config))
     data.start(*divmod(first, per_epoch))
     say(
         f"{args.method} ({args.preset}), {model.count_params():,} parameters, "
@@ -173,15 +186,30 @@ def estimate(model, data, steps, args):
 
 
 def check_output(output, folder, args):
-    """Refuses a second run into the same output."""
-    there = output.exists() or folder.exists()
-    if there and not (args.overwrite or args.resume):
+    """Refuses a second run into the same output; goes on with half a one."""
+    if args.overwrite:
+        return
+    begun = (folder / "config.json").exists()
+    if args.resume:
+        if not begun:
+            raise ValueError(f"--resume: there is no run in {folder}.")
+    elif output.exists() or (folder.exists() and not begun and any_in(folder)):
         raise ValueError(
             f"{output} or {folder} exists. Go on with --resume, or "
             "replace it with --overwrite."
         )
-    if args.resume and not there:
-        raise ValueError(f"--resume: there is no run in {folder}.")
+    args.resume = begun
+    for path in (output, folder / "config.json", folder / "files.csv"):
+        for draft in drafts(path):
+            draft.unlink(missing_ok=True)
+
+
+def any_in(folder):
+    """Whether a folder holds more than a run leaves that never began."""
+    return any(
+        path.name != "files.csv" and not path.name.startswith(".")
+        for path in folder.iterdir()
+    )
 
 
 def open_training_data(args, plan, **options):
@@ -214,15 +242,14 @@ def training_plan(cls, args):
 
 def make_model(args, settings, folder):
     """The model, new or from the last checkpoint, and the steps done."""
-    import keras
-
-    from keras_audio_ssl.callbacks import checkpoints
+    from keras_audio_ssl.callbacks import last_checkpoint
     from keras_audio_ssl.hub import load_encoder
     from keras_audio_ssl.methods import make_method
 
-    done = checkpoints(folder / "checkpoints") if args.resume else []
-    if done:
-        return keras.saving.load_model(done[-1]), int(done[-1].stem[5:])
+    if args.resume:
+        model, first = last_checkpoint(folder / "checkpoints", say)
+        if model is not None:
+            return model, first
     if args.init_from:
         settings = {**settings, "encoder": load_encoder(args.init_from)}
     model = make_method(
@@ -232,23 +259,68 @@ def make_model(args, settings, folder):
     return model, 0
 
 
-def check_resume(folder, config):
-    """Refuses to go on with other data or settings."""
-    path = folder / "config.json"
+def write_contents(path, data):
+    """Writes the table of the files that a run reads, and their bytes."""
+    with (
+        written_whole(path) as draft,
+        open(
+            draft, "w", newline="", encoding="utf-8", errors="surrogateescape"
+        ) as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("file", "bytes"))
+        writer.writerows(data.contents().items())
+
+
+def changed_files(path, data):
+    """What of a run's files is not as it was, in words."""
     if not path.exists():
-        return
-    before, now = json.loads(path.read_text()), json.loads(as_json(config))
+        return "other files"
+    with open(
+        path, newline="", encoding="utf-8", errors="surrogateescape"
+    ) as file:
+        before = {r["file"]: int(r["bytes"]) for r in csv.DictReader(file)}
+    now = data.contents()
+    kinds = {
+        "new": now.keys() - before.keys(),
+        "gone or unreadable": before.keys() - now.keys(),
+        "of another size": {
+            k for k in now.keys() & before.keys() if now[k] != before[k]
+        },
+    }
+    parts = []
+    for kind, names in kinds.items():
+        if names:
+            some = ", ".join(sorted(names)[:3])
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            parts.append(f"{len(names)} files {kind}: {some}{more}")
+    return "; ".join(parts) or "other parts of the files"
+
+
+def check_resume(folder, config, data):
+    """Refuses to go on with other data or settings."""
+    from keras_audio_ssl.callbacks import differences
+
+    path = folder / "config.json"
+    try:
+        before = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    now = json.loads(as_json(config))
     same = ("method", "preset", "settings", "data", "where", "batch_size",
-            "seconds", "seed", "clips")  # fmt: skip
+            "seconds", "seed", "init_from", "clips")  # fmt: skip
     changed = [
-        f"{key}: {before.get(key)} then, {now[key]} now"
+        line
         for key in same
-        if before.get(key) != now[key]
+        for line in differences(before.get(key), now[key], key)
     ]
+    if before.get("files") != now["files"]:
+        changed.append(changed_files(folder / "files.csv", data))
     if changed:
         raise ValueError(
-            "--resume goes on with the same data and settings. Changed: "
-            + "; ".join(changed)
+            f"{folder} holds a run of other data or settings, which it would "
+            "go on with: restore them, replace it with --overwrite, or choose "
+            "another --output. Changed: " + "; ".join(changed)
         )
 
 
@@ -259,17 +331,24 @@ def train(model, data, folder, first, steps, args):
     from keras_audio_ssl.callbacks import Checkpoint
     from keras_audio_ssl.callbacks import EmbeddingMonitor
     from keras_audio_ssl.callbacks import HistoryCSV
+    from keras_audio_ssl.callbacks import SkippedBatches
     from keras_audio_ssl.callbacks import StepCost
+    from keras_audio_ssl.callbacks import TensorBoard
 
     every = max(1, min(20, steps // 20))
-    watch = []
+    watch, monitor = [], None
     if data.batch_size >= 4:
         # Ten times a run: that costs little, and shows how it goes.
         rows = every * max(1, steps // (10 * every))
-        watch.append(EmbeddingMonitor(data[0], None, rows, first, say=say))
+        monitor = EmbeddingMonitor(data[0], None, rows, first, say=say)
+        watch.append(monitor)
+    if args.tensorboard:
+        watch.append(TensorBoard(folder / "tensorboard", every, first, monitor))
+    watch.append(HistoryCSV(folder / "history.csv", every, first, monitor))
     checkpoint = Checkpoint(
         folder / "checkpoints", args.checkpoint_every, first
     )
+    skipped = SkippedBatches(say=say)
     with (
         Progress("training", steps - first, args.json) as progress,
         stop_when_asked() as asked,
@@ -290,12 +369,11 @@ def train(model, data, folder, first, steps, args):
                 data,
                 steps_per_epoch=steps - first,
                 callbacks=[
-                    *watch,
                     StepCost(steps - first, say),
                     Bar(),
-                    HistoryCSV(folder / "history.csv", every, first, *watch),
+                    *watch,
                     checkpoint,
-                    keras.callbacks.TerminateOnNaN(),
+                    skipped,
                     Stop(),
                 ],
                 verbose=0,
@@ -306,14 +384,15 @@ def train(model, data, folder, first, steps, args):
             checkpoint.save()
             raise Failure(
                 f"interrupted after step {checkpoint.step}; the same command "
-                "with --resume goes on from there."
+                "(or --resume) goes on from there."
             ) from None
-    if checkpoint.step < steps:
+    path = checkpoint.save()
+    if skipped.stopped:
         raise Failure(
-            f"the loss was not finite at step {checkpoint.step}. Try a lower "
-            "learning rate: --set learning_rate=..."
+            f"no finite loss for ten batches up to step {checkpoint.step}; the "
+            f"last good weights are in {path}. Try a lower learning rate: "
+            "--set learning_rate=..."
         )
-    checkpoint.save()
 
 
 def close(model, data, output, folder, args, steps, seconds):

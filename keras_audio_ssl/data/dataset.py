@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import logging
 import os
 import threading
@@ -19,6 +20,7 @@ import keras
 import numpy as np
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
+from keras_audio_ssl._files import written_whole
 from keras_audio_ssl.data.audio import AudioArray
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
@@ -252,20 +254,67 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         with self._lock:
             return list(self._skipped.items())
 
+    def signature(self) -> dict[str, Any]:
+        """What the batches and their order depend on, as plain values.
+
+        Two data sets with the same signature give the same batches, as far
+        as names and sizes of the files tell.
+        """
+        clips = self._clips
+        mark = hashlib.sha256()
+        for name, size in self.contents().items():
+            mark.update(os.fsencode(f"{name}\0{size}\0"))
+        if isinstance(clips, FileClips):
+            mark.update(clips.places())
+        return {
+            "clips": len(clips),
+            "files": mark.hexdigest(),
+            "batch_size": self.batch_size,
+            "seconds": self.seconds,
+            "sample_rate": self.sample_rate,
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "crop": self.crop,
+            "drop_last": self.drop_last,
+            "min_seconds": self.min_seconds,
+            "max_seconds": self.max_seconds,
+            "shard": list(self.shard),
+            "crops_per_clip": self.crops_per_clip,
+        }
+
+    def contents(self) -> dict[str, int]:
+        """What the clips are read from: files in use and their bytes.
+
+        A file stands once, whatever number of clips lies in it; items that
+        are no files have 0 bytes.
+        """
+        clips = self._clips
+        if not isinstance(clips, FileClips):
+            return dict.fromkeys(self.files, 0)
+        return {
+            clips.name(i): int(clips.sizes[clips.rows[i]])
+            for i in clips.files()
+        }
+
     def write_skipped(self, path: Any) -> None:
         """Writes `skipped` as a CSV table with the columns file and reason.
 
         Args:
             path: the CSV file, replaced as a whole.
         """
-        draft = f"{os.fspath(path)}.{os.getpid()}.tmp"
-        with open(
-            draft, "w", newline="", encoding="utf-8", errors="backslashreplace"
-        ) as file:
+        with (
+            written_whole(path) as draft,
+            open(
+                draft,
+                "w",
+                newline="",
+                encoding="utf-8",
+                errors="backslashreplace",
+            ) as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("file", "reason"))
             writer.writerows(self.skipped)
-        os.replace(draft, path)
 
     def start(self, epoch: int, step: int = 0) -> None:
         """Lets the next pass of `fit` begin with batch `(epoch, step)`.

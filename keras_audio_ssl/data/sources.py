@@ -93,6 +93,9 @@ class FileClips(Clips):
             start and the end of the file; whole files if `None`.
         labels: int32 `(clips,)`.
         classes: names of the labels.
+
+    Attributes:
+        sizes: int64 `(files,)`, bytes of each file that was sniffed.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class FileClips(Clips):
         self.rows, self._spans = rows, spans
         self.labels, self.classes = labels, classes
         self._facts = np.zeros((len(self._files), 2), "int64")
+        self.sizes = np.zeros(len(self._files), "int64")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -131,6 +135,12 @@ class FileClips(Clips):
         start, end = self._spans[i]
         return float(start), float(end)
 
+    def places(self) -> bytes:
+        """Which part of which file each clip is, as bytes."""
+        if self._spans is None:
+            return self.rows.tobytes()
+        return self.rows.tobytes() + self._spans.tobytes()
+
     def files(self) -> np.ndarray:
         """For each file in use, one clip in it."""
         return np.unique(self.rows, return_index=True)[1]
@@ -138,7 +148,7 @@ class FileClips(Clips):
     def sniff(self, i: int) -> AudioError | None:
         """What is wrong with a clip's file at first sight."""
         name = self.name(i)
-        reason = sniff(name)
+        reason, self.sizes[self.rows[i]] = sniff(name)
         return None if reason is None else AudioError(name, reason)
 
     def keep(self, clips: np.ndarray) -> None:
@@ -314,27 +324,28 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def sniff(path: str) -> str | None:
-    """What is wrong with a file at first sight, or `None`.
+def sniff(path: str) -> tuple[str | None, int]:
+    """What is wrong with a file at first sight, or `None`, and its bytes.
 
     Looks at the file's kind, size and first bytes, some 20 us.
     """
     try:
         with open(path, "rb", buffering=0, opener=_open_quietly) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return "not a regular file"
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return "not a regular file", 0
             head = file.read(64)
     except (OSError, ValueError) as error:
         try:
             check_regular(path, path)
         except AudioError as found:
-            return found.reason
-        return getattr(error, "strerror", None) or str(error)
+            return found.reason, 0
+        return getattr(error, "strerror", None) or str(error), 0
     if not head:
-        return "empty file (0 bytes)"
+        return "empty file (0 bytes)", 0
     if not head.strip(b"\0"):
-        return "not audio: begins with zero bytes only"
-    return None
+        return "not audio: begins with zero bytes only", status.st_size
+    return None, status.st_size
 
 
 def _open_quietly(path: str, flags: int) -> int:

@@ -35,6 +35,8 @@ class FrontEnd(keras.layers.Layer):
         min_samples: fewest samples that give one frame.
         level: scaling of each clip, default None: as it is. `"l2"`, `"rms"`,
             `"peak"`, `"centred_peak"`: see `scale_level`.
+        level_samples: for `"l2"`, the length at which the norm is 1; longer
+            clips have it in as many samples on average. None: at any length.
         deltas: how many orders of deltas are appended, default 0; up to 2.
         normalize: default None. `"utterance"`: each clip by the mean and
             deviation of its own frames; `"utterance_mean"`: by the mean only;
@@ -73,6 +75,7 @@ class FrontEnd(keras.layers.Layer):
         n_bins,
         min_samples,
         level=None,
+        level_samples=None,
         deltas=0,
         normalize=None,
         mean=None,
@@ -87,6 +90,9 @@ class FrontEnd(keras.layers.Layer):
         _check_positive("sample_rate", sample_rate)
         _check_positive("hop_length", hop_length)
         _check_choice("level", level, LEVELS)
+        if level_samples is not None:
+            _check_positive("level_samples", level_samples)
+            _check_choice("level", level, ("l2",))
         _check_choice("deltas", deltas, (0, 1, 2))
         _check_choice("normalize", normalize, NORMALIZATIONS)
         _check_choice("norm_ddof", norm_ddof, (0, 1))
@@ -95,6 +101,7 @@ class FrontEnd(keras.layers.Layer):
         self.frame_rate = sample_rate / hop_length
         self.min_samples = min_samples
         self.level = level
+        self.level_samples = level_samples
         self.deltas = deltas
         self.normalize = normalize
         self.norm_epsilon = norm_epsilon
@@ -242,6 +249,7 @@ class FrontEnd(keras.layers.Layer):
             **super().get_config(),
             "sample_rate": self.sample_rate,
             "level": self.level,
+            "level_samples": self.level_samples,
             "deltas": self.deltas,
             "normalize": self.normalize,
             "mean": mean,
@@ -329,7 +337,7 @@ class FrontEnd(keras.layers.Layer):
             # Not a product: whatever lies past the end, even NaN, is gone.
             x = ops.where(valid_mask(lengths, ops.shape(x)[1]), x, 0.0)
         if self.level is not None and not levelled:
-            x = scale_level(x, self.level, lengths)
+            x = scale_level(x, self.level, lengths, self.level_samples)
         x = self.extract(x, lengths)
         if self.deltas:
             orders = [x]

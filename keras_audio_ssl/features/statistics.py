@@ -11,7 +11,7 @@ LEVELS = (None, "l2", "rms", "peak", "centred_peak")
 TINY = 1e-24
 
 
-def scale_level(waveform, level: str, lengths=None):
+def scale_level(waveform, level: str, lengths=None, level_samples=None):
     """Scales each clip to a common level.
 
     Args:
@@ -21,6 +21,8 @@ def scale_level(waveform, level: str, lengths=None):
             absolute sample 1. `"centred_peak"`: mean removed, then divided by
             the largest absolute sample + 0.005 (Fonseca et al.).
         lengths: int tensor `(batch,)`, valid samples of each clip.
+        level_samples: for `"l2"`: clips longer than this are scaled so that
+            as many samples have unit norm on average, whatever the length.
 
     Returns:
         A tensor of the same shape. Silence stays silence.
@@ -41,6 +43,10 @@ def scale_level(waveform, level: str, lengths=None):
         )
     if level == "l2":
         energy = ops.sum(ops.square(x), axis=1, keepdims=True)
+        if level_samples is not None:
+            count = ops.shape(x)[1] if lengths is None else lengths[:, None]
+            count = ops.cast(count, x.dtype)
+            energy *= level_samples / ops.maximum(count, level_samples)
         return x / ops.sqrt(ops.maximum(energy, 1e-9))
     if level == "peak":
         return x / ops.maximum(ops.max(ops.abs(x), 1, keepdims=True), 1e-8)

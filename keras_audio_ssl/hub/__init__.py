@@ -12,6 +12,7 @@ _NAMES = {
     "encoder_names": "load",
     "import_checkpoint": "importers",
     "load_encoder": "load",
+    "load_model": "load",
     "read_checkpoint": "checkpoint",
     "save_encoder": "load",
 }

@@ -1,13 +1,13 @@
 """Opening and keeping encoders."""
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import keras
 
 import keras_audio_ssl
+from keras_audio_ssl._files import written_whole
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.hub.trust import check_keras_file
 from keras_audio_ssl.hub.trust import class_of
@@ -68,8 +68,38 @@ def load_encoder(
     >>> encoder.embed("clip.flac").shape == (encoder.dim,)
     True
     """
-    path = find_encoder(name_or_path)
-    custom = custom_objects or {}
+    model = _open(find_encoder(name_or_path), custom_objects or {}, False)
+    return model if isinstance(model, Encoder) else model.encoder
+
+
+def load_model(
+    path: str | os.PathLike, custom_objects: dict[str, Any] | None = None
+) -> PretextModel:
+    """Opens a pretext model with its optimizer, to train on.
+
+    The file is checked as in `load_encoder`.
+
+    Args:
+        path: A `.keras` file, as `model.save` or a checkpoint writes.
+        custom_objects: Further classes that the file may name.
+
+    Returns:
+        A compiled `PretextModel`, if it was compiled.
+
+    Raises:
+        ValueError: There is no such file, it is damaged or of another kind,
+            it holds no pretext model, or it names something not allowed.
+    """
+    model = _open(find_encoder(path), custom_objects or {}, True)
+    if not isinstance(model, PretextModel):
+        raise ValueError(
+            f"{path} holds {type(model).__name__}, no pretext model."
+        )
+    return model
+
+
+def _open(path, custom, compiled):
+    """What a file holds, once it is checked."""
     config = check_keras_file(path, custom)
     cls = class_of(config)
     for name in (config.get("registered_name", ""), config["class_name"]):
@@ -82,15 +112,14 @@ def load_encoder(
             "nor a pretext model that has one."
         )
     try:
-        model = keras.saving.load_model(
-            path, custom_objects=custom or None, compile=False
+        return keras.saving.load_model(
+            path, custom_objects=custom or None, compile=compiled
         )
     except MemoryError:
         raise
     except Exception as error:
         # Keras, zipfile and HDF5 each have errors of their own.
         raise ValueError(f"{path} cannot be opened: {error}") from error
-    return model if isinstance(model, Encoder) else model.encoder
 
 
 def find_encoder(name_or_path: str | os.PathLike) -> Path:
@@ -143,7 +172,7 @@ def save_encoder(
 
     Raises:
         ValueError: Not an encoder, another ending, or a file is there.
-        OSError: The file cannot be written.
+        OSError: The file cannot be written; says how far it came.
 
     Example:
 
@@ -159,28 +188,6 @@ def save_encoder(
         raise ValueError(f"`path` must end in `.keras`. Received: {path}")
     if path.exists() and not overwrite:
         raise ValueError(f"{path} is there already, and `overwrite` is False.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        ".keras", f".{path.stem}-", os.fspath(path.parent)
-    )
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        encoder.save(temporary, overwrite=True)
-        with temporary.open("r+b") as stream:
-            os.fsync(stream.fileno())
-        # mkstemp's files are private; a saved model is as any other file.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with written_whole(path) as draft:
+        encoder.save(draft, overwrite=True)
     return path

@@ -58,6 +58,7 @@ class APC(PretextModel):
         arXiv 2005.08392 (VQ-APC).
     """
 
+    baseline = "copy_l1"
     PRESETS: ClassVar = {
         "tiny": {"units": 96, "layers": 2, "learning_rate": 2e-3},
     }

@@ -113,7 +113,10 @@ class COLA(PretextModel):
                 "`encoder` must be 'efficientnet_b0', 'cnn', 'cnn_tiny' or a "
                 f"model. Received: {encoder!r}"
             )
-        encoder = make_encoder(encoder, recipe("cola", n_mels=n_mels))
+        # A clip of any length has the level its segments were trained at.
+        samples = round(seconds * 16000) if normalize == "segment" else None
+        frontend = recipe("cola", n_mels=n_mels, level_samples=samples)
+        encoder = make_encoder(encoder, frontend)
         super().__init__(encoder, seed=seed, **kwargs)
         self.embedding_dim = embedding_dim
         self.similarity = similarity

@@ -11,6 +11,11 @@ import numpy as np
 from keras import ops
 
 from keras_audio_ssl.encoders import Encoder
+from keras_audio_ssl.methods.guard import SkippedBatches
+from keras_audio_ssl.methods.guard import all_finite
+from keras_audio_ssl.methods.guard import copied
+from keras_audio_ssl.methods.guard import forward_state
+from keras_audio_ssl.methods.guard import guard_optimizer
 
 # Clips that `fit` reads to measure the front end's statistics.
 ADAPT_CLIPS = 2000
@@ -41,9 +46,14 @@ class PretextModel(keras.Model):
     Attributes:
         encoder: `(batch, samples)` to frames and clip vectors.
         updates: Variable, optimizer updates so far; schedules read it.
+        skipped: Variable `(2,)`, batches that were skipped because their loss
+            or gradients were not finite: in all, and in a row.
         seed_generator: The `keras.random.SeedGenerator` of all draws.
     """
 
+    # The metric that tells the loss of a model that learnt nothing, such as
+    # one that copies.
+    baseline: ClassVar[str | None] = None
     # Fewest clips a batch needs: 2 for methods that contrast or batch-norm.
     min_batch = 1
     # Arguments of the constructor for models of other sizes, by name.
@@ -72,6 +82,11 @@ class PretextModel(keras.Model):
             shape=(), dtype="int32", initializer="zeros", trainable=False,
             name="updates",
         )  # fmt: skip
+        self.skipped = self.add_weight(
+            shape=(2,), dtype="int32", initializer="zeros", trainable=False,
+            name="skipped",
+        )  # fmt: skip
+        self._finite = self._loss_now = None
 
     # What a method may override.
 
@@ -109,6 +124,7 @@ class PretextModel(keras.Model):
             optimizer = self.default_optimizer()
         self._jit_wanted = jit_compile
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        guard_optimizer(self.optimizer, self)
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -126,15 +142,32 @@ class PretextModel(keras.Model):
     def fit(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.fit`, on waveforms.
 
+        A batch whose loss or gradients are not finite changes nothing; ten
+        in a row end the training. With a `ResumableCheckpoint` among the
+        callbacks it goes on where the run before was stopped.
+
         Raises:
             ValueError: A batch has fewer clips than the method needs.
         """
-        batch_size = kwargs.get("batch_size") or (args[0] if args else None)
-        x = self._prepare(x, batch_size or 32)
+        bound = inspect.signature(super().fit).bind(x, y, *args, **kwargs)
+        options = bound.arguments
+        callbacks = options.get("callbacks") or []
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = list(keras.tree.flatten(callbacks))
+            if not any(isinstance(c, SkippedBatches) for c in callbacks):
+                callbacks.insert(0, SkippedBatches())
+            options["callbacks"] = callbacks
+            for callback in callbacks:
+                if hasattr(callback, "resume"):
+                    options["initial_epoch"] = callback.resume(self, x)
+                    for other in callbacks:
+                        if hasattr(other, "begin_at"):
+                            other.begin_at(callback.step)
+        options["x"] = self._prepare(x, options.get("batch_size") or 32)
         if isinstance(x, keras.utils.PyDataset):
             # The data set shuffles by itself, as a function of its seed.
-            kwargs["shuffle"] = False
-        return super().fit(x, y, *args, **kwargs)
+            options["shuffle"] = False
+        return super().fit(*bound.args, **bound.kwargs)
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
@@ -143,31 +176,64 @@ class PretextModel(keras.Model):
         loss = ops.cast(self.pretext_loss(outputs, x, y), "float32")
         for extra in self.losses:
             loss += ops.cast(extra, "float32")
+        if keras.backend.backend() != "jax":
+            self._loss_now = loss
         return loss
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return self.get_metrics_result()
 
     def train_step(self, *args):
-        result = super().train_step(*args)
-        if keras.backend.backend() != "jax":
-            self._write_after_update()
-            return result
-        logs, state = result
-        trainable, non_trainable, optimizer, metrics = state
+        """Keras' step; then old state for new where it was not finite."""
+        if keras.backend.backend() == "jax":
+            return self._jax_train_step(*args)
+        kept = [*forward_state(self), *self.metrics_variables]
+        before = [copied(v) for v in kept]
+        self._finite = True
+        super().train_step(*args)
+        for variable, old in zip(kept, before, strict=True):
+            variable.assign(ops.where(self._finite, variable.value, old))
+        self._write_after_update()
+        self._finite = self._loss_now = None
+        return self.get_metrics_result()
+
+    def _jax_train_step(self, state, data):
+        _, new = super().train_step(state, data)
+        variables = (
+            self.trainable_variables,
+            self.non_trainable_variables,
+            self.optimizer.variables,
+            self.metrics_variables,
+        )
         scope = keras.StatelessScope(
             [
-                *zip(self.trainable_variables, trainable, strict=True),
-                *zip(self.non_trainable_variables, non_trainable, strict=True),
-                *zip(self.optimizer.variables, optimizer, strict=True),
+                pair
+                for group, values in zip(variables, new, strict=True)
+                for pair in zip(group, values, strict=True)
             ]
         )
         with scope:
+            # The mean of the epoch is finite unless this loss was not.
+            loss = self._loss_tracker.result()
+            self._finite = ops.logical_and(self._finite, all_finite([loss]))
+            free = {id(v) for v in self._seed_states()}
+            free.update(
+                id(v)
+                for layer in self._flatten_layers()
+                if getattr(layer, "keeps_finite", False)
+                for v in layer.variables
+            )
+            for group, values in zip(variables, state, strict=True):
+                for variable, old in zip(group, values, strict=True):
+                    now = variable.value
+                    if now is not old and id(variable) not in free:
+                        variable.assign(ops.where(self._finite, now, old))
             self._write_after_update()
-        non_trainable = [
-            scope.get_current_value(v) for v in self.non_trainable_variables
-        ]
-        return logs, (trainable, non_trainable, optimizer, metrics)
+            logs = self.get_metrics_result()
+        self._finite = None
+        return logs, tuple(
+            [scope.get_current_value(v) for v in group] for group in variables
+        )
 
     def zero_grad(self, set_to_none=True):
         """PyTorch's; called by Keras' step on that backend only."""
@@ -183,6 +249,20 @@ class PretextModel(keras.Model):
             new = ops.cast(new, variable.dtype)
             variable.assign(ops.where(updated, new, variable.value))
         self.updates.assign(iterations)
+        total, running = self.skipped.value[0], self.skipped.value[1]
+        bad = ops.cast(ops.logical_not(self._finite), "int32")
+        self.skipped.assign(ops.stack([total + bad, (running + 1) * bad]))
+
+    def skipped_batches(self):
+        """Batches that were skipped: in all, and in a row up to now."""
+        value = self.skipped.value
+        if keras.backend.backend() == "jax" and not self._jax_state_synced:
+            # In the middle of `fit` the variables are not where they were.
+            place = [v is self.skipped for v in self.non_trainable_variables]
+            state = self._jax_state["non_trainable_variables"]
+            value = state[place.index(True)]
+        total, running = ops.convert_to_numpy(value)
+        return int(total), int(running)
 
     # `.keras` files omit the state of seed generators, so that a resumed
     # run would replay its first masks.

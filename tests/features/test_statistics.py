@@ -46,6 +46,18 @@ def test_scale_level(level):
         assert not row[n:].any()
 
 
+def test_l2_of_long_clips_is_that_of_a_stretch():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 4000)).astype("float32")
+    lengths = np.array([4000, 1000, 300], "int32")
+    x = np.where(np.arange(4000) < lengths[:, None], x, 0).astype("float32")
+    got = numpy(scale_level(ops.convert_to_tensor(x), "l2", lengths, 1000))
+    norm = np.linalg.norm(got.astype("float64"), axis=1)
+    np.testing.assert_allclose(norm, [2, 1, 1], rtol=1e-5)
+    alone = numpy(scale_level(ops.convert_to_tensor(x[:1]), "l2", None, 1000))
+    np.testing.assert_allclose(alone, got[:1], rtol=1e-6)
+
+
 @pytest.mark.parametrize("level", ["l2", "rms", "peak", "centred_peak"])
 def test_level_of_silence(level):
     x = np.zeros((2, 50), "float32")

@@ -118,6 +118,20 @@ def test_segments_have_unit_norm_and_the_noise_is_on_the_positive():
     assert abs(noise.mean()) < 1e-5
 
 
+def test_a_long_clip_has_the_level_of_its_segments():
+    x = waves(2, seconds=4.0)
+    for normalize, shift in (("segment", 0.0), ("clip", np.log(4.0))):
+        model = kas.COLA(preset="tiny", seconds=1.0, normalize=normalize)
+        frontend = model.encoder.frontend
+        # Four times the same second: each has the features of one.
+        second = x[:, :16000]
+        alone = array(frontend(second))
+        four = array(frontend(np.tile(second, 4)))[:, : alone.shape[1]]
+        loud = alone > -8
+        assert loud.mean() > 0.1
+        np.testing.assert_allclose((alone - four)[loud], 0.5 * shift, atol=1e-3)
+
+
 def test_the_clip_can_be_normalised_in_place_of_the_segment():
     x = ops.convert_to_tensor(waves(4))
     got = array(tiny(noise=0.0, normalize="clip").segments(x))

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import keras_audio_ssl as kas
+from keras_audio_ssl.callbacks import SkippedBatches
+from keras_audio_ssl.callbacks.checkpoint import state_of
 from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.methods import make_method
 from tests.contract import BACKEND
@@ -150,6 +152,51 @@ def test_float16_scales_its_loss_and_an_overflow_moves_nothing(name):
     model.reset_metrics()
     assert np.isfinite(step(model, x)["loss"])
     assert int(model.updates) == 1
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_batch_that_is_not_finite_changes_nothing(name, eager):
+    model, x = tiny(name), batch(8)
+    model.compile(run_eagerly=eager)
+    first = step(model, x)
+
+    def state():
+        moving = {id(model.skipped), *(id(v) for v in model._seed_states())}
+        return [v.numpy() for v in state_of(model) if id(v) not in moving]
+
+    before = state()
+    bad = {k: v.copy() for k, v in x.items()}
+    bad["waveform"][3] = np.nan
+    for turn in range(2):
+        logs = step(model, bad)
+        assert same(before, state())
+        assert logs.keys() == first.keys()
+        assert np.isfinite(list(logs.values())).all()
+        assert model.skipped_batches() == (turn + 1, turn + 1)
+    step(model, x)
+    assert not same(before, state())
+    assert all(np.isfinite(v).all() for v in state())
+    assert model.skipped_batches() == (2, 0) and int(model.updates) == 2
+
+
+def test_ten_batches_in_a_row_that_are_not_finite_end_the_run(name):
+    model, x = tiny(name), batch(8)
+    model.compile()
+    said = []
+    watch = SkippedBatches(say=said.append)
+    x = {k: np.tile(v, (4,) + (1,) * (v.ndim - 1)) for k, v in x.items()}
+    x["waveform"][8:16] = np.nan
+    model.fit(x, batch_size=8, shuffle=False, verbose=0, callbacks=[watch])
+    assert not watch.stopped and len(said) == 1 and "skipped 1" in said[0]
+    before = [v.numpy() for v in model.trainable_variables]
+    x["waveform"][:] = np.nan
+    history = model.fit(
+        x, batch_size=2, epochs=3, verbose=0, callbacks=[watch]
+    ).history
+    assert len(history["loss"]) == 1 and watch.stopped
+    assert "10 batches in a row" in said[-1]
+    assert model.skipped_batches()[0] < 18
+    assert same(before, [v.numpy() for v in model.trainable_variables])
 
 
 def test_eager_steps_validation_and_labels(name):

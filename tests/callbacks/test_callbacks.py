@@ -96,7 +96,7 @@ def test_the_cost_of_a_run(monkeypatch):
     model, x, said = tiny(), batch(8), []
     clock = iter(range(0, 1000, 2))
     monkeypatch.setattr(
-        "keras_audio_ssl.callbacks.monotonic", lambda: next(clock)
+        "keras_audio_ssl.callbacks.cost.monotonic", lambda: next(clock)
     )
     cost = StepCost(90_000, said.append, warm=2, measured=3)
     model.fit(x, batch_size=2, epochs=2, verbose=0, callbacks=[cost])

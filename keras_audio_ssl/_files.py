@@ -1,0 +1,109 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class WriteError(OSError):
+    """A file that could not be written: which, how far, and why.
+
+    Args:
+        path: The file that was to be written.
+        error: What the system said.
+        written: Bytes that were, before it failed.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike, error: OSError, written: int = 0
+    ) -> None:
+        reason = error.strerror or str(error)
+        super().__init__(error.errno, reason, os.fspath(path))
+        self.path, self.reason, self.written = Path(path), reason, written
+
+    def __str__(self) -> str:
+        text = f"{self.path} cannot be written: {self.reason}"
+        text += f" after {self.written:,} bytes"
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(self.path.parent).free
+            text += f" ({free:,} bytes free there)"
+        return text
+
+
+@contextlib.contextmanager
+def written_whole(path: str | os.PathLike) -> Iterator[Path]:
+    """A draft beside `path`, which takes its place when it is complete.
+
+    The draft is forced to the disk before it is renamed, and the folder
+    after: a killed process, a full disk or a power cut leaves the file that
+    was there before, or none.
+
+    Args:
+        path: The file; its folder is made.
+
+    Yields:
+        Path of the draft, with the same ending.
+
+    Raises:
+        WriteError: The system refuses; the draft is gone.
+
+    Example:
+
+    >>> with written_whole("table.csv") as draft:
+    ...     draft.write_text("file,reason")
+    """
+    path = Path(path)
+    draft = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            path.suffix, f".{path.stem}-", os.fspath(path.parent)
+        )
+        os.close(handle)
+        draft = Path(name)
+        yield draft
+        with draft.open("r+b") as stream:
+            os.fsync(stream.fileno())
+        # mkstemp's files are private; this is to be as any other file.
+        mask = os.umask(0)
+        os.umask(mask)
+        draft.chmod(0o666 & ~mask)
+        os.replace(draft, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if isinstance(error, WriteError):
+            raise
+        raise WriteError(path, error, _size(draft)) from error
+    finally:
+        if draft is not None:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+
+
+def drafts(path: str | os.PathLike) -> list[Path]:
+    """Drafts of a file that killed processes left behind."""
+    path = Path(path)
+    return sorted(path.parent.glob(f".{path.stem}-*{path.suffix}"))
+
+
+def _size(path):
+    try:
+        return path.stat().st_size
+    except (AttributeError, OSError):
+        return 0
+
+
+def _sync_folder(folder):
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,197 @@
+"""Runs that go on where they were stopped, to the bit."""
+
+import json
+from pathlib import Path
+from time import monotonic
+
+from keras_audio_ssl import hub
+from keras_audio_ssl._files import drafts
+from keras_audio_ssl._files import written_whole
+from keras_audio_ssl.callbacks.steps import StepCallback
+
+
+class Checkpoint(StepCallback):
+    """Saves the whole model every few steps, whole or not at all.
+
+    The file `step_<n>.keras` holds weights, optimizer, target network and
+    random generators: `last_checkpoint` goes on from it.
+
+    Args:
+        folder: Where; the newest `keep` files stay.
+        every: Steps between files.
+        minutes: Longest time between files.
+        first: Steps done before this `fit`.
+        keep: Files that stay.
+    """
+
+    def __init__(self, folder, every=500, first=0, keep=2, minutes=10.0):
+        super().__init__(every, first)
+        self.folder, self.keep, self.minutes = Path(folder), keep, minutes
+        self.saved = None
+
+    def on_train_begin(self, logs=None):
+        self.last = monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        if monotonic() - self.last > 60 * self.minutes:
+            self.save()
+
+    def on_step(self, step, logs):
+        self.save()
+
+    def save(self):
+        """Saves now, unless this step is saved; the path of the file."""
+        path = self.folder / f"step_{self.step:09d}.keras"
+        if self.saved != self.step:
+            hub.save_encoder(self.model, path)
+            self.saved, self.last = self.step, monotonic()
+        for old in checkpoints(self.folder)[: -self.keep]:
+            old.unlink(missing_ok=True)
+        return path
+
+
+def checkpoints(folder):
+    """The complete checkpoints of a folder, oldest first."""
+    return sorted(Path(folder).glob("step_*.keras"))
+
+
+def last_checkpoint(folder, say=print):
+    """Opens the newest checkpoint that is whole.
+
+    Drafts that a killed process left are deleted; a file that was damaged
+    later, by the disk, say, is named and passed over. Files are read as
+    data, as `load_encoder` does.
+
+    Args:
+        folder: Of a `Checkpoint`.
+        say: Called with words about what is passed over.
+
+    Returns:
+        `(model, steps done)`, or `(None, 0)`: there is none.
+    """
+    for draft in drafts(Path(folder) / "step_*.keras"):
+        draft.unlink(missing_ok=True)
+    for path in reversed(checkpoints(folder)):
+        try:
+            return hub.load_model(path), int(path.stem[5:])
+        except ValueError as error:
+            say(f"passed over: {error}")
+    return None, 0
+
+
+class ResumableCheckpoint(Checkpoint):
+    """Lets `fit` go on where the one before it was stopped, to the bit.
+
+    The same program again, with the same folder, opens the last checkpoint:
+    weights, optimizer, target network, random generators and the order of
+    the data are those of a run that was never stopped, in the middle of an
+    epoch too.
+
+    Args:
+        folder: Where the checkpoints lie.
+        every: Steps between files.
+        minutes: Longest time between files.
+        keep: Files that stay.
+        say: Called with a line of words where a run goes on.
+
+    Raises:
+        ValueError: From `fit`: the data are no `AudioDataset`, whose order
+            can be gone on with, or the model or the data changed.
+
+    Example:
+
+    >>> data = kas.data.from_folder("my_audio", seconds=0.95)
+    >>> keep = kas.callbacks.ResumableCheckpoint("run")
+    >>> model.fit(data, epochs=100, callbacks=[keep])
+    """
+
+    def __init__(self, folder, every=500, minutes=10.0, keep=2, say=print):
+        super().__init__(folder, every, 0, keep, minutes)
+        self.say = say
+
+    def resume(self, model, data):
+        """Brings a model and its data where the run before was stopped.
+
+        `PretextModel.fit` calls it.
+
+        Returns:
+            The epoch to begin with.
+        """
+        signature = getattr(data, "signature", None)
+        if signature is None or data.num_batches is None:
+            raise ValueError(
+                "ResumableCheckpoint needs data whose order it can go on with "
+                "and whose epochs end: kas.data.from_folder, from_manifest, "
+                "from_arrays or from_huggingface, without `repeat`. "
+                f"Received: {type(data).__name__}"
+            )
+        run = {"model": model.get_config(), "data": signature()}
+        run = json.loads(json.dumps(run, default=str))
+        # A model's name counts the models of the process.
+        run["model"].pop("name", None)
+        path = self.folder / "run.json"
+        before = json.loads(path.read_text()) if path.exists() else None
+        saved, step = last_checkpoint(self.folder, self.say)
+        if saved is None:
+            with written_whole(path) as draft:
+                draft.write_text(json.dumps(run, indent=2))
+            return 0
+        changed = differences(before or {}, run)
+        if changed:
+            raise ValueError(
+                f"{self.folder} holds a run of other settings or data: take "
+                "another folder, or the same ones. Changed: "
+                + "; ".join(changed)
+            )
+        copy_state(saved, model)
+        self.begin_at(step)
+        self.saved = step
+        epoch, rest = divmod(step, len(data))
+        data.start(epoch, rest)
+        self.say(f"going on after step {step} (epoch {epoch + 1})")
+        return epoch
+
+    def on_train_end(self, logs=None):
+        self.save()
+
+
+def copy_state(source, target):
+    """Gives a compiled model the weights, optimizer and generators of one.
+
+    Raises:
+        ValueError: They are not of the same kind.
+    """
+    for model in (source, target):
+        model.optimizer.build(model.trainable_variables)
+    olds, news = state_of(source), state_of(target)
+    if [(v.shape, v.dtype) for v in olds] != [(v.shape, v.dtype) for v in news]:
+        raise ValueError(
+            f"The checkpoint's variables are not those of this "
+            f"{type(target).__name__}: was it compiled with another optimizer?"
+        )
+    for old, new in zip(olds, news, strict=True):
+        new.assign(old.numpy())
+
+
+def state_of(model):
+    """All variables of a compiled model but the metrics'."""
+    metrics = {id(v) for v in model.metrics_variables}
+    own = [v for v in model.variables if id(v) not in metrics]
+    return own + model.optimizer.variables
+
+
+def differences(before, now, name=""):
+    """What of two plain trees differs, in words.
+
+    Returns:
+        Lines `name: old then, new now`.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        lines = []
+        for key in sorted(before.keys() | now.keys()):
+            lines += differences(
+                before.get(key), now.get(key), f"{name}.{key}".strip(".")
+            )
+        return lines
+    return [] if before == now else [f"{name}: {before} then, {now} now"]

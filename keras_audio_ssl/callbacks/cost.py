@@ -1,0 +1,105 @@
+"""What a run will cost."""
+
+import math
+import sys
+from time import monotonic
+
+import numpy as np
+
+from keras_audio_ssl.callbacks.steps import StepCallback
+
+
+class StepCost(StepCallback):
+    """Measures the first steps and says what the whole run will cost.
+
+    Args:
+        steps: Steps of the whole run that are to be done.
+        say: Called with the line of words, once.
+        warm: Steps that are not measured: compilation, first reading.
+        measured: Steps that are, fewer where they last 20 s.
+        stop: Whether the training ends there.
+
+    Attributes:
+        cost: None, then a dict of `seconds_per_step`, `seconds` (of the whole
+            run), `memory_bytes` (largest so far; None where the system does
+            not tell), `checkpoint_bytes` and `colab_sessions`.
+
+    Example:
+
+    >>> model.fit(data, callbacks=[kas.callbacks.StepCost(10_000)])
+    """
+
+    # What a free session of Google Colab gives, roughly.
+    COLAB_HOURS, COLAB_BYTES = 12, 12.7e9
+
+    def __init__(self, steps, say=print, warm=3, measured=30, stop=False):
+        super().__init__()
+        self.stop = stop
+        self.steps, self.say = steps, say
+        self.warm, self.measured = warm, measured
+        self.cost: dict[str, float | None] | None = None
+        self.begin: tuple[int, float] | None = None
+
+    def on_step(self, step, logs):
+        if self.cost is not None or step < self.warm:
+            return
+        # Reading a number waits for the step on backends that run ahead.
+        float(np.asarray(logs.get("loss", 0.0)))
+        now = monotonic()
+        if self.begin is None:
+            self.begin = (step, now)
+            return
+        done, passed = step - self.begin[0], now - self.begin[1]
+        if done >= self.measured or passed > 20:
+            self._tell(passed / done)
+            if self.stop:
+                self.model.stop_training = True
+
+    def _tell(self, seconds):
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        total = seconds * self.steps
+        memory = peak_memory()
+        sessions = math.ceil(total / 3600 / self.COLAB_HOURS)
+        self.cost = {
+            "seconds_per_step": seconds,
+            "seconds": total,
+            "memory_bytes": memory,
+            "checkpoint_bytes": sum(
+                math.prod(v.shape) * np.dtype(v.dtype).itemsize
+                for v in {id(v): v for v in variables}.values()
+                if v.dtype != "string"
+            ),
+            "colab_sessions": sessions,
+        }
+        self.say(cost_in_words(self.cost, self.steps, self.COLAB_BYTES))
+
+
+def peak_memory():
+    """Most bytes of memory this process has held; None where unknown."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
+def cost_in_words(cost, steps, colab_bytes):
+    """The line of a `StepCost`."""
+    hours = cost["seconds"] / 3600
+    time_ = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
+    text = (
+        f"{cost['seconds_per_step']:.3g} s a step, {steps:,} steps in {time_}"
+    )
+    memory = cost["memory_bytes"]
+    if memory is not None:
+        text += f"; {memory / 1e9:.1f} GB of memory"
+    text += f", checkpoints of {cost['checkpoint_bytes'] / 1e6:.3g} MB. "
+    if memory is not None and memory > colab_bytes:
+        return text + "Too much memory for a free Colab session."
+    if cost["colab_sessions"] <= 1:
+        return text + "At this speed a free Colab session would do."
+    return text + (
+        f"At this speed that is {cost['colab_sessions']} free Colab sessions: "
+        "resume between them."
+    )

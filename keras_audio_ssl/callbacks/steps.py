@@ -1,0 +1,36 @@
+"""Steps counted over epochs."""
+
+import keras
+
+
+class StepCallback(keras.callbacks.Callback):
+    """Counts steps over epochs, and calls `on_step` every few of them.
+
+    Args:
+        every: Steps between calls. Where Keras runs several steps at once
+            (`steps_per_execution`), the call comes after the last of them.
+        first: Steps done before this `fit`.
+
+    Attributes:
+        step: Steps done.
+    """
+
+    def __init__(self, every=1, first=0):
+        super().__init__()
+        self.every = every
+        self.begin_at(first)
+
+    def begin_at(self, step):
+        """Counts from here; `fit` calls it where a run goes on."""
+        self.first = self.step = self._epoch_start = step
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch_start = self.step
+
+    def on_train_batch_end(self, batch, logs=None):
+        before, self.step = self.step, self._epoch_start + batch + 1
+        if self.step // self.every > before // self.every:
+            self.on_step(self.step, logs or {})
+
+    def on_step(self, step, logs):
+        """What is done after `step` steps."""
