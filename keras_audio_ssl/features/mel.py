@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 MEL_SCALES = ("htk", "slaney", "kaldi")
+MAX_FFT, MAX_MELS = 1 << 15, 512
 
 
 def hz_to_mel(frequency, scale="htk"):
@@ -87,7 +88,8 @@ def mel_filterbank(
 
     Raises:
         ValueError: for edges that are not increasing within half the sample
-            rate, an unknown scale or norm, or fewer than one band.
+            rate, an unknown scale or norm, fewer than one band, or sizes
+            that no audio needs (a file from a stranger may name any).
 
     Example:
 
@@ -96,8 +98,15 @@ def mel_filterbank(
     """
     f_max = sample_rate / 2 if f_max is None else f_max
     _check_scale(mel_scale)
-    if n_mels < 1:
-        raise ValueError(f"`n_mels` must be positive. Received: {n_mels=}")
+    for label, size, most in (
+        ("n_fft", n_fft, MAX_FFT),
+        ("n_mels", n_mels, MAX_MELS),
+    ):
+        if not 1 <= size <= most:
+            raise ValueError(
+                f"`{label}` must be between 1 and {most}. "
+                f"Received: {label}={size}"
+            )
     if not 0 <= f_min < f_max <= sample_rate / 2:
         raise ValueError(
             "Band edges must satisfy 0 <= f_min < f_max <= sample_rate / 2. "

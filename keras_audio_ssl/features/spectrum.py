@@ -14,6 +14,7 @@ from keras_audio_ssl.features.framing import PAD_MODES
 from keras_audio_ssl.features.framing import frame_signal
 from keras_audio_ssl.features.framing import pad_reflect
 from keras_audio_ssl.features.framing import window_function
+from keras_audio_ssl.features.mel import MAX_FFT
 
 PRECISIONS = ("auto", "float32", "float64")
 
@@ -65,6 +66,10 @@ class Spectrum:
                     f"`{label}` must be a positive integer. "
                     f"Received: {label}={value!r}"
                 )
+        if n_fft > MAX_FFT:
+            raise ValueError(
+                f"`n_fft` must be at most {MAX_FFT}. Received: {n_fft=}"
+            )
         if win_length > n_fft:
             raise ValueError(
                 "`win_length` must not exceed `n_fft`. "

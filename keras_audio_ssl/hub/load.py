@@ -10,7 +10,9 @@ import keras_audio_ssl
 from keras_audio_ssl._files import written_whole
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.hub.trust import check_keras_file
+from keras_audio_ssl.hub.trust import check_weights
 from keras_audio_ssl.hub.trust import class_of
+from keras_audio_ssl.hub.trust import limited_variables
 from keras_audio_ssl.methods import PretextModel
 
 
@@ -111,10 +113,12 @@ def _open(path, custom, compiled):
             f"{path} holds {config['class_name']}, and neither an Encoder "
             "nor a pretext model that has one."
         )
+    numbers = check_weights(path)
     try:
-        return keras.saving.load_model(
-            path, custom_objects=custom or None, compile=compiled
-        )
+        with limited_variables(numbers, path):
+            return keras.saving.load_model(
+                path, custom_objects=custom or None, compile=compiled
+            )
     except MemoryError:
         raise
     except Exception as error:

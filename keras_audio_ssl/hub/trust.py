@@ -1,18 +1,35 @@
 """What a `.keras` file from a stranger may hold, checked before Keras."""
 
+import contextlib
 import importlib
+import io
 import json
+import math
+import struct
+import threading
 import zipfile
+import zlib
 from collections.abc import Collection
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 
 MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
 MAX_CONFIG = 16 * 2**20
 # Keras stores its members uncompressed.
 MAX_EXPANSION = 2
+# Objects that a configuration may name, and the largest whole number in it
+# that is no seed.
+MAX_OBJECTS, MAX_NUMBER = 10_000, 2**31
+# What Keras may make beside the weights: metrics, generators, counters.
+SPARE_NUMBERS = 1_000_000
+# Groups and datasets of the weights, and how deep they may lie.
+MAX_NODES, MAX_DEPTH = 100_000, 64
+
+_LOCK = threading.Lock()
 
 # Rooms of this package whose layers an encoder may be made of.
 ROOMS = (
@@ -39,7 +56,7 @@ LAYER_NAMES = """
     GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D
     GroupNormalization GroupQueryAttention Identity InputLayer LSTM LSTMCell
     LayerNormalization LeakyReLU Masking MaxPooling1D MaxPooling2D
-    MaxPooling3D Maximum MelSpectrogram Minimum MultiHeadAttention Multiply
+    MaxPooling3D Maximum Minimum MultiHeadAttention Multiply
     Normalization PReLU Permute RMSNormalization RNN ReLU RepeatVector
     Rescaling Reshape Resizing STFTSpectrogram SeparableConv1D
     SeparableConv2D SimpleRNN SimpleRNNCell Softmax SpatialDropout1D
@@ -102,22 +119,13 @@ def check_keras_file(
                 f"{path} is an HDF5 file (.h5): refused, its models may hold "
                 "code. Save it as `.keras`."
             )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = _read_config(archive, path)
-    except (
-        zipfile.BadZipFile,
-        EOFError,
-        NotImplementedError,
-        RecursionError,
-        RuntimeError,
-        UnicodeDecodeError,
-        json.JSONDecodeError,
-    ) as error:
-        raise ValueError(
-            f"{path} is not a `.keras` file, or a damaged one: {error}"
-        ) from error
-    for entry in _objects(config, path):
+    with _opened(path) as archive:
+        config = _read_config(archive, path)
+    for count, entry in enumerate(_objects(config, path)):
+        if count > MAX_OBJECTS:
+            raise ValueError(
+                f"{path} names more than {MAX_OBJECTS} objects: refused."
+            )
         if not _allowed(entry, trusted):
             module, name = entry.get("module"), entry["class_name"]
             raise ValueError(
@@ -126,6 +134,142 @@ def check_keras_file(
                 "that you trust can be given as `custom_objects`."
             )
     return config
+
+
+def check_weights(path: Path) -> int:
+    """Looks through the weights of a `.keras` file before Keras does.
+
+    Args:
+        path: File, whose configuration was checked.
+
+    Returns:
+        How many numbers they are.
+
+    Raises:
+        ValueError: They are damaged, or are more than numbers that lie in
+            the file itself: links to other files, compressed or claimed
+            data, references.
+    """
+    with _opened(path) as archive:
+        content = io.BytesIO(archive.read("model.weights.h5"))
+    if content.read(8) != b"\x89HDF\r\n\x1a\n":
+        raise ValueError(f"{path}: its weights are not HDF5: refused.")
+    try:
+        with h5py.File(content, "r") as file:
+            return _count_numbers(file, path)
+    except (OSError, RuntimeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged weights: {error}") from error
+
+
+def _count_numbers(file, path):
+    total, seen = 0, set()
+    pending = [(file, 0)]
+    while pending:
+        group, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            raise ValueError(f"{path}: its weights nest too deep: refused.")
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ValueError(
+                    f"{path}: its weights link to {name!r} elsewhere: refused."
+                )
+            node = group[name]
+            place = h5py.h5o.get_info(node.id).addr
+            if place in seen or len(seen) > MAX_NODES:
+                raise ValueError(
+                    f"{path}: its weights name one place twice, or more "
+                    f"than {MAX_NODES}: refused."
+                )
+            seen.add(place)
+            if isinstance(node, h5py.Group):
+                pending.append((node, depth + 1))
+            else:
+                total += _numbers_in(node, path)
+    return total
+
+
+def _numbers_in(node, path):
+    """Numbers of a dataset, all of which must lie in the file."""
+    plain = (
+        isinstance(node, h5py.Dataset)
+        and node.shape is not None
+        and node.dtype.kind in "biuf"
+        and not node.is_virtual
+        and not node.external
+        and not node.id.get_create_plist().get_nfilters()
+        and node.nbytes <= node.id.get_storage_size()
+    )
+    if not plain:
+        raise ValueError(
+            f"{path}: {node.name} of its weights is no plain array: refused."
+        )
+    return node.size
+
+
+@contextlib.contextmanager
+def limited_variables(numbers: int, path: Path) -> Iterator[None]:
+    """Lets Keras make variables of so many numbers, and some for itself.
+
+    A configuration may ask for more than any memory holds; the file's
+    weights tell how much is honest. Counted are shapes, before there is
+    memory for them.
+
+    Args:
+        numbers: How many the weights are.
+        path: The file, for the error.
+
+    Raises:
+        ValueError: More are asked for.
+    """
+    left = [2 * numbers + SPARE_NUMBERS]
+    cls, own = keras.Variable, "__init__" in keras.Variable.__dict__
+    make = cls.__init__
+
+    def counted(self, initializer, shape=None, *args, **kwargs):
+        if shape is None:
+            shape = getattr(initializer, "shape", ())
+        left[0] -= math.prod(shape)
+        if left[0] < 0:
+            raise ValueError(
+                f"{path} asks for variables of shapes like {tuple(shape)}, "
+                f"and holds {numbers} numbers: refused."
+            )
+        make(self, initializer, shape, *args, **kwargs)
+
+    with _LOCK:
+        cls.__init__ = counted
+        try:
+            yield
+        finally:
+            if own:
+                cls.__init__ = make
+            else:
+                del cls.__init__
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """The archive; whatever a damaged one trips over is a `ValueError`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        OSError,
+        OverflowError,
+        RecursionError,
+        RuntimeError,
+        UnicodeDecodeError,
+        json.JSONDecodeError,
+        struct.error,
+    ) as error:
+        raise ValueError(
+            f"{path} is not a `.keras` file, or a damaged one: {error}"
+        ) from error
 
 
 def class_of(config: dict[str, Any]) -> Any:
@@ -140,8 +284,7 @@ def _read_config(archive, path):
     names = archive.namelist()
     if "config.json" not in names or len(names) != len(set(names)):
         raise ValueError(f"{path} is not a `.keras` file of Keras 3.")
-    if not set(names) <= MEMBERS:
-        extra = sorted(set(names) - MEMBERS)
+    if extra := sorted(set(names) - MEMBERS):
         raise ValueError(
             f"{path} holds {extra[0]!r}, which no encoder needs: refused."
         )
@@ -153,22 +296,31 @@ def _read_config(archive, path):
     config = json.loads(archive.read("config.json"))
     if not isinstance(config, dict) or "class_name" not in config:
         raise ValueError(f"{path}: its configuration names no model.")
+    if missing := sorted(MEMBERS - set(names)):
+        raise ValueError(f"{path} lacks {missing[0]}: refused.")
     return config
 
 
 def _objects(config, path):
-    """All dicts that name a class, however deep."""
-    pending = [config]
+    """All dicts that name a class, however deep; numbers are looked at."""
+    pending = [("", config)]
     while pending:
-        node = pending.pop()
+        key, node = pending.pop()
         if isinstance(node, dict):
             if "class_name" in node:
                 if not isinstance(node["class_name"], str):
                     raise ValueError(f"{path}: a class name that is no name.")
                 yield node
-            pending += node.values()
+            pending += node.items()
         elif isinstance(node, list):
-            pending += node
+            pending += [(key, value) for value in node]
+        elif (
+            isinstance(node, int)
+            and abs(node) > MAX_NUMBER
+            and "seed" not in key
+            and key != "shared_object_id"
+        ):
+            raise ValueError(f"{path}: {key} is too large: refused.")
 
 
 def _allowed(entry, trusted):

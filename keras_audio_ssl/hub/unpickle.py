@@ -11,7 +11,7 @@ from typing import BinaryIO
 from typing import NamedTuple
 
 # Far above what a checkpoint of thousands of tensors needs.
-MAX_STEPS = 1_000_000
+MAX_STEPS = 400_000
 
 # PyTorch's storage classes; bfloat16 has no numpy type and is widened.
 STORAGES = {

@@ -156,7 +156,7 @@ def test_damaged_weights(tmp_path, saved):
             if name == "model.weights.h5":
                 content = content[:2000]
             target.writestr(name, content)
-    with pytest.raises(ValueError, match="cannot be opened"):
+    with pytest.raises(ValueError, match="damaged weights"):
         load_encoder(path)
 
 
@@ -178,12 +178,18 @@ def test_archives_hold_what_keras_writes(tmp_path):
     write_zip(path, config, bomb, compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(ValueError, match="unfolds to"):
         load_encoder(path)
+    rest = [("metadata.json", "{}"), ("model.weights.h5", "")]
     for content in ("[]", "{}", "1", '{"class_name": 3, "config": {}}'):
         with pytest.raises(ValueError, match="names no model|no name"):
-            load_encoder(write_zip(path, ("config.json", content)))
+            load_encoder(write_zip(path, ("config.json", content), *rest))
     for content in ("{", b"\xff", "[" * 100_000):
         with pytest.raises(ValueError, match="damaged"):
-            load_encoder(write_zip(path, ("config.json", content)))
+            load_encoder(write_zip(path, ("config.json", content), *rest))
+    whole = {"config.json": '{"class_name": "Encoder"}', **dict(rest)}
+    for name in ("metadata.json", "model.weights.h5"):
+        members = [(k, v) for k, v in whole.items() if k != name]
+        with pytest.raises(ValueError, match=f"lacks {name}"):
+            load_encoder(write_zip(path, *members))
 
 
 def entry(module, name, config=None, registered=None):
