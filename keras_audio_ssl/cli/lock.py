@@ -4,6 +4,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from keras_audio_ssl._files import WriteError
+
 
 @contextlib.contextmanager
 def only_one(path):
@@ -20,10 +22,13 @@ def only_one(path):
     """
     path = Path(path)
     made = not path.parent.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with contextlib.ExitStack() as stack:
-            _take(path, stack)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _take(path, stack)
+            except OSError as error:
+                raise WriteError(path, error) from error
             yield
     finally:
         if made:
@@ -50,7 +55,7 @@ def _take(path, stack):
                 "--output."
             ) from None
         except OSError:
-            path.unlink(missing_ok=True)
+            _remove(path)
             return
         try:
             same = os.path.samestat(os.fstat(file.fileno()), path.stat())
@@ -59,7 +64,13 @@ def _take(path, stack):
         if same:
             break
         # The run before deleted it between the two lines: take the new one.
-    stack.callback(path.unlink, missing_ok=True)
+    stack.callback(_remove, path)
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
+
+
+def _remove(path):
+    # What ended the run is to be told, not that this could not be deleted.
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)

@@ -154,23 +154,24 @@ def pretrain(args, output, folder):
     if args.overwrite:
         shutil.rmtree(folder, ignore_errors=True)
         output.unlink(missing_ok=True)
-    if first >= steps and output.exists():
+    if first >= steps and is_finished(output, folder):
         say(f"All {steps} steps are done: {output} is up to date.")
         return
     # Not before here: what was refused leaves nothing behind.
     if not args.resume:
         write_contents(folder / "files.csv", data)
     write_whole(folder / "config.json", as_json(config))
-    data.start(*divmod(first, per_epoch))
-    say(
-        f"{args.method} ({args.preset}), {model.count_params():,} parameters, "
-        f"on {data.num_clips:,} clips: steps {first + 1} to {steps} of "
-        f"{plan['batch_size']} clips, {keras.backend.backend()}"
-    )
     begin = time.monotonic()
-    train(model, data, folder, first, steps, args)
+    if first < steps:
+        data.start(*divmod(first, per_epoch))
+        say(
+            f"{args.method} ({args.preset}), {model.count_params():,} "
+            f"parameters, on {data.num_clips:,} clips: steps {first + 1} to "
+            f"{steps} of {plan['batch_size']} clips, {keras.backend.backend()}"
+        )
+        train(model, data, folder, first, steps, args)
     seconds = time.monotonic() - begin
-    close(model, data, output, folder, args, steps - first, seconds)
+    close(model, data, output, folder, args, steps - min(first, steps), seconds)
 
 
 def estimate(model, data, steps, args):
@@ -193,7 +194,11 @@ def check_output(output, folder, args):
     if args.resume:
         if not begun:
             raise ValueError(f"--resume: there is no run in {folder}.")
-    elif output.exists() or (folder.exists() and not begun and any_in(folder)):
+    elif (
+        is_finished(output, folder)
+        if begun
+        else output.exists() or (folder.exists() and any_in(folder))
+    ):
         raise ValueError(
             f"{output} or {folder} exists. Go on with --resume, or "
             "replace it with --overwrite."
@@ -202,6 +207,11 @@ def check_output(output, folder, args):
     for path in (output, folder / "config.json", folder / "files.csv"):
         for draft in drafts(path):
             draft.unlink(missing_ok=True)
+
+
+def is_finished(output, folder):
+    """Whether a run came to its end: the table of scores is its last file."""
+    return output.exists() and (folder / "metrics.json").exists()
 
 
 def any_in(folder):

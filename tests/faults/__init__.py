@@ -1,0 +1,1 @@
+"""Runs that are killed, or that cannot write, and what is left of them."""

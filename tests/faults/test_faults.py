@@ -1,0 +1,24 @@
+"""A short turn of `python -m tests.faults`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "options", [("--kills", "5", "--steps", "3"), ("--writes", "17")]
+)
+def test_what_was_disturbed_goes_on_to_the_bit(options):
+    # A process of its own: one that has computed cannot be forked.
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults", "--steps", "2", *options],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert "to the bit" in last and " 0 equal" not in last
