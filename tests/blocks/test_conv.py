@@ -6,6 +6,7 @@ from keras_audio_ssl.blocks import BatchNorm
 from keras_audio_ssl.blocks import ConvBlock
 from keras_audio_ssl.blocks import ConvNorm
 from keras_audio_ssl.blocks import fast
+from keras_audio_ssl.blocks import fast_torch
 from keras_audio_ssl.blocks import frame_mask
 from keras_audio_ssl.blocks import mask_frames
 from tests.blocks.gradients import close
@@ -73,7 +74,7 @@ def test_equals_the_plain_layers(
 @pytest.fixture
 def as_on_an_accelerator(monkeypatch):
     """Takes the ways that are not for CPUs."""
-    monkeypatch.setattr(fast, "_plain_torch", lambda x: False)
+    monkeypatch.setattr(fast_torch, "is_plain", lambda x: False)
     if keras.backend.backend() == "jax":
         import jax
 
