@@ -126,10 +126,8 @@ class ResumableCheckpoint(Checkpoint):
                 "from_arrays or from_huggingface, without `repeat`. "
                 f"Received: {type(data).__name__}"
             )
-        run = {"model": model.get_config(), "data": signature()}
+        run = {"model": without_names(model.get_config()), "data": signature()}
         run = json.loads(json.dumps(run, default=str))
-        # A model's name counts the models of the process.
-        run["model"].pop("name", None)
         path = self.folder / "run.json"
         before = json.loads(path.read_text()) if path.exists() else None
         saved, step = last_checkpoint(self.folder, self.say)
@@ -154,6 +152,15 @@ class ResumableCheckpoint(Checkpoint):
 
     def on_train_end(self, logs=None):
         self.save()
+
+
+def without_names(tree):
+    """A configuration without names, which count the models of a process."""
+    if isinstance(tree, dict):
+        return {k: without_names(v) for k, v in tree.items() if k != "name"}
+    if isinstance(tree, (list, tuple)):
+        return [without_names(v) for v in tree]
+    return tree
 
 
 def copy_state(source, target):

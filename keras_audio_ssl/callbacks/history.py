@@ -98,14 +98,20 @@ class TensorBoard(StepCallback):
     def __init__(self, folder, every=20, first=0, monitor=None):
         super().__init__(every, first)
         try:
-            from tensorboardX import SummaryWriter
+            import tensorboardX
         except ImportError:
             raise ImportError(
                 "TensorBoard's files need tensorboardX: pip install "
                 "tensorboardX"
             ) from None
         self.monitor = monitor
-        self.writer = SummaryWriter(str(folder))
+        # A killed run loses the points of its last seconds.
+        self._open = lambda: tensorboardX.SummaryWriter(
+            str(folder), flush_secs=10
+        )
+
+    def on_train_begin(self, logs=None):
+        self.writer = self._open()
 
     def on_step(self, step, logs):
         row = {**logs, "learning_rate": learning_rate(self.model)}
@@ -115,7 +121,8 @@ class TensorBoard(StepCallback):
             self.writer.add_scalar(name, float(np.asarray(value)), step)
 
     def on_train_end(self, logs=None):
-        self.writer.flush()
+        # `flush` would leave what waits in the writer's queue.
+        self.writer.close()
 
 
 def learning_rate(model):

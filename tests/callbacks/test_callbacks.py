@@ -144,3 +144,28 @@ def test_the_cost_in_words():
     assert "in 10 min" in cost_in_words(less, 9, 12.7e9)
     assert cost_in_words(less, 9, 12.7e9).endswith("session would do.")
     assert "Too much memory" in cost_in_words(less, 9, 1e9)
+
+
+def test_tensorboard_holds_what_the_table_does(tmp_path):
+    from tensorboardX.proto.event_pb2 import Event
+
+    model, x = tiny(), batch(8)
+    board = kas.callbacks.TensorBoard(tmp_path / "board", every=1)
+    history = HistoryCSV(tmp_path / "history.csv", every=1)
+    model.fit(x, batch_size=4, epochs=2, verbose=0, callbacks=[board, history])
+    (path,) = (tmp_path / "board").iterdir()
+    content, points = path.read_bytes(), {}
+    while content:
+        # A record: its length, 4 bytes of check, itself, 4 more.
+        size = int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12 : 12 + size])
+        for value in event.summary.value:
+            points[event.step, value.tag] = value.simple_value
+        content = content[16 + size :]
+    with open(tmp_path / "history.csv") as file:
+        for row in csv.DictReader(file):
+            step = int(row.pop("step"))
+            for name, value in row.items():
+                want = pytest.approx(float(value), rel=1e-4)
+                assert points.pop((step, name)) == want
+    assert not points
