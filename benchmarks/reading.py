@@ -1,9 +1,9 @@
-"""Reading speed: crops, whole files, and libsndfile alone.
+"""Reading speed: crops, whole files, child processes, libsndfile alone.
 
     python benchmarks/reading.py [--seconds 0.95] [--rounds 5] [--json]
 
-Reads each corpus of the real recordings (KERAS_AUDIO_SSL_DATA) in four ways,
-taking turns, and prints clips per second (the best round) and two ratios:
+Reads each corpus of the real recordings (KERAS_AUDIO_SSL_DATA) in several
+ways, taking turns, and prints clips per second (the best round) and ratios:
 
 - crops / whole: an epoch of crops over an epoch of whole files (one worker);
   to reach: 3 on esc10 and librispeech_mini.
@@ -11,7 +11,9 @@ taking turns, and prints clips per second (the best round) and two ratios:
   opens, seeks and reads as many crops with soundfile, without resampling;
   to reach: 1.6. Both at the files' own rate, so that both only decode.
 
-The third ratio, processor time a clip over that of soundfile, tells what the
+- isolated / 2 workers: the same, decoded in child processes.
+
+The last ratio, processor time a clip over that of soundfile, tells what the
 two workers would reach on idle cores: 2 over it.
 """
 
@@ -73,6 +75,9 @@ def measure(folder, seconds, rounds, max_files):
         "whole": from_folder(folder, workers=1, **options),
         "crops": from_folder(folder, seconds, workers=1, **options),
         "2 workers": from_folder(folder, seconds, workers=2, **options),
+        "isolated": from_folder(
+            folder, seconds, workers=2, isolate=True, **options
+        ),
         "16 kHz": from_folder(
             folder, seconds, workers=2, **{**options, "sample_rate": 16000}
         ),
@@ -92,6 +97,7 @@ def measure(folder, seconds, rounds, max_files):
         **{f"{name} clips/s": 1 / wall for name, (wall, _) in best.items()},
         "crops / whole": best["whole"][0] / best["crops"][0],
         "2 workers / raw": best["raw"][0] / best["2 workers"][0],
+        "isolated / 2 workers": best["2 workers"][0] / best["isolated"][0],
         "processor time / raw": best["2 workers"][1] / best["raw"][1],
     }
     return {key: float(value) for key, value in result.items()}

@@ -25,6 +25,7 @@ _ROOMS = (
     "blocks",
     "callbacks",
     "data",
+    "doctor",
     "encoders",
     "evaluation",
     "features",

@@ -1,9 +1,11 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import csv
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +86,50 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         if draft is not None:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
+
+
+def write_table(
+    path: str | os.PathLike,
+    head: tuple[str, ...],
+    rows: Iterable[tuple],
+    errors: str = "strict",
+) -> None:
+    """Writes a CSV table in UTF-8, whole or not at all.
+
+    Args:
+        path: The file.
+        head: Names of the columns.
+        rows: Values of each row.
+        errors: What becomes of names that are no UTF-8, as for `open`.
+    """
+    with (
+        written_whole(path) as draft,
+        open(draft, "w", newline="", encoding="utf-8", errors=errors) as file,
+    ):
+        plain = csv.writer(file, lineterminator="\n")
+        # Some versions of Python do not quote a carriage return.
+        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        plain.writerow(head)
+        for row in rows:
+            (quoted if "\r" in "".join(map(str, row)) else plain).writerow(row)
+
+
+def cache_folder() -> Path | None:
+    """The user's folder of what can be made again.
+
+    `keras_audio_ssl` in `XDG_CACHE_HOME`, by default in `~/.cache`. It need
+    not exist, and may be deleted.
+
+    Returns:
+        The folder, or None for a user without a home.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():  # as its specification says
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError:
+            return None
+    return base / "keras_audio_ssl"
 
 
 def drafts(path: str | os.PathLike) -> list[Path]:

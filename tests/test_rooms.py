@@ -18,6 +18,7 @@ MAY = {
     "methods": {"encoders", "augment", "blocks", "losses", "features"},
     "hub": {"encoders", "methods", "features", "blocks"},
     "evaluation": {"encoders", "data", "hub", "features"},
+    "doctor": {"data"},
     "viz": set(),
 }
 # What every room may use.

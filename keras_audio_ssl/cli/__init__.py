@@ -13,6 +13,7 @@ from keras_audio_ssl.cli.memory import tune_memory
 # command only, and Keras not before it runs: `--help` answers at once.
 COMMANDS = {
     "list": ("list_", "methods, encoders, weights and import formats"),
+    "doctor": ("doctor", "what is in a folder or manifest of audio"),
     "pretrain": ("pretrain", "train an encoder on audio without labels"),
     "embed": ("embed", "vectors of clips, frames or windows"),
     "probe": ("probe", "what an encoder's vectors know of a label"),

@@ -30,7 +30,7 @@ def finish(args, result, text):
 
 
 def add_data(parser, required=True, synthetic=True):
-    """Adds `--data` and `--where`."""
+    """Adds `--data`, `--where` and `--isolate`."""
     kinds = "folder or manifest (CSV)" + (
         ", or 'synthetic'" if synthetic else ""
     )
@@ -40,6 +40,17 @@ def add_data(parser, required=True, synthetic=True):
         action="append",
         metavar="COLUMN=VALUE",
         help="rows of the manifest to take; repeat for more conditions",
+    )
+    add_isolate(parser)
+
+
+def add_isolate(parser):
+    """Adds `--isolate`."""
+    parser.add_argument(
+        "--isolate",
+        action="store_true",
+        help="decode in child processes: a file that crashes the decoder is "
+        "skipped",
     )
 
 
@@ -56,6 +67,7 @@ def open_data(args, **kwargs):
             raise ValueError("--where needs a manifest as --data.")
         return data.synthetic(**kwargs)
     path = Path(args.data)
+    kwargs["isolate"] = args.isolate
     if path.is_dir():
         if args.where:
             raise ValueError(

@@ -55,6 +55,7 @@ def run(args):
 def embed(args, output):
     """A run, from the arguments to the table."""
     from keras_audio_ssl import hub
+    from keras_audio_ssl.data import isolated
     from keras_audio_ssl.encoders import Readout
 
     encoder = hub.load_encoder(args.encoder)
@@ -69,7 +70,8 @@ def embed(args, output):
     if len(journal):
         say(f"going on after {len(journal)} vectors of an interrupted run")
     try:
-        embed_files(encoder, files, journal, args)
+        with isolated(args.isolate):
+            embed_files(encoder, files, journal, args)
         skipped = unread + [(files[i], why) for i, why in journal.skipped]
         if not len(journal):
             journal.remove()
@@ -125,11 +127,14 @@ def audio_files(args):
     if path.is_dir():
         if args.where:
             raise ValueError("--where needs a manifest as --data.")
-        data = from_folder(path, batch_size=1, shuffle=False)
+        data = from_folder(
+            path, batch_size=1, shuffle=False, isolate=args.isolate
+        )
     elif path.suffix.lower() == ".csv":
         data = from_manifest(
-            path, batch_size=1, shuffle=False, where=args.where
-        )
+            path, batch_size=1, shuffle=False, where=args.where,
+            isolate=args.isolate,
+        )  # fmt: skip
     else:
         return [str(path)], []
     return list(data.files), list(data.skipped)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from keras_audio_ssl._files import drafts
-from keras_audio_ssl._files import written_whole
+from keras_audio_ssl._files import write_table
 from keras_audio_ssl.cli.common import Failure
 from keras_audio_ssl.cli.common import Progress
 from keras_audio_ssl.cli.common import add_data
@@ -25,9 +25,9 @@ from keras_audio_ssl.cli.common import write_whole
 from keras_audio_ssl.cli.lock import only_one
 from keras_audio_ssl.methods import METHODS
 
-# Clips that the closing probe on the synthetic corpus learns from, and
-# is tested on; none of them is trained on.
-PROBE_CLIPS = (480, 240)
+# Clips that the closing probe on the synthetic corpus learns from, and is
+# tested on; none of them is trained on. One deviation of the score is 0.02.
+PROBE_CLIPS = (480, 720)
 
 
 def add_arguments(parser):
@@ -271,15 +271,7 @@ def make_model(args, settings, folder):
 
 def write_contents(path, data):
     """Writes the table of the files that a run reads, and their bytes."""
-    with (
-        written_whole(path) as draft,
-        open(
-            draft, "w", newline="", encoding="utf-8", errors="surrogateescape"
-        ) as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("file", "bytes"))
-        writer.writerows(data.contents().items())
+    write_table(path, ("file", "bytes"), data.contents(), "surrogateescape")
 
 
 def changed_files(path, data):
@@ -290,14 +282,13 @@ def changed_files(path, data):
         path, newline="", encoding="utf-8", errors="surrogateescape"
     ) as file:
         before = {r["file"]: int(r["bytes"]) for r in csv.DictReader(file)}
-    now = data.contents()
-    kinds = {
-        "new": now.keys() - before.keys(),
-        "gone or unreadable": before.keys() - now.keys(),
-        "of another size": {
-            k for k in now.keys() & before.keys() if now[k] != before[k]
-        },
-    }
+    kinds = {"new": [], "gone or unreadable": [], "of another size": []}
+    for name, size in data.contents():
+        # What is left in the end is gone.
+        was = before.pop(name, None)
+        if was != size:
+            kinds["new" if was is None else "of another size"].append(name)
+    kinds["gone or unreadable"] = list(before)
     parts = []
     for kind, names in kinds.items():
         if names:

@@ -1,6 +1,7 @@
 """`keras-audio-ssl probe ENCODER`."""
 
 from keras_audio_ssl.cli.common import Progress
+from keras_audio_ssl.cli.common import add_isolate
 from keras_audio_ssl.cli.common import finish
 from keras_audio_ssl.cli.common import parse_levels
 
@@ -30,6 +31,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--frames", metavar="CSV", help="file,start,end,label: probe frames"
     )
+    add_isolate(parser)
     parser.add_argument("--levels", help="all or 0,2,-1: read these (Readout)")
     parser.add_argument(
         "--untrained",
@@ -49,6 +51,7 @@ def run(args):
         raise ValueError("Give --label COLUMN or --frames CSV.")
     from keras_audio_ssl import evaluation
     from keras_audio_ssl import hub
+    from keras_audio_ssl.data import isolated
     from keras_audio_ssl.encoders import Readout
 
     if args.encoder == "log_mel_statistics":
@@ -59,7 +62,10 @@ def run(args):
             encoder = evaluation.untrained(encoder)
         if args.levels:
             encoder = Readout(encoder, parse_levels(args.levels))
-    with Progress("embedding", 1, args.json) as progress:
+    with (
+        isolated(args.isolate),
+        Progress("embedding", 1, args.json) as progress,
+    ):
 
         def report(done, total):
             progress.total = total

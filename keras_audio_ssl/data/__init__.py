@@ -1,6 +1,7 @@
 """Reading audio: files, folders, manifests, arrays; batches for `fit`."""
 
 from keras_audio_ssl.data.audio import AudioError
+from keras_audio_ssl.data.audio import isolated
 from keras_audio_ssl.data.audio import read_audio
 from keras_audio_ssl.data.audio import read_audio_native
 from keras_audio_ssl.data.audio import resample
@@ -23,6 +24,7 @@ __all__ = [
     "from_folder",
     "from_huggingface",
     "from_manifest",
+    "isolated",
     "read_audio",
     "read_audio_native",
     "read_manifest",

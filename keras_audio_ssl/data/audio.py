@@ -1,11 +1,14 @@
 """Decoding: any part of an audio file as mono float32 at any rate."""
 
+import contextlib
 import io
 import math
 import os
 import re
 import stat
 import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,9 @@ from keras_audio_ssl.data.sound import MP3
 from keras_audio_ssl.data.sound import OGG
 from keras_audio_ssl.data.sound import Sound
 
+if TYPE_CHECKING:
+    from keras_audio_ssl.data.isolate import IsolatedFile
+
 # Reach of soxr's HQ filter, in samples of the lower of the two rates:
 # beyond 128 the output no longer changes in float32.
 REACH = 160
@@ -25,6 +31,18 @@ MP3_PREROLL = 3 * 1152
 # libsndfile's position is off after a seek into the last page of an Ogg.
 OGG_PREROLL = 8192
 UNKNOWN_LENGTH = 1 << 56
+# What libsndfile says of files, in words that say what is wrong with them.
+PLAIN = {
+    "Internal error : SF_INFO struct incomplete": (
+        "the header's sample rate, channels or length is impossible"
+    ),
+    "File does not exist or is not a regular file (possibly a pipe?)": (
+        "Format not recognised"
+    ),
+    "(Garbled error message from libsndfile)": "damaged data",
+}
+# Samples decoded at a time to count them.
+BLOCK = 1 << 18
 TAIL_BYTES = 1 << 17
 
 
@@ -62,6 +80,8 @@ class AudioFile:
 
     Attributes:
         rate: sample rate in Hz.
+        channels: number of channels in the file.
+        format: container and coding, such as `"WAV PCM_16"`.
         floating: whether the file stores floating point, so may hold NaN.
         frames: length in samples, verified at the end of the file.
         facts: two integers, to be handed to the next `AudioFile`.
@@ -86,6 +106,7 @@ class AudioFile:
             raise AudioError(self.name, self._diagnose(error)) from None
         self._at = 0
         self.rate, self.floating = self._sound.rate, self._sound.floating
+        self.channels, self.format = self._sound.channels, self._sound.format
         try:
             if self.rate < 1:
                 raise self._error(f"sample rate of {self.rate} Hz")
@@ -117,8 +138,31 @@ class AudioFile:
         Raises:
             AudioError: if decoding fails or a sample is NaN or infinite.
         """
+        wave = self.read_channels(start, frames)
+        try:
+            wave = wave[:, 0] if wave.shape[1] == 1 else wave.mean(axis=1)
+            check_finite(wave, self.name, self.rate, start)
+            return np.ascontiguousarray(wave)
+        except MemoryError as error:
+            raise self._error(_plain(error)) from None
+
+    def read_channels(self, start: int, frames: int) -> np.ndarray:
+        """Reads samples `[start, start + frames)` as the file has them.
+
+        Args:
+            start: first sample, at the file's own rate.
+            frames: number of samples, at most to the end of the file.
+
+        Returns:
+            float32 array `(frames, channels)`, which may hold NaN.
+
+        Raises:
+            AudioError: if decoding fails.
+        """
         begin = start
-        if self._sound.kind == MP3:
+        if start == self._at:
+            pass  # goes on where it is, without a seek
+        elif self._sound.kind == MP3:
             begin = max(0, start - MP3_PREROLL)
         elif start > self._exact - OGG_PREROLL:
             begin = max(0, self._exact - OGG_PREROLL)
@@ -127,9 +171,7 @@ class AudioFile:
         if len(wave) < frames:
             seconds = (start + len(wave)) / self.rate
             raise self._error(f"decoding stops at {seconds:.2f} s")
-        wave = wave[:, 0] if wave.shape[1] == 1 else wave.mean(axis=1)
-        check_finite(wave, self.name, self.rate, start)
-        return np.ascontiguousarray(wave)
+        return wave
 
     def _error(self, reason: str) -> AudioError:
         return AudioError(self.name, reason)
@@ -140,6 +182,7 @@ class AudioFile:
                 self._sound.seek(start)
             wave = self._sound.read(frames)
         except (soundfile.LibsndfileError, ValueError, MemoryError) as error:
+            self._at = -1
             seconds = start / self.rate
             raise self._error(
                 f"decoding fails from {seconds:.2f} s on ({_plain(error)})"
@@ -192,10 +235,7 @@ class AudioFile:
     def _flac_frames(self) -> int:
         frames = self._sound.frames
         if frames > UNKNOWN_LENGTH:
-            frames = 0
-            while block := len(self._decode(frames, 1 << 20)):
-                frames += block
-            return frames
+            return self._count(0, frames)
         if frames > 0:
             try:
                 last = len(self._decode(frames - 1, 1))
@@ -213,26 +253,52 @@ class AudioFile:
         said = self._sound.frames
         step = 16 * 1152
         start = max(0, said - step)
-        while not (got := len(self._decode(start, said - start))) and start:
+        while not (got := self._count(start, said)) and start:
             step *= 4
             start = max(0, said - step)
         frames = start + got
-        if said - frames > 2 * 1152 and self._mp3_counted():
+        counted, lacking = self._mp3_header()
+        if counted and said - frames > (0 if lacking else 2 * 1152):
             raise self._error(
                 f"truncated: the header announces {said} samples, "
                 f"{frames} can be decoded"
             )
         return frames
 
-    def _mp3_counted(self) -> bool:
-        """Whether the first frame holds a count of frames (Xing, Info)."""
+    def _count(self, start: int, end: int) -> int:
+        """How many samples can be decoded between two, block by block.
+
+        A header may announce more than there is memory for.
+        """
+        at = start
+        while at < end and (got := len(self._decode(at, min(BLOCK, end - at)))):
+            at += got
+        return at - start
+
+    def _mp3_header(self) -> tuple[bool, bool]:
+        """Whether the first frame holds counts (Xing, Info, VBRI).
+
+        And whether the file has fewer bytes than are counted.
+        """
         head = self._bytes(0, 10)
         start = 0
         if head[:3] == b"ID3" and len(head) == 10:
             a, b, c, d = head[6:]
             start = 10 + (a << 21 | b << 14 | c << 7 | d)
         head = self._bytes(start, 4096)
-        return b"Xing" in head or b"Info" in head or b"VBRI" in head
+        found = re.search(b"Xing|Info|VBRI", head)
+        if found is None or len(head) < found.end() + 12:
+            return found is not None, False
+        at = found.end()
+        if found[0] == b"VBRI":
+            at += 6
+        else:
+            flags = head[at + 3]
+            if not flags & 2:
+                return True, False
+            at += 8 if flags & 1 else 4
+        said = struct.unpack_from(">I", head, at)[0]
+        return True, self._size() - start < said
 
     def _ogg_end(self) -> int:
         """The sample at which the last page starts; a cut file has none."""
@@ -252,6 +318,11 @@ class AudioFile:
             raise self._error("truncated: the last Ogg page is missing")
         before = [granule for _, granule in pages[:-1] if granule >= 0]
         return before[-1] if before else 0
+
+    def _size(self) -> int:
+        if isinstance(self._file, bytes):
+            return len(self._file)
+        return os.stat(self._file).st_size
 
     def _bytes(self, start: int, size: int) -> bytes:
         with (
@@ -273,6 +344,64 @@ class AudioFile:
         if not head.strip(b"\0"):
             return "not audio: begins with zero bytes only"
         return f"not readable as audio: {_plain(error)}"
+
+
+def open_audio(
+    file: Any,
+    name: Any = None,
+    facts: tuple[int, int] | None = None,
+    isolate: bool = False,
+) -> "AudioFile | IsolatedFile":
+    """Opens a file as all readers do; use it in a `with` statement.
+
+    Args:
+        file: a path, or the bytes of a file.
+        name: name used in errors; the path by default.
+        facts: `facts` of an earlier look at the same file.
+        isolate: `True` to decode in a child process; `False` (default) does
+            so inside of `isolated` only.
+
+    Returns:
+        An `AudioFile` or an `IsolatedFile`.
+
+    Raises:
+        AudioError: if the file is missing, no audio, empty or truncated.
+
+    Example:
+        >>> with open_audio("speech.flac") as audio:
+        ...     wave = audio.read(0, audio.frames)
+    """
+    if not (isolate or _isolating):
+        return AudioFile(file, name, facts)
+    from keras_audio_ssl.data.isolate import IsolatedFile
+
+    return IsolatedFile(file, name, facts)
+
+
+_isolating = False
+
+
+@contextlib.contextmanager
+def isolated(isolate: bool = True) -> Iterator[None]:
+    """Inside, whatever reads audio files decodes them in child processes.
+
+    A file that crashes the decoder then raises `AudioError` instead of
+    ending the program; see `benchmarks/reading.py` for what it costs. Counts
+    for the whole process, not only for this thread.
+
+    Args:
+        isolate: `False` changes nothing.
+
+    Example:
+        >>> with isolated():
+        ...     vector = encoder.embed("stranger.flac")
+    """
+    global _isolating
+    before, _isolating = _isolating, _isolating or isolate
+    try:
+        yield
+    finally:
+        _isolating = before
 
 
 class AudioArray:
@@ -383,7 +512,10 @@ def resample(waveform: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
 
 
 def read_part(
-    audio: AudioFile | AudioArray, sample_rate: int, start: int, samples: int
+    audio: "AudioFile | AudioArray | IsolatedFile",
+    sample_rate: int,
+    start: int,
+    samples: int,
 ) -> np.ndarray:
     """Reads a part of a clip, equal to that part of the resampled whole.
 
@@ -490,7 +622,7 @@ def _read(
             "`start` must not be negative and `seconds` must be positive. "
             f"Received: start={start}, seconds={seconds}"
         )
-    with AudioFile(path) as audio:
+    with open_audio(path) as audio:
         rate = sample_rate or audio.rate
         first = round(start * rate)
         total = resampled_length(audio.frames, audio.rate, rate)
@@ -509,4 +641,5 @@ def _plain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = getattr(error, "error_string", None) or str(error)
-    return " ".join(str(text).split()).rstrip(".") or type(error).__name__
+    text = " ".join(str(text).split()).rstrip(".")
+    return PLAIN.get(text, text) or type(error).__name__

@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 from keras_audio_ssl.data.dataset import AudioDataset
+from keras_audio_ssl.data.dataset import has_many_files
+from keras_audio_ssl.data.index import ManifestIndex
 from keras_audio_ssl.data.manifest import encode_labels
+from keras_audio_ssl.data.manifest import row_conditions
 from keras_audio_ssl.data.manifest import scan_manifest
 from keras_audio_ssl.data.sources import EXTENSIONS
 from keras_audio_ssl.data.sources import ArrayClips
@@ -22,6 +26,7 @@ def from_folder(
     *,
     max_files: int | None = None,
     extensions: Iterable[str] = EXTENSIONS,
+    isolate: bool = False,
     **options: Any,
 ) -> AudioDataset:
     """A dataset of the audio files below a folder.
@@ -34,6 +39,9 @@ def from_folder(
         batch_size: clips in a batch, 64 by default.
         max_files: at most so many files, taken evenly from the sorted list.
         extensions: endings of the names of audio files, in any case.
+        isolate: `True` to decode in child processes, so that a file which
+            crashes the decoder is skipped like any other that is broken;
+            `False` by default.
         **options: the other arguments of `AudioDataset`.
 
     Returns:
@@ -61,8 +69,10 @@ def from_folder(
             f"No audio found in {folder}: no file ends with "
             f"{', '.join(extensions)}"
         )
+    clips = FileClips(folder, files)
+    clips.isolate = isolate
     return AudioDataset(
-        FileClips(folder, files),
+        clips,
         seconds,
         batch_size,
         skipped=skipped,
@@ -83,9 +93,17 @@ def from_manifest(
     end: str = "end",
     classes: Sequence[str] | None = None,
     max_files: int | None = None,
+    isolate: bool = False,
     **options: Any,
 ) -> AudioDataset:
     """A dataset of the files that a CSV table names.
+
+    Where the table names more than 10,000 files, they are not opened before
+    training, and what a first look at their sizes has found is kept for the
+    next start, in the folder `keras_audio_ssl/manifests` of `XDG_CACHE_HOME`
+    (by default `~/.cache`). It holds until the table is changed; a file that
+    vanishes or breaks meanwhile is skipped when its turn comes, as always.
+    To look anew, `touch` the table or delete that folder.
 
     Args:
         path: the CSV file. Its first line names the columns; files are
@@ -104,6 +122,9 @@ def from_manifest(
             of the whole column, also of rows that `where` leaves out, sorted
             (by value if all are whole numbers).
         max_files: at most so many files.
+        isolate: `True` to decode in child processes, so that a file which
+            crashes the decoder is skipped like any other that is broken;
+            `False` by default.
         **options: the other arguments of `AudioDataset`.
 
     Returns:
@@ -120,9 +141,28 @@ def from_manifest(
         >>> x, y = data.batch(epoch=0, step=0)
     """
     _check_max_files(max_files)
-    clips, skipped = scan_manifest(
+    if where is not None and not isinstance(where, (str, Mapping)):
+        where = list(where)
+    if classes is not None:
+        classes = list(classes)
+    conditions = row_conditions(where).items()
+    index = ManifestIndex(
+        path,
+        {
+            "where": {name: sorted(values) for name, values in conditions},
+            "label": label,
+            "columns": [file, start, end],
+            "classes": classes,
+            "max_files": max_files,
+        },
+    )
+    clips, skipped = index.read() or scan_manifest(
         path, where, label, file, start, end, classes, max_files
     )
+    if not clips.weighed and has_many_files(clips):
+        skipped += clips.weigh()
+        index.write(clips, skipped)
+    clips.isolate = isolate
     return AudioDataset(
         clips,
         seconds,
@@ -205,6 +245,7 @@ def from_huggingface(
     batch_size: int = 64,
     *,
     classes: Sequence[str] | None = None,
+    isolate: bool = False,
     **options: Any,
 ) -> AudioDataset:
     """A dataset of the rows of a `datasets.Dataset`, or of anything like it.
@@ -219,6 +260,8 @@ def from_huggingface(
         seconds: length of the segments; whole clips if `None` (default).
         batch_size: clips in a batch, 64 by default.
         classes: names of the labels; those of a `ClassLabel` by default.
+        isolate: `True` to decode paths and bytes in child processes, as
+            `from_folder`; `False` by default.
         **options: the other arguments of `AudioDataset`.
 
     Returns:
@@ -258,8 +301,10 @@ def from_huggingface(
         except (KeyError, TypeError, IndexError):
             values = [dataset[i][label] for i in range(len(dataset))]
         labels, known = encode_labels(values, len(dataset), classes)
+    clips = RowClips(dataset, column, labels, known)
+    clips.isolate = isolate
     return AudioDataset(
-        RowClips(dataset, column, labels, known),
+        clips,
         seconds,
         batch_size,
         source="the data set",

@@ -1,7 +1,6 @@
 """Batches for `fit`, whose order is a function of seed, epoch and step."""
 
 import contextlib
-import csv
 import hashlib
 import logging
 import os
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 from typing import Any
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
-from keras_audio_ssl._files import written_whole
+from keras_audio_ssl._files import write_table
 from keras_audio_ssl.data.audio import AudioArray
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
@@ -29,13 +29,18 @@ from keras_audio_ssl.data.audio import resampled_length
 from keras_audio_ssl.data.sources import Clips
 from keras_audio_ssl.data.sources import FileClips
 
+if TYPE_CHECKING:
+    from keras_audio_ssl.data.isolate import IsolatedFile
+
 log = logging.getLogger("keras_audio_ssl")
 
-# Before training, of up to so many files both ends are looked at,
+# Before training, of up to so many files both ends are looked at (of more
+# files only kind and size),
 CHECK_FILES = 10_000
-# and of up to so many files with floating point every sample,
-CHECK_WHOLE = 1_000
-# if they are not longer than this, in samples.
+# and of files with floating point every sample, if all files together have
+# no more bytes than this,
+CHECK_BYTES = 4 << 30
+# and they are not longer than this, in samples.
 WHOLE = 1 << 21
 # What the random numbers of (seed, epoch) are for: apart in Philox' counter.
 ORDER, CROPS, SPARES = range(3)
@@ -262,7 +267,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         """
         clips = self._clips
         mark = hashlib.sha256()
-        for name, size in self.contents().items():
+        for name, size in self.contents():
             mark.update(os.fsencode(f"{name}\0{size}\0"))
         if isinstance(clips, FileClips):
             mark.update(clips.places())
@@ -282,19 +287,18 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             "crops_per_clip": self.crops_per_clip,
         }
 
-    def contents(self) -> dict[str, int]:
+    def contents(self) -> Iterator[tuple[str, int]]:
         """What the clips are read from: files in use and their bytes.
 
-        A file stands once, whatever number of clips lies in it; items that
+        A file comes once, whatever number of clips lies in it; items that
         are no files have 0 bytes.
         """
         clips = self._clips
-        if not isinstance(clips, FileClips):
-            return dict.fromkeys(self.files, 0)
-        return {
-            clips.name(i): int(clips.sizes[clips.rows[i]])
-            for i in clips.files()
-        }
+        if isinstance(clips, FileClips):
+            yield from clips.contents()
+        else:
+            for item in range(len(clips)):
+                yield clips.name(item), 0
 
     def write_skipped(self, path: Any) -> None:
         """Writes `skipped` as a CSV table with the columns file and reason.
@@ -302,19 +306,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         Args:
             path: the CSV file, replaced as a whole.
         """
-        with (
-            written_whole(path) as draft,
-            open(
-                draft,
-                "w",
-                newline="",
-                encoding="utf-8",
-                errors="backslashreplace",
-            ) as file,
-        ):
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("file", "reason"))
-            writer.writerows(self.skipped)
+        write_table(path, ("file", "reason"), self.skipped, "backslashreplace")
 
     def start(self, epoch: int, step: int = 0) -> None:
         """Lets the next pass of `fit` begin with batch `(epoch, step)`.
@@ -572,7 +564,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             return read_part(audio, rate, first, min(wanted, length))
 
     def _extent(
-        self, audio: AudioFile | AudioArray, clip: int
+        self, audio: "AudioFile | AudioArray | IsolatedFile", clip: int
     ) -> tuple[int, int]:
         """First sample and length of a clip, at the dataset's rate."""
         rate = self.sample_rate
@@ -606,7 +598,9 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             self._skipped[error.file] = error.reason
             count = len(self._skipped)
         if count <= 10:
-            log.warning("skipped %s", error)
+            # A name may be no UTF-8, and logs go into files that are.
+            text = str(error).encode("utf-8", "backslashreplace")
+            log.warning("skipped %s", text.decode())
         elif count == 11:
             log.warning("skipped more files: see `dataset.skipped`")
 
@@ -614,15 +608,20 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         """Looks at the source before training and drops what is unusable."""
         clips = self._clips
         found: list[AudioError | None] = []
-        if isinstance(clips, FileClips):
+        if isinstance(clips, FileClips) and has_many_files(clips):
+            if not clips.weighed:
+                for file, reason in clips.weigh():
+                    self._record(AudioError(file, reason))
+            usable = np.ones(len(clips), bool)
+        elif isinstance(clips, FileClips):
             files = clips.files()
             found = self._map(clips.sniff, files)
-            if len(files) <= CHECK_FILES:
-                good = [n for n, e in enumerate(found) if e is None]
-                look = partial(self._look, thorough=len(files) <= CHECK_WHOLE)
-                seen = self._map(look, files[good])
-                for n, error in zip(good, seen, strict=True):
-                    found[n] = error
+            good = [n for n, e in enumerate(found) if e is None]
+            size = int(clips.sizes[clips.rows[files]].sum())
+            look = partial(self._look, thorough=size <= CHECK_BYTES)
+            seen = self._map(look, files[good])
+            for n, error in zip(good, seen, strict=True):
+                found[n] = error
             bad = [n for n, error in enumerate(found) if error is not None]
             usable = ~np.isin(clips.rows, clips.rows[files[bad]])
         elif clips.in_memory:
@@ -720,6 +719,11 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         key = np.array([self.seed, epoch], "uint64")
         at = np.array(counter, "uint64")
         return np.random.Philox(key=key, counter=at).random_raw(count)
+
+
+def has_many_files(clips: FileClips) -> bool:
+    """Whether files are too many to open each of them before training."""
+    return int(clips.used().sum()) > CHECK_FILES
 
 
 def _check_whole(name: str, value: Any, least: int) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from array import array
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_audio_ssl.data.sources import FileClips
+from keras_audio_ssl.data.sources import Names
 from keras_audio_ssl.data.sources import Skipped
 
 
@@ -96,7 +98,7 @@ class _Table:
         return self.header.index(column)
 
     def rows(self, where: Any = None) -> Iterator[list[str]]:
-        wanted = _conditions(where)
+        wanted = row_conditions(where)
         checks = [(self.find(name), name) for name in wanted]
         met: dict[str, set[str]] = {name: set() for name in wanted}
         kept = total = 0
@@ -139,7 +141,7 @@ class _Table:
         return ValueError(f"{self.path} is not a CSV table in UTF-8: {error}")
 
 
-def _conditions(where: Any) -> dict[str, set[str]]:
+def row_conditions(where: Any) -> dict[str, set[str]]:
     """`where` as column to accepted values."""
     if where is None:
         return {}
@@ -178,9 +180,9 @@ def scan_manifest(
     max_files: int | None = None,
 ) -> tuple[FileClips, Skipped]:
     """The clips of a manifest; see `from_manifest`."""
-    number: dict[str, int] = {}
-    code: dict[str, int] = {}
-    rows, codes, spans = [], [], []
+    files = _Numbers()
+    # Arrays, since a list of as many numbers takes eight times the memory.
+    rows, codes, spans = array("i"), array("i"), array("d")
     skipped: Skipped = []
     with _Table(path) as table:
         at_file = table.find(file)
@@ -222,7 +224,7 @@ def scan_manifest(
                         )
                     )
                     continue
-                spans.append(span)
+                spans.extend(span)
             if label is not None:
                 if row[at_label] not in code:
                     raise ValueError(
@@ -231,22 +233,45 @@ def scan_manifest(
                         f"classes={_few(seen)}"
                     )
                 codes.append(code[row[at_label]])
-            rows.append(number.setdefault(name, len(number)))
-    if max_files is not None and len(number) > max_files:
+            rows.append(files.number(name))
+    if max_files is not None and len(files.names) > max_files:
         keep = np.array(rows) < max_files
     else:
         keep = None
     clips = FileClips(
         os.path.dirname(os.fspath(path)),
-        list(number),
+        files.names,
         np.array(rows, "int32"),
-        np.array(spans, "float64") if spans else None,
+        np.array(spans, "float64").reshape(-1, 2) if spans else None,
         np.array(codes, "int32") if label is not None else None,
         seen if label is not None else None,
     )
     if keep is not None:
         clips.keep(np.flatnonzero(keep))
     return clips, skipped
+
+
+class _Numbers:
+    """Numbers names in the order of their first coming.
+
+    Hashes stand for the names, which lie in one buffer: a dict of a million
+    names takes twice the memory, and more where they are long.
+    """
+
+    def __init__(self) -> None:
+        self.names = Names()
+        self._of_hash: dict[int, int] = {}
+        self._of_name: dict[str, int] = {}
+
+    def number(self, name: str) -> int:
+        new = len(self.names)
+        number = self._of_hash.setdefault(hash(name), new)
+        if number < new and self.names[number] != name:
+            # Another name with the same hash was there before.
+            number = self._of_name.setdefault(name, new)
+        if number == new:
+            self.names.append(name)
+        return number
 
 
 def sort_classes(names: Iterable[str]) -> list[str]:

@@ -17,7 +17,10 @@ from soundfile import _snd as lib
 FLAC, OGG, MP3 = 0x170000, 0x200000, 0x230000
 FLOAT, DOUBLE = 0x0006, 0x0007
 READ, LOG = 0x10, 0x1001
+SEEK_FAILED = 39  # SFE_BAD_SEEK
 KIND, CODING = 0x0FFF0000, 0x0000FFFF
+KINDS = {number: name for name, number in soundfile._formats.items()}
+CODINGS = {number: name for name, number in soundfile._subtypes.items()}
 
 
 class Sound:
@@ -31,6 +34,7 @@ class Sound:
         channels: number of channels.
         frames: length in samples, as the header or libsndfile has it.
         kind: container, `FLAC`, `OGG`, `MP3` or another number.
+        format: container and coding in words, such as `"WAV PCM_16"`.
         floating: whether samples are stored as floating point.
 
     Raises:
@@ -44,8 +48,14 @@ class Sound:
     """
 
     def __init__(self, file: Any) -> None:
+        self._file = file
+        self._open()
+
+    def _open(self) -> None:
+        file = self._file
         self._handle = ffi.NULL
         self._owner = None
+        self._at = 0
         if isinstance(file, bytes):
             self._owner = soundfile.SoundFile(io.BytesIO(file))
             self._handle, info = self._owner._file, self._owner._info
@@ -62,12 +72,25 @@ class Sound:
         self.rate, self.channels = info.samplerate, info.channels
         self.frames = info.frames
         self.kind = info.format & KIND
+        self.format = _words(info.format)
         self.floating = info.format & CODING in (FLOAT, DOUBLE)
+        self._seekable = bool(info.seekable)
 
     def seek(self, frame: int) -> None:
         """Goes to a frame; `LibsndfileError` where that fails."""
-        if lib.sf_seek(self._handle, frame, 0) != frame:
+        if not self._seekable:
+            self._skip(frame)
+        elif lib.sf_seek(self._handle, frame, 0) != frame:
             raise soundfile.LibsndfileError(lib.sf_error(self._handle))
+
+    def _skip(self, frame: int) -> None:
+        """Decodes what lies before a frame: some codings cannot be sought."""
+        if frame < self._at:
+            self.close()
+            self._open()
+        while self._at < frame:
+            if not len(self.read(min(frame - self._at, 1 << 16))):
+                raise soundfile.LibsndfileError(SEEK_FAILED)
 
     def read(self, frames: int) -> np.ndarray:
         """The next frames, float32 `(frames, channels)`, fewer at the end."""
@@ -77,6 +100,7 @@ class Sound:
         problem = lib.sf_error(self._handle)
         if problem:
             raise soundfile.LibsndfileError(problem)
+        self._at += got
         return wave[:got]
 
     def log(self) -> str:
@@ -94,3 +118,9 @@ class Sound:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _words(format: int) -> str:
+    """libsndfile's names of a container and a coding."""
+    kind, coding = format & KIND, format & CODING
+    return f"{KINDS.get(kind, hex(kind))} {CODINGS.get(coding, hex(coding))}"

@@ -2,9 +2,13 @@
 
 import os
 import stat
+from array import array
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
@@ -13,6 +17,7 @@ from keras_audio_ssl.data.audio import AudioArray
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
 from keras_audio_ssl.data.audio import check_regular
+from keras_audio_ssl.data.audio import open_audio
 
 EXTENSIONS = (
     *(".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".au", ".caf"),
@@ -24,29 +29,66 @@ FOREIGN = (
     *(".webm", ".wma", ".wv"),
 )
 
+if TYPE_CHECKING:
+    from keras_audio_ssl.data.isolate import IsolatedFile
+
 Skipped = list[tuple[str, str]]
+
+BLOCK = 4096  # files that are handled together
+# Where files lie far away, most of a look at one is waiting.
+WEIGHING_THREADS = 16
 
 
 class Names(Sequence):
     """A list of strings in one buffer, for millions of files.
 
     Args:
-        names: the strings.
+        names: the strings; `append` adds more.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        coded = [os.fsencode(name) for name in names]
-        self._ends = np.cumsum([len(name) for name in coded], dtype="int64")
-        self._text = b"".join(coded)
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._text, self._ends = bytearray(), array("q")
+        for name in names:
+            self.append(name)
+
+    @classmethod
+    def from_arrays(cls, text: np.ndarray, ends: np.ndarray) -> "Names":
+        """The names that `arrays` took apart.
+
+        Raises:
+            ValueError: if the arrays do not fit each other.
+        """
+        edges = np.concatenate([[0], ends, [len(text)]])
+        if (np.diff(edges) < 0).any() or edges[-2] != len(text):
+            raise ValueError("the ends of the names do not fit their text")
+        names = cls()
+        names._text = bytearray(text.data)
+        names._ends.frombytes(ends.astype("int64").tobytes())
+        return names
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """All text, uint8, and where each name ends in it, int64."""
+        text = np.frombuffer(self._text, "uint8")
+        return text, np.array(self._ends, "int64")
+
+    def append(self, name: str) -> None:
+        self._text += os.fsencode(name)
+        self._ends.append(len(self._text))
 
     def __len__(self) -> int:
         return len(self._ends)
+
+    def __iter__(self) -> Iterator[str]:
+        start = 0
+        for end in self._ends:
+            yield os.fsdecode(bytes(self._text[start:end]))
+            start = end
 
     def __getitem__(self, i):
         if not 0 <= i < len(self):
             raise IndexError(i)
         start = self._ends[i - 1] if i else 0
-        return os.fsdecode(self._text[start : self._ends[i]])
+        return os.fsdecode(bytes(self._text[start : self._ends[i]]))
 
 
 class Clips:
@@ -69,7 +111,7 @@ class Clips:
         """The file (or item) of clip `i`, as errors name it."""
         raise NotImplementedError
 
-    def open(self, i: int) -> AudioFile | AudioArray:
+    def open(self, i: int) -> "AudioFile | AudioArray | IsolatedFile":
         """Opens clip `i`; use it in a `with` statement."""
         raise NotImplementedError
 
@@ -95,7 +137,12 @@ class FileClips(Clips):
         classes: names of the labels.
 
     Attributes:
-        sizes: int64 `(files,)`, bytes of each file that was sniffed.
+        names: of the files, relative to `root`.
+        rows: the number of each clip's file.
+        spans: start and end of each clip, or `None`.
+        sizes: int64 `(files,)`, bytes of each file that was looked at.
+        weighed: whether `weigh` has looked at the files.
+        isolate: whether files are decoded in child processes; `False`.
     """
 
     def __init__(
@@ -108,42 +155,99 @@ class FileClips(Clips):
         classes: list[str] | None = None,
     ) -> None:
         self.root = root
-        self._files = Names(files)
+        self.names = files if isinstance(files, Names) else Names(files)
         if rows is None:
-            rows = np.arange(len(self._files), dtype="int32")
-        self.rows, self._spans = rows, spans
+            rows = np.arange(len(self.names), dtype="int32")
+        self.rows, self.spans = rows, spans
         self.labels, self.classes = labels, classes
-        self._facts = np.zeros((len(self._files), 2), "int64")
-        self.sizes = np.zeros(len(self._files), "int64")
+        self._facts = np.zeros((len(self.names), 2), "int64")
+        self.sizes = np.zeros(len(self.names), "int64")
+        self.isolate = self.weighed = False
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def name(self, i: int) -> str:
-        return os.path.join(self.root, self._files[self.rows[i]])
+        return os.path.join(self.root, self.names[self.rows[i]])
 
-    def open(self, i: int) -> AudioFile:
+    def open(self, i: int) -> "AudioFile | IsolatedFile":
         frames, exact = self._facts[self.rows[i]]
+        name = self.name(i)
         known = (int(frames), int(exact)) if frames else None
-        audio = AudioFile(self.name(i), facts=known)
+        if known and self._changed(i, name):
+            known = None
+        audio = open_audio(name, facts=known, isolate=self.isolate)
         self._facts[self.rows[i]] = audio.facts
         return audio
 
+    def _changed(self, i: int, name: str) -> bool:
+        """Whether a file is another than it was when it was sniffed."""
+        size = self.sizes[self.rows[i]]
+        try:
+            return bool(size) and os.stat(name).st_size != size
+        except OSError:
+            return True
+
     def span(self, i: int) -> tuple[float, float] | None:
-        if self._spans is None:
+        if self.spans is None:
             return None
-        start, end = self._spans[i]
+        start, end = self.spans[i]
         return float(start), float(end)
 
     def places(self) -> bytes:
         """Which part of which file each clip is, as bytes."""
-        if self._spans is None:
+        if self.spans is None:
             return self.rows.tobytes()
-        return self.rows.tobytes() + self._spans.tobytes()
+        return self.rows.tobytes() + self.spans.tobytes()
 
     def files(self) -> np.ndarray:
         """For each file in use, one clip in it."""
         return np.unique(self.rows, return_index=True)[1]
+
+    def used(self) -> np.ndarray:
+        """Whether each file is in use, bool `(files,)`."""
+        used = np.zeros(len(self.names), bool)
+        used[self.rows] = True
+        return used
+
+    def contents(self) -> Iterator[tuple[str, int]]:
+        """Name and bytes of each file in use."""
+        used, sizes = self.used().data, self.sizes.data
+        for name, size, use in zip(self.names, sizes, used, strict=True):
+            if use:
+                yield os.path.join(self.root, name), size
+
+    def weigh(self) -> Skipped:
+        """Looks at kind and size of each file and drops what is none.
+
+        That takes some 10 us a file, half of it in the system, and reads no
+        file: the first look at very many. What is wrong inside of one is
+        found when it is read.
+
+        Returns:
+            What was dropped, as `(file, reason)`.
+        """
+
+        def part(numbers: np.ndarray) -> list[tuple[int, str, str]]:
+            bad = []
+            for number in numbers.tolist():
+                name = os.path.join(self.root, self.names[number])
+                reason, self.sizes[number] = weigh(name)
+                if reason is not None:
+                    bad.append((number, name, reason))
+            return bad
+
+        numbers = np.flatnonzero(self.used())
+        blocks = [
+            numbers[at : at + BLOCK] for at in range(0, len(numbers), BLOCK)
+        ]
+        with ThreadPoolExecutor(WEIGHING_THREADS) as pool:
+            bad = [found for one in pool.map(part, blocks) for found in one]
+        self.weighed = True
+        if bad:
+            dropped = np.array([number for number, _, _ in bad], "int32")
+            self.keep(np.flatnonzero(~np.isin(self.rows, dropped)))
+        return [(name, reason) for _, name, reason in bad]
 
     def sniff(self, i: int) -> AudioError | None:
         """What is wrong with a clip's file at first sight."""
@@ -153,8 +257,8 @@ class FileClips(Clips):
 
     def keep(self, clips: np.ndarray) -> None:
         self.rows = self.rows[clips]
-        if self._spans is not None:
-            self._spans = self._spans[clips]
+        if self.spans is not None:
+            self.spans = self.spans[clips]
         if self.labels is not None:
             self.labels = self.labels[clips]
 
@@ -187,7 +291,7 @@ class ArrayClips(Clips):
     def name(self, i: int) -> str:
         return f"array {self._rows[i]}"
 
-    def open(self, i: int) -> AudioFile | AudioArray:
+    def open(self, i: int) -> "AudioFile | AudioArray | IsolatedFile":
         return AudioArray(
             self._arrays[int(self._rows[i])], self._rate, self.name(i)
         )
@@ -219,12 +323,12 @@ class RowClips(ArrayClips):
     ) -> None:
         super().__init__(rows, 0, labels, classes)
         self.in_memory = False
-        self._column = column
+        self._column, self.isolate = column, False
 
     def name(self, i: int) -> str:
         return f"row {self._rows[i]}"
 
-    def open(self, i: int) -> AudioFile | AudioArray:
+    def open(self, i: int) -> "AudioFile | AudioArray | IsolatedFile":
         name = self.name(i)
         try:
             audio = self._arrays[int(self._rows[i])][self._column]
@@ -236,7 +340,7 @@ class RowClips(ArrayClips):
             found = audio.get_all_samples()
             return AudioArray(found.data, int(found.sample_rate), name)
         if isinstance(audio, (str, os.PathLike)):
-            return AudioFile(audio)
+            return open_audio(audio, isolate=self.isolate)
         if isinstance(audio, Mapping):
             if audio.get("array") is not None:
                 rate = audio.get("sampling_rate") or 0
@@ -246,9 +350,10 @@ class RowClips(ArrayClips):
             if audio.get("bytes"):
                 if audio.get("path"):
                     name = f"{name} ({audio['path']})"
-                return AudioFile(bytes(audio["bytes"]), name=name)
+                content = bytes(audio["bytes"])
+                return open_audio(content, name, isolate=self.isolate)
             if audio.get("path"):
-                return AudioFile(audio["path"])
+                return open_audio(audio["path"], isolate=self.isolate)
         raise AudioError(
             name,
             f"column {self._column!r} holds {type(audio).__name__}, expected "
@@ -346,6 +451,17 @@ def sniff(path: str) -> tuple[str | None, int]:
     if not head.strip(b"\0"):
         return "not audio: begins with zero bytes only", status.st_size
     return None, status.st_size
+
+
+def weigh(path: str) -> tuple[str | None, int]:
+    """`sniff` without opening the file, unless something is wrong."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return sniff(path)
+    if stat.S_ISREG(status.st_mode) and status.st_size:
+        return None, status.st_size
+    return sniff(path)
 
 
 def _open_quietly(path: str, flags: int) -> int:

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data import resample
-from keras_audio_ssl.data.audio import AudioFile
+from keras_audio_ssl.data.audio import open_audio
 from keras_audio_ssl.data.audio import read_part
 from keras_audio_ssl.data.audio import resampled_length
 from keras_audio_ssl.encoders.backbone import Backbone
@@ -250,7 +250,7 @@ class Encoder(keras.Model):
                 f"not negative. Received: window={window}, hop={hop}, "
                 f"batch_size={batch_size}, start={start}"
             )
-        with AudioFile(path) as audio:
+        with open_audio(path) as audio:
             total = resampled_length(audio.frames, audio.rate, self.sample_rate)
             count = max(-(-(total - size - first) // step), 0) + 1
             starts = first + step * np.arange(count)

@@ -195,8 +195,11 @@ def main():
         done, inside, runs, wrong = kills(
             args.kills, folder, args.steps, args.seed
         )
-        print(f"{backend}: {done} kills, {inside} of them at a file operation, "
-              f"in {runs} runs, {runs - len(wrong)} equal to the bit")  # fmt: skip
+        equal = runs - len(wrong)
+        print(
+            f"{backend}: {done} kills, {inside} of them at a file "
+            f"operation, in {runs} runs, {equal} equal to the bit"
+        )
     if args.writes:
         tried, refused, more = writes(args.writes, folder, args.steps)
         wrong += more

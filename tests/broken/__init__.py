@@ -1,0 +1,1 @@
+"""Files that are broken in many ways, and decoders that meet them."""
