@@ -1,9 +1,6 @@
 """Reading audio: files, folders, manifests, arrays; batches for `fit`."""
 
 from keras_audio_ssl.data.audio import AudioError
-from keras_audio_ssl.data.audio import isolated
-from keras_audio_ssl.data.audio import read_audio
-from keras_audio_ssl.data.audio import read_audio_native
 from keras_audio_ssl.data.audio import resample
 from keras_audio_ssl.data.builders import from_arrays
 from keras_audio_ssl.data.builders import from_folder
@@ -12,6 +9,9 @@ from keras_audio_ssl.data.builders import from_manifest
 from keras_audio_ssl.data.dataset import AudioDataset
 from keras_audio_ssl.data.dataset import TooFewClips
 from keras_audio_ssl.data.manifest import read_manifest
+from keras_audio_ssl.data.reading import isolated
+from keras_audio_ssl.data.reading import read_audio
+from keras_audio_ssl.data.reading import read_audio_native
 from keras_audio_ssl.data.synthetic import SyntheticCorpus
 from keras_audio_ssl.data.synthetic import synthetic
 

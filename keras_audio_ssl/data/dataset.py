@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
 from typing import Any
 from typing import NamedTuple
 
@@ -24,13 +23,11 @@ from keras_audio_ssl._files import write_table
 from keras_audio_ssl.data.audio import AudioArray
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
-from keras_audio_ssl.data.audio import read_part
 from keras_audio_ssl.data.audio import resampled_length
+from keras_audio_ssl.data.isolate import IsolatedFile
+from keras_audio_ssl.data.reading import read_part
 from keras_audio_ssl.data.sources import Clips
 from keras_audio_ssl.data.sources import FileClips
-
-if TYPE_CHECKING:
-    from keras_audio_ssl.data.isolate import IsolatedFile
 
 log = logging.getLogger("keras_audio_ssl")
 
@@ -564,7 +561,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             return read_part(audio, rate, first, min(wanted, length))
 
     def _extent(
-        self, audio: "AudioFile | AudioArray | IsolatedFile", clip: int
+        self, audio: AudioFile | AudioArray | IsolatedFile, clip: int
     ) -> tuple[int, int]:
         """First sample and length of a clip, at the dataset's rate."""
         rate = self.sample_rate

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ from keras_audio_ssl.data.audio import AudioArray
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
 from keras_audio_ssl.data.audio import check_regular
-from keras_audio_ssl.data.audio import open_audio
+from keras_audio_ssl.data.isolate import IsolatedFile
+from keras_audio_ssl.data.reading import open_audio
 
 EXTENSIONS = (
     *(".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".au", ".caf"),
@@ -28,9 +28,6 @@ FOREIGN = (
     *(".3gp", ".aac", ".ac3", ".amr", ".ape", ".m4a", ".mka", ".mp4"),
     *(".webm", ".wma", ".wv"),
 )
-
-if TYPE_CHECKING:
-    from keras_audio_ssl.data.isolate import IsolatedFile
 
 Skipped = list[tuple[str, str]]
 
@@ -111,7 +108,7 @@ class Clips:
         """The file (or item) of clip `i`, as errors name it."""
         raise NotImplementedError
 
-    def open(self, i: int) -> "AudioFile | AudioArray | IsolatedFile":
+    def open(self, i: int) -> AudioFile | AudioArray | IsolatedFile:
         """Opens clip `i`; use it in a `with` statement."""
         raise NotImplementedError
 
@@ -170,7 +167,7 @@ class FileClips(Clips):
     def name(self, i: int) -> str:
         return os.path.join(self.root, self.names[self.rows[i]])
 
-    def open(self, i: int) -> "AudioFile | IsolatedFile":
+    def open(self, i: int) -> AudioFile | IsolatedFile:
         frames, exact = self._facts[self.rows[i]]
         name = self.name(i)
         known = (int(frames), int(exact)) if frames else None
@@ -291,7 +288,7 @@ class ArrayClips(Clips):
     def name(self, i: int) -> str:
         return f"array {self._rows[i]}"
 
-    def open(self, i: int) -> "AudioFile | AudioArray | IsolatedFile":
+    def open(self, i: int) -> AudioFile | AudioArray | IsolatedFile:
         return AudioArray(
             self._arrays[int(self._rows[i])], self._rate, self.name(i)
         )
@@ -328,7 +325,7 @@ class RowClips(ArrayClips):
     def name(self, i: int) -> str:
         return f"row {self._rows[i]}"
 
-    def open(self, i: int) -> "AudioFile | AudioArray | IsolatedFile":
+    def open(self, i: int) -> AudioFile | AudioArray | IsolatedFile:
         name = self.name(i)
         try:
             audio = self._arrays[int(self._rows[i])][self._column]

@@ -3,15 +3,12 @@
 import hashlib
 import math
 import struct
-from typing import TYPE_CHECKING
 from typing import NamedTuple
 
 import numpy as np
 
 from keras_audio_ssl.data.audio import AudioFile
-
-if TYPE_CHECKING:
-    from keras_audio_ssl.data.isolate import IsolatedFile
+from keras_audio_ssl.data.isolate import IsolatedFile
 
 BLOCK = 1 << 16  # samples of all channels that are in memory at a time
 SILENCE_DB = -60.0  # dBFS; 16-bit audio's own noise lies at -98
@@ -127,7 +124,7 @@ def decibels(amplitude: float) -> float:
     return 20 * math.log10(amplitude) if amplitude > 0 else -math.inf
 
 
-def examine(audio: "AudioFile | IsolatedFile", block: int = BLOCK) -> Facts:
+def examine(audio: AudioFile | IsolatedFile, block: int = BLOCK) -> Facts:
     """Reads a file once, block by block, and says what it holds.
 
     Args:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from keras_audio_ssl.data.audio import AudioError
-from keras_audio_ssl.data.audio import open_audio
 from keras_audio_ssl.data.manifest import read_manifest
+from keras_audio_ssl.data.reading import open_audio
 from keras_audio_ssl.data.sources import EXTENSIONS
 from keras_audio_ssl.data.sources import Names
 from keras_audio_ssl.data.sources import scan_folder

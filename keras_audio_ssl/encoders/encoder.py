@@ -10,9 +10,9 @@ from keras import ops
 
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data import resample
-from keras_audio_ssl.data.audio import open_audio
-from keras_audio_ssl.data.audio import read_part
 from keras_audio_ssl.data.audio import resampled_length
+from keras_audio_ssl.data.reading import open_audio
+from keras_audio_ssl.data.reading import read_part
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.features import FrontEnd
 

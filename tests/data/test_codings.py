@@ -6,6 +6,7 @@ import soundfile
 
 from keras_audio_ssl.data import audio
 from keras_audio_ssl.data import from_folder
+from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
 from tests.broken import kinds
@@ -125,7 +126,7 @@ def test_a_file_that_becomes_another_is_looked_at_again(tmp_path):
         tmp_path, 0.3, 1, sample_rate=8000, crops_per_clip=8, workers=0
     )
     write(path, "OGG", "VORBIS", 1)
-    whole = audio.read_audio(path)
+    whole = read_audio(path)
     for step in range(len(data)):
         (wave,) = data.batch(0, step)["waveform"]
         starts = np.flatnonzero(np.abs(whole - wave[0]) < 1e-6)

@@ -369,7 +369,7 @@ def script(code, tmp_path, **kwargs):
     # Without Keras, as it takes its time.
     runpy.run_path({decoder.__file__!r})["_light_packages"]()
     from keras_audio_ssl.data import isolate
-    from keras_audio_ssl.data.audio import read_audio
+    from keras_audio_ssl.data.reading import read_audio
     from keras_audio_ssl.data.isolate import IsolatedFile
     path = {str(tmp_path / "a.wav")!r}
     """
