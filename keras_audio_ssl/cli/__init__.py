@@ -1,7 +1,9 @@
 """The command line: argparse over the public functions."""
 
 import argparse
+import contextlib
 import importlib
+import os
 import sys
 import traceback
 
@@ -74,4 +76,10 @@ def main(argv=None):
 def start():
     """What the shell's `keras-audio-ssl` runs."""
     tune_memory()
-    return main()
+    code = main()
+    # All files are written. The backends' threads would take seconds to end,
+    # and TensorFlow's, which read ahead, may wait for Python's end for ever.
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)

@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -139,6 +142,31 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_bit(
     )
     for a, b in zip(whole.weights, cut.weights, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_a_process_that_was_asked_to_stop_ends(audio, tmp_path):
+    # Reading ahead and the end of Python once waited for each other.
+    output = tmp_path / "x.keras"
+    argv = ["pretrain", "cola", "--data", audio, "--preset", "tiny",
+            "--batch-size", "4", "--steps", 100_000, "--checkpoint-every", 1,
+            "--output", output]  # fmt: skip
+    with open(tmp_path / "log", "w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "keras_audio_ssl", *map(str, argv)],
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            while not list(output.with_suffix(".run").glob("*/step_*.keras")):
+                assert process.poll() is None
+                time.sleep(0.1)
+            process.terminate()
+            assert process.wait(timeout=120) == 1
+        finally:
+            process.kill()
+            process.wait()
+        log.seek(0)
+        assert "--resume" in log.read().splitlines()[-1]
 
 
 def test_a_resumed_run_is_the_run_that_was_never_stopped(audio, tmp_path):
