@@ -60,7 +60,8 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     >>> with written_whole("table.csv") as draft:
     ...     draft.write_text("file,reason")
     """
-    path = Path(path)
+    # A link stays one; what it points to is replaced.
+    path = Path(os.path.realpath(path))
     draft = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,10 @@ class Checkpoint(StepCallback):
         if self.saved != self.step:
             hub.save_encoder(self.model, path)
             self.saved, self.last = self.step, monotonic()
-        for old in checkpoints(self.folder)[: -self.keep]:
+        # Those of later steps were passed over: they are damaged.
+        here = [p for p in checkpoints(self.folder) if p <= path]
+        later = [p for p in checkpoints(self.folder) if p > path]
+        for old in here[: -self.keep] + later:
             old.unlink(missing_ok=True)
         return path
 

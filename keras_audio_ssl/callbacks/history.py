@@ -37,15 +37,18 @@ class HistoryCSV(StepCallback):
             return
         with open(self.path, newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
-        if not rows:
+        head, *rows = rows or [[]]
+        if head[:2] != ["step", "loss"]:
+            # Empty, or damaged when the machine went down.
             self.path.unlink()
             return
-        head, *rows = rows
         self.columns = head
         kept = [
             row
             for row in rows
-            if len(row) == len(head) and int(row[0]) <= self.first
+            if len(row) == len(head)
+            and row[0].isdigit()
+            and int(row[0]) <= self.first
         ]
         with (
             written_whole(self.path) as draft,

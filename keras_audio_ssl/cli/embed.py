@@ -1,5 +1,6 @@
 """`keras-audio-ssl embed ENCODER`."""
 
+import os
 from pathlib import Path
 
 from keras_audio_ssl._files import written_whole
@@ -67,6 +68,7 @@ def embed(args, output):
         settings_of(args, files),
         encoder.dim,
     )
+    whole_batches(journal, len(files), args)
     if len(journal):
         say(f"going on after {len(journal)} vectors of an interrupted run")
     try:
@@ -103,15 +105,26 @@ def embed(args, output):
 
 def settings_of(args, files):
     """What the vectors depend on: an encoder's file, the files, how read."""
-    path = Path(args.encoder)
-    stat = path.stat() if path.exists() else None
+    from keras_audio_ssl.hub.load import find_encoder
+
+    path = find_encoder(args.encoder)
     return {
-        "encoder": [str(path), stat and stat.st_size, stat and stat.st_mtime],
-        "files": files,
+        "encoder": [str(path), *size_and_time(path)],
+        "files": [[file, *size_and_time(file)] for file in files],
+        "batch_size": args.batch_size,
         "window": args.window,
         "hop": args.hop,
         "levels": args.levels,
     }
+
+
+def size_and_time(path):
+    """Bytes of a file and when it was changed; nothing where it is gone."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return []
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def audio_files(args):
@@ -178,6 +191,26 @@ def embed_files(encoder, files, journal, args):
                 for number, vector in zip(numbers, vectors, strict=True):
                     journal.add(number, 0.0, vector[None])
             progress.advance(min(group, len(left) - at))
+
+
+def whole_batches(journal, count, args):
+    """Drops what is left of a batch, so that the same batches come again.
+
+    A vector's last bit depends on what it was computed with.
+    """
+    numbers = journal.rows[:, 0]
+    if args.window:
+        if len(numbers):
+            rows = (
+                len(numbers) - (numbers == numbers[-1]).sum() % args.batch_size
+            )
+            journal.cut(rows, count)
+        return
+    done = {*numbers.tolist(), *(number for number, _ in journal.skipped)}
+    first = next((i for i in range(count) if i not in done), count)
+    if first < count:
+        first -= first % args.batch_size
+    journal.cut(int((numbers < first).sum()), first)
 
 
 def write(output, files, journal, with_start):

@@ -44,6 +44,24 @@ class Journal:
         self._skipped.truncate(len(lines))
         self.skipped = [json.loads(line) for line in lines.splitlines()]
 
+    def cut(self, rows, number):
+        """Drops all but the first rows, and files from `number` on.
+
+        Args:
+            rows: How many stay.
+            number: Files from here on are not skipped any more.
+        """
+        self._rows.truncate(16 * rows)
+        self._vectors.truncate(4 * self.dim * rows)
+        self._rows.seek(0, 2)
+        self._vectors.seek(0, 2)
+        self.rows = self.rows[:rows]
+        self.skipped = [s for s in self.skipped if s[0] < number]
+        self._skipped.truncate(0)
+        for entry in self.skipped:
+            self._skipped.write(json.dumps(entry).encode() + b"\n")
+        self._skipped.flush()
+
     def __len__(self):
         return self._rows.tell() // 16
 

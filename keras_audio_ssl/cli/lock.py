@@ -47,7 +47,7 @@ def _take(path, stack):
         stack.callback(file.close)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except (BlockingIOError, PermissionError):
             file.seek(0)
             raise ValueError(
                 f"another run, process {file.read() or 'unknown'}, is writing "
@@ -66,8 +66,8 @@ def _take(path, stack):
         # The run before deleted it between the two lines: take the new one.
     stack.callback(_remove, path)
     file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    # Not through the file, which would try once more when it is closed.
+    os.write(file.fileno(), str(os.getpid()).encode())
 
 
 def _remove(path):

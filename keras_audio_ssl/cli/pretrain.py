@@ -152,11 +152,25 @@ def pretrain(args, output, folder):
     if args.resume:
         check_resume(folder, config, data)
     if args.overwrite:
-        shutil.rmtree(folder, ignore_errors=True)
+        # What a link points to, and first what says that there is a run.
+        (folder / "config.json").unlink(missing_ok=True)
+        if folder.exists():
+            for path in folder.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
         output.unlink(missing_ok=True)
+    if first > steps:
+        raise ValueError(
+            f"{folder} has done {first} steps already, and {steps} are asked "
+            "for: ask for more, or choose another --output."
+        )
     if first >= steps and is_finished(output, folder):
         say(f"All {steps} steps are done: {output} is up to date.")
         return
+    # The last file of a run says that its encoder is up to date.
+    (folder / "metrics.json").unlink(missing_ok=True)
     # Not before here: what was refused leaves nothing behind.
     if not args.resume:
         write_contents(folder / "files.csv", data)

@@ -252,7 +252,8 @@ class Encoder(keras.Model):
             )
         with open_audio(path) as audio:
             total = resampled_length(audio.frames, audio.rate, self.sample_rate)
-            count = max(-(-(total - size - first) // step), 0) + 1
+            # None where the one before `start` reached the end already.
+            count = max(-(-(total - size - first) // step) + 1, first == 0)
             starts = first + step * np.arange(count)
             starts = starts[starts < total]
             for at in range(0, len(starts), batch_size):

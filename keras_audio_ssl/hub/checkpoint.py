@@ -19,7 +19,7 @@ from keras_audio_ssl.hub.unpickle import read_pickle
 MAX_PICKLE = 32 * 2**20
 MAX_HEADER = 16 * 2**20
 # A compressed archive may unfold to this much, and so many times its size.
-FREE_EXPANSION, MAX_EXPANSION = 64 * 2**20, 100
+FREE_EXPANSION, MAX_EXPANSION = 64 * 2**20, 4
 MAX_NODES, MAX_DEPTH = 100_000, 100
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -183,6 +183,8 @@ def _read_legacy(stream, size):
     if stream.tell() > MAX_PICKLE:
         raise CheckpointError("refused: a pickle of more than 32 MiB")
     keys = read_pickle(stream)
+    if not isinstance(keys, list) or any(type(k) is not str for k in keys):
+        raise CheckpointError("damaged file: storages without names")
     wanted = _storages(tree)
     if sorted(keys) != sorted({s.key for s in wanted}):
         raise CheckpointError("damaged file: storages that nothing names")

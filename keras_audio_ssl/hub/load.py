@@ -113,9 +113,9 @@ def _open(path, custom, compiled):
             f"{path} holds {config['class_name']}, and neither an Encoder "
             "nor a pretext model that has one."
         )
-    numbers = check_weights(path)
+    numbers, arrays = check_weights(path)
     try:
-        with limited_variables(numbers, path):
+        with limited_variables(numbers, arrays, path):
             return keras.saving.load_model(
                 path, custom_objects=custom or None, compile=compiled
             )

@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Collection
 from collections.abc import Iterator
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,19 @@ import h5py
 import keras
 
 MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
-MAX_CONFIG = 16 * 2**20
+MAX_CONFIG = 2 * 2**20
 # Keras stores its members uncompressed.
 MAX_EXPANSION = 2
-# Objects that a configuration may name, and the largest whole number in it
-# that is no seed.
-MAX_OBJECTS, MAX_NUMBER = 10_000, 2**31
+# Objects and values of a configuration, and the largest whole number in it
+# that is no seed nor a count of steps; also of numbers in an input's shape.
+MAX_OBJECTS, MAX_VALUES, MAX_NUMBER = 10_000, 300_000, 2**20
+# Layers of Keras: a graph takes the square of their number.
+MAX_LAYERS = 500
 # What Keras may make beside the weights: metrics, generators, counters.
-SPARE_NUMBERS = 1_000_000
+SPARE_NUMBERS, SPARE_VARIABLES = 1_000_000, 1_000
 # Groups and datasets of the weights, and how deep they may lie.
-MAX_NODES, MAX_DEPTH = 100_000, 64
-
-_LOCK = threading.Lock()
+MAX_NODES, MAX_DEPTH = 10_000, 64
+_LOCK = threading.RLock()
 
 # Rooms of this package whose layers an encoder may be made of.
 ROOMS = (
@@ -90,6 +92,10 @@ KINDS = {
     "keras.src.ops.nn": "keras.Operation",
     "keras.src.ops.numpy": "keras.Operation",
 }
+NUMBERS = frozenset(
+    {"bool", "bfloat16", "float16", "float32", "float64", "int8", "int16",
+     "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
+)  # fmt: skip
 VALUES = frozenset(
     {"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__",
      "__tensor__"}
@@ -121,10 +127,13 @@ def check_keras_file(
             )
     with _opened(path) as archive:
         config = _read_config(archive, path)
+    layers = 0
     for count, entry in enumerate(_objects(config, path)):
-        if count > MAX_OBJECTS:
+        layers += entry.get("module") == "keras.layers"
+        if count > MAX_OBJECTS or layers > MAX_LAYERS:
             raise ValueError(
-                f"{path} names more than {MAX_OBJECTS} objects: refused."
+                f"{path} names more than {MAX_OBJECTS} objects, or "
+                f"{MAX_LAYERS} layers of Keras: refused."
             )
         if not _allowed(entry, trusted):
             module, name = entry.get("module"), entry["class_name"]
@@ -136,14 +145,14 @@ def check_keras_file(
     return config
 
 
-def check_weights(path: Path) -> int:
+def check_weights(path: Path) -> tuple[int, int]:
     """Looks through the weights of a `.keras` file before Keras does.
 
     Args:
         path: File, whose configuration was checked.
 
     Returns:
-        How many numbers they are.
+        How many numbers they are, and how many arrays.
 
     Raises:
         ValueError: They are damaged, or are more than numbers that lie in
@@ -152,22 +161,28 @@ def check_weights(path: Path) -> int:
     """
     with _opened(path) as archive:
         content = io.BytesIO(archive.read("model.weights.h5"))
+        size = content.getbuffer().nbytes
     if content.read(8) != b"\x89HDF\r\n\x1a\n":
         raise ValueError(f"{path}: its weights are not HDF5: refused.")
     try:
         with h5py.File(content, "r") as file:
-            return _count_numbers(file, path)
+            return _count_numbers(file, path, size)
     except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged weights: {error}") from error
 
 
-def _count_numbers(file, path):
-    total, seen = 0, set()
+def _count_numbers(file, path, size):
+    total, arrays, held, seen = 0, 0, 0, set()
     pending = [(file, 0)]
     while pending:
         group, depth = pending.pop()
         if depth > MAX_DEPTH:
             raise ValueError(f"{path}: its weights nest too deep: refused.")
+        if len(seen) + len(group) > MAX_NODES:
+            raise ValueError(
+                f"{path}: its weights are more than {MAX_NODES} arrays and "
+                "groups: refused."
+            )
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise ValueError(
@@ -175,17 +190,22 @@ def _count_numbers(file, path):
                 )
             node = group[name]
             place = h5py.h5o.get_info(node.id).addr
-            if place in seen or len(seen) > MAX_NODES:
+            if place in seen:
                 raise ValueError(
-                    f"{path}: its weights name one place twice, or more "
-                    f"than {MAX_NODES}: refused."
+                    f"{path}: its weights name one place twice: refused."
                 )
             seen.add(place)
             if isinstance(node, h5py.Group):
                 pending.append((node, depth + 1))
             else:
                 total += _numbers_in(node, path)
-    return total
+                arrays += 1
+                held += node.nbytes
+                if held > size:
+                    raise ValueError(
+                        f"{path}: its weights share their place: refused."
+                    )
+    return total, arrays
 
 
 def _numbers_in(node, path):
@@ -193,11 +213,14 @@ def _numbers_in(node, path):
     plain = (
         isinstance(node, h5py.Dataset)
         and node.shape is not None
-        and node.dtype.kind in "biuf"
+        and (node.dtype.kind in "biuf" or node.dtype == "V2")
         and not node.is_virtual
         and not node.external
         and not node.id.get_create_plist().get_nfilters()
         and node.nbytes <= node.id.get_storage_size()
+        and all(_is_short(node, name) for name in node.attrs)
+        # As Keras writes what HDF5 has no type for.
+        and (node.dtype != "V2" or node.attrs.get("dtype") == "bfloat16")
     )
     if not plain:
         raise ValueError(
@@ -206,8 +229,14 @@ def _numbers_in(node, path):
     return node.size
 
 
+def _is_short(node, name):
+    """Whether an attribute is one word, in the file itself."""
+    attribute = node.attrs.get_id(name)
+    return attribute.shape == () and attribute.get_storage_size() <= 64
+
+
 @contextlib.contextmanager
-def limited_variables(numbers: int, path: Path) -> Iterator[None]:
+def limited_variables(numbers: int, arrays: int, path: Path) -> Iterator[None]:
     """Lets Keras make variables of so many numbers, and some for itself.
 
     A configuration may ask for more than any memory holds; the file's
@@ -216,27 +245,36 @@ def limited_variables(numbers: int, path: Path) -> Iterator[None]:
 
     Args:
         numbers: How many the weights are.
+        arrays: In how many arrays they are.
         path: The file, for the error.
 
     Raises:
         ValueError: More are asked for.
     """
-    left = [2 * numbers + SPARE_NUMBERS]
-    cls, own = keras.Variable, "__init__" in keras.Variable.__dict__
-    make = cls.__init__
+    left = [2 * numbers + SPARE_NUMBERS, 2 * arrays + SPARE_VARIABLES]
+    cls, owner = keras.Variable, threading.get_ident()
 
     def counted(self, initializer, shape=None, *args, **kwargs):
+        if threading.get_ident() != owner:
+            make(self, initializer, shape, *args, **kwargs)
+            return
+        given = shape
         if shape is None:
             shape = getattr(initializer, "shape", ())
-        left[0] -= math.prod(shape)
-        if left[0] < 0:
+        # Not whole, or negative: left would grow, or be no number for good.
+        whole = all(isinstance(n, Integral) and n >= 0 for n in shape)
+        left[0] = left[0] - math.prod(map(int, shape)) if whole else -1
+        left[1] -= 1
+        if min(left) < 0:
             raise ValueError(
                 f"{path} asks for variables of shapes like {tuple(shape)}, "
-                f"and holds {numbers} numbers: refused."
+                f"and holds {numbers} numbers in {arrays} arrays: refused."
             )
-        make(self, initializer, shape, *args, **kwargs)
+        make(self, initializer, given, *args, **kwargs)
 
     with _LOCK:
+        # Not before the lock: another load's count would be taken for it.
+        own, make = "__init__" in cls.__dict__, cls.__init__
         cls.__init__ = counted
         try:
             yield
@@ -263,10 +301,11 @@ def _opened(path):
         OverflowError,
         RecursionError,
         RuntimeError,
-        UnicodeDecodeError,
-        json.JSONDecodeError,
+        ValueError,
         struct.error,
     ) as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
         raise ValueError(
             f"{path} is not a `.keras` file, or a damaged one: {error}"
         ) from error
@@ -274,10 +313,8 @@ def _opened(path):
 
 def class_of(config: dict[str, Any]) -> Any:
     """The class that a checked configuration's top names, or None."""
-    if not config.get("module"):
-        return None
-    module = importlib.import_module(config["module"])
-    return getattr(module, config["class_name"], None)
+    # Never by the module: to import it is to run it, and it may be any.
+    return keras.saving.get_registered_object(config.get("registered_name"))
 
 
 def _read_config(archive, path):
@@ -303,29 +340,52 @@ def _read_config(archive, path):
 
 def _objects(config, path):
     """All dicts that name a class, however deep; numbers are looked at."""
-    pending = [("", config)]
+    pending, nodes = [("", config)], 0
     while pending:
         key, node = pending.pop()
+        nodes += 1
+        if nodes > MAX_VALUES:
+            raise ValueError(f"{path}: its configuration is too long: refused.")
         if isinstance(node, dict):
             if "class_name" in node:
                 if not isinstance(node["class_name"], str):
                     raise ValueError(f"{path}: a class name that is no name.")
                 yield node
+            _check_nodes(node.get("inbound_nodes"), path)
             pending += node.items()
         elif isinstance(node, list):
+            if key.endswith("batch_shape"):
+                sizes = [n for n in node if isinstance(n, int)]
+                if math.prod(sizes) > MAX_NUMBER:
+                    raise ValueError(f"{path}: {key} is too large: refused.")
             pending += [(key, value) for value in node]
         elif (
             isinstance(node, int)
             and abs(node) > MAX_NUMBER
             and "seed" not in key
+            and "steps" not in key
             and key != "shared_object_id"
         ):
             raise ValueError(f"{path}: {key} is too large: refused.")
 
 
+def _check_nodes(nodes, path):
+    """Layers of a graph may be called on the graph's tensors alone.
+
+    One that is called on a constant computes while it is loaded.
+    """
+    for node in nodes if isinstance(nodes, list) else ():
+        if "__keras_tensor__" not in json.dumps(node):
+            raise ValueError(
+                f"{path} calls a layer on no tensor of its graph: refused."
+            )
+
+
 def _allowed(entry, trusted):
     name, module = entry["class_name"], entry.get("module")
     registered = entry.get("registered_name")
+    if not isinstance(registered, (str, type(None))):
+        return False
     if registered in trusted or (not registered and name in trusted):
         return True
     if not isinstance(module, (str, type(None))):
@@ -338,10 +398,17 @@ def _allowed(entry, trusted):
     if registered not in (None, name) or _is_registered(registered):
         return False
     if name in VALUES:
-        return True
+        return module in (None, "builtins") and _is_plain(entry)
     if name in CLASSES.get(module, ()):
         return True
     return module in KINDS and _is_kind(module, name)
+
+
+def _is_plain(entry):
+    """Whether an array's type is a number: `S1000000000` is a gigabyte."""
+    config = entry.get("config")
+    dtype = config.get("dtype") if isinstance(config, dict) else None
+    return dtype is None or (isinstance(dtype, str) and dtype in NUMBERS)
 
 
 def _is_ours(module, name, registered):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 # Far above what a checkpoint of thousands of tensors needs.
 MAX_STEPS = 400_000
+MAX_REPEATED = 1 << 20
 
 # PyTorch's storage classes; bfloat16 has no numpy type and is widened.
 STORAGES = {
@@ -225,9 +226,19 @@ class _Reader:
         target = self.stack[-1]
         if not isinstance(target, dict) or len(items) % 2:
             raise CheckpointError("damaged pickle: sets items of no dict")
+        self.check_keys(items[::2])
         target.update(zip(items[::2], items[1::2], strict=True))
 
+    def check_keys(self, keys):
+        # To hash, print or compare a tuple of itself twice over takes 2**n.
+        for key in keys:
+            if not isinstance(key, (str, bytes, int, float, type(None))):
+                raise CheckpointError(
+                    f"refused: a key that is a {type(key).__name__}"
+                )
+
     def name(self, module, label):
+        self.check_keys((module, label))
         if (module, label) not in NAMES:
             raise CheckpointError(
                 f"refused: the file names `{module}.{label}`, and a "
@@ -241,13 +252,15 @@ class _Reader:
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise CheckpointError("refused: the pickle calls a value")
         if function.kind == "ordered":
-            pairs = arguments[0] if arguments else []
+            pairs = list(arguments[0]) if arguments else []
+            self.check_keys(key for key, _ in pairs)
             return Ordered(pairs)
         if function.kind == "attributes" and not arguments:
             return Attributes()
         if function.kind == "size":
             return tuple(*arguments)
         if function.kind == "device":
+            self.check_keys(arguments)
             return ":".join(map(str, arguments))
         if function.kind == "parameter":
             if not isinstance(arguments[0], Tensor):
@@ -261,9 +274,7 @@ class _Reader:
 
     def tensor(self, storage, offset, shape, strides, metadata=None):
         if metadata:
-            raise CheckpointError(
-                f"refused: a tensor with the metadata {metadata!r:.80}"
-            )
+            raise CheckpointError("refused: a tensor with metadata")
         sizes = (offset, *shape, *strides)
         if (
             not isinstance(storage, Storage)
@@ -276,7 +287,10 @@ class _Reader:
         for n, stride in zip(shape, strides, strict=True):
             entries *= n
             last += (n - 1) * stride
-        if entries and last >= storage.size:
+        # One that repeats its entries could be of any size.
+        if entries > max(storage.size, MAX_REPEATED) or (
+            entries and last >= storage.size
+        ):
             raise CheckpointError(
                 f"damaged pickle: a tensor {tuple(shape)} in a storage of "
                 f"{storage.size} entries"
@@ -307,6 +321,6 @@ class _Reader:
             or any(part is not None for part in identity[5:])
         ):
             raise CheckpointError(
-                f"refused: the persistent object {identity!r:.120}"
+                "refused: a persistent object that is no storage"
             )
         return Storage(key, dtype.value, size)

@@ -272,6 +272,11 @@ def test_a_stream_goes_on_where_it_was_left(recording):
         assert (got[0] == want[0]).all()
         np.testing.assert_allclose(got[1], want[1], atol=1e-5)
     assert not list(encoder.embed_stream(recording, 1.0, start=8.0))
+    # The window before this one reached the end.
+    end = whole[-1][0][-1] + 0.5
+    assert end < 7.3
+    assert not list(encoder.embed_stream(recording, 1.0, 0.5, end))
+    assert len(list(encoder.embed_stream(recording, 9.0))) == 1
 
 
 def test_a_stream_reads_a_block_at_a_time(recording, monkeypatch):

@@ -295,8 +295,18 @@ def hdf5(valid, canary, door):
         yield Case(
             f"hdf5_{make.__name__}", door, weights(valid, replaced(make))
         )
+
+    def attribute(file, name):
+        words = ["B" * 100_000, *("s" * i for i in range(100))]
+        kind = h5py.string_dtype()
+        data = file.create_dataset(name, data=np.zeros(3, "f4"))
+        data.attrs.create("dtype", words, dtype=kind)
+
+    yield Case("hdf5_attribute", door, weights(valid, replaced(attribute)))
     members = parts(valid)
     for label, content in {
+        "shared_place": shared_place(),
+        "many_groups": many_groups(),
         "none": b"",
         "text": b"no weights",
         "cut": members["model.weights.h5"][:900],
@@ -310,6 +320,128 @@ def hdf5(valid, canary, door):
     yield Case("hdf5_model", door, members["model.weights.h5"])
     yield Case("h5_model", door, members["model.weights.h5"], ".h5")
     yield Case("h5_name", door, valid, ".hdf5")
+
+
+def keras_layer(name, config, module="keras.layers", **more):
+    return {**entry(module, name, config), **more}
+
+
+def network(layers, **more):
+    """A sequential network on 128 frames of 32 bins."""
+    first = keras_layer("InputLayer", {"batch_shape": [None, 128, 32]})
+    config = {"name": "s", "layers": [first, *layers]}
+    return keras_layer("Sequential", config, "keras", **more)
+
+
+def wide(count=3):
+    """Dense layers of 200 million numbers each."""
+    return [
+        keras_layer(
+            "Dense",
+            {"units": 14000, "name": f"d{i}", "kernel_initializer": "zeros"},
+        )
+        for i in range(count)
+    ]
+
+
+def costly(valid):
+    """Small encoders that cost much before, or beside, their variables."""
+    import keras
+
+    plain = json.loads(parts(valid)["config.json"])
+
+    def ours(name, config):
+        full = f"keras_audio_ssl>{name}"
+        module = keras.saving.get_registered_object(full).__module__
+        return entry(module, name, config, full)
+
+    def with_backbone(network):
+        config = copy.deepcopy(plain)
+        config["config"]["backbone"] = ours(
+            "KerasBackbone", {"network": network, "n_features": 32}
+        )
+        return config
+
+    def with_value(value):
+        config = copy.deepcopy(plain)
+        config["config"] = {"seed": value, **config["config"]}
+        return config
+
+    def constant(layer, size):
+        value = entry(None, "__numpy__", {"value": size, "dtype": "float32"})
+        first = keras_layer("InputLayer", {"batch_shape": [None, 128, 32]})
+        layers = [
+            {**first, "name": "i", "inbound_nodes": []},
+            {**layer, "name": "r",
+             "inbound_nodes": [{"args": [value], "kwargs": {}}]},
+        ]  # fmt: skip
+        return keras_layer(
+            "Functional",
+            {"name": "f", "layers": layers, "input_layers": [["i", 0, 0]],
+             "output_layers": [["i", 0, 0]]},
+            "keras.src.models.functional",
+        )  # fmt: skip
+
+    for dtype in ("S1500000000", "U400000000", "object", "V1000000000"):
+        value = {"value": ["a"], "dtype": dtype}
+        yield f"numpy_{dtype}", with_value(entry(None, "__numpy__", value))
+    thresholds = {"num_thresholds": 30_000_000}
+    yield (
+        "list",
+        with_value(keras_layer("AUC", thresholds, "keras.metrics")),
+    )
+    for bad in (float("nan"), -(2**31), 1.5):
+        sizes = {"equation": "abc,cde->abde", "name": "p",
+                 "output_shape": [None, bad, 2**20]}  # fmt: skip
+        poison = network(
+            [keras_layer("EinsumDense", sizes)],
+            build_config={"input_shape": [1, 128, 32]},
+        )
+        config = with_backbone(network(wide()))
+        config["config"] = {"seed": poison, **config["config"]}
+        yield f"budget_{bad}", config
+    yield "wide", with_backbone(network(wide()))
+    padding = keras_layer("ZeroPadding1D", {"padding": [10**6, 1]})
+    yield "constant", with_backbone(constant(padding, [[[1.0]]]))
+    many = [
+        keras_layer("Dense", {"units": 1, "name": f"d{i}"}) for i in range(9000)
+    ]
+    yield "layers", with_backbone(network(many))
+    deep = copy.deepcopy(plain)
+    deep["config"]["backbone"] = ours(
+        "RecurrentStack", {"units": 1, "layers": 3000, "n_features": 32}
+    )
+    yield "recurrent", deep
+    claimed = network([])
+    claimed["config"]["layers"] = [
+        keras_layer("InputLayer", {"batch_shape": [None, 4000, 1000]}),
+        ours("MLPHead", {"input_dim": 3, "hidden_dim": 2, "output_dim": 2}),
+    ]
+    yield "input", with_backbone(claimed)
+    text = json.dumps(plain)[:-1].encode()
+    yield "values", text + b', "x": [' + b"[[]]," * 10**6 + b"0]}"
+
+
+def shared_place(count=2000, size=500_000):
+    """Weights of many arrays that all lie at one place of the file."""
+    out = io.BytesIO()
+    with h5py.File(out, "w") as file:
+        file.create_dataset("a", data=np.zeros(size, "i1"))
+        for i in range(count):
+            file.create_dataset(f"b{i}", (size,), "i1")
+        place = file["a"].id.get_offset()
+    nowhere = b"\xff" * 8 + struct.pack("<Q", size)
+    there = struct.pack("<QQ", place, size)
+    return out.getvalue().replace(nowhere, there)
+
+
+def many_groups(count=90_000):
+    out = io.BytesIO()
+    with h5py.File(out, "w", libver="latest") as file:
+        group = file.create_group("g")
+        for i in range(count):
+            group.create_group(str(i))
+    return out.getvalue()
 
 
 def archives(valid, door):
@@ -408,6 +540,9 @@ def tensor(stored, offset, shape, strides):
     )  # fmt: skip
 
 
+DAG = b")" + b"2\x86" * 60
+
+
 def pickles(canary):
     """Pickles that call, claim or never end."""
     touch = f"touch {canary}"
@@ -455,8 +590,18 @@ def pickles(canary):
         "no_storage": tensor(storage(key="9"), 0, (2,), (1,)) + b".",
         "path_key": tensor(storage(key="../../x"), 0, (2,), (1,)) + b".",
         "kind": tensor(storage("UntypedStorage"), 0, (2,), (1,)) + b".",
+        "repeated": tensor(storage(), 0, (14000, 14000), (0, 0)) + b".",
         "state": b"}" + good + b"b.",
-    }.items()
+        # Tuples of themselves twice over: to look at one takes 2**60.
+        "dag_metadata": b"ctorch._utils\n_rebuild_tensor_v2\n("
+        + storage() + b"K\x00(K\x02t(K\x01t\x89N" + DAG + b"tR.",
+        "dag_persistent": b"(X\x01\x00\x00\x00xctorch\nFloatStorage\n"
+        + DAG + b"NNtQ.",
+        "dag_device": b"ctorch\ndevice\n(" + DAG + b"tR.",
+        "dag_key": b"}" + DAG + b"Ns.",
+        "dag_global": DAG + b"\x8c\x01x\x93.",
+        "dag_ordered": b"ccollections\nOrderedDict\n((" + DAG + b"Ntt\x85R.",
+    }.items()  # fmt: skip
 
 
 def checkpoints(canary):
@@ -467,6 +612,8 @@ def checkpoints(canary):
         head += pickle.dumps({"little_endian": True}, 2)
         tail = pickle.dumps([], 2)
         yield Case(f"legacy_{label}", "import", head + content + tail, ".pth")
+    tail = b"](" + DAG + DAG + b"e."
+    yield Case("legacy_dag_keys", "import", head + b"N." + tail, ".pth")
     for label, array in {
         "objects": np.array([Evil(os.system, f"touch {canary}")], object),
         "structure": np.zeros(2, [("a", "f4")]),
@@ -485,6 +632,11 @@ def checkpoints(canary):
         npy = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
         yield Case(f"npz_{label}", "import", archive({"a.npy": npy}), ".npz")
     bomb = archive({"a.npy": bytes(1 << 28)}, zipfile.ZIP_DEFLATED)
+    mixed = archive(
+        {"a.npy": bytes(1 << 27), "b.npy": os.urandom(1 << 20)},
+        zipfile.ZIP_DEFLATED,
+    )
+    yield Case("npz_mixed_bomb", "import", mixed, ".npz")
     yield Case("npz_bomb", "import", bomb, ".npz")
     for label, head in {
         "offsets": {"a": {"dtype": "F32", "shape": [2],
@@ -581,6 +733,9 @@ def named(valid, canary):
         yield from shape_bombs(file, door)
         yield from hdf5(file, canary, door)
         yield from archives(file, door)
+    for label, config in costly(valid["encoder"]):
+        content = with_config(valid["encoder"], config)
+        yield Case(f"costly_{label}", "encoder", content)
     yield from checkpoints(canary)
 
 

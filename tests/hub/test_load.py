@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import threading
 import zipfile
 
 import keras
@@ -19,6 +20,7 @@ from keras_audio_ssl.features import recipe
 from keras_audio_ssl.hub import encoder_names
 from keras_audio_ssl.hub import load_encoder
 from keras_audio_ssl.hub import save_encoder
+from tests.contract import batch
 
 WAVE = np.random.default_rng(0).uniform(-0.1, 0.1, 8000).astype("float32")
 
@@ -318,3 +320,86 @@ def test_saving_refuses(tmp_path, saved):
     with pytest.raises(ValueError, match="an Encoder or a pretext model"):
         save_encoder(encoder.backbone, tmp_path / "a.keras")
     assert not list(tmp_path.iterdir())
+
+
+def test_no_module_is_imported_for_its_name(saved, tmp_path, monkeypatch):
+    flag = tmp_path / "flag"
+    (tmp_path / "hostile_neighbour.py").write_text(
+        f"open({str(flag)!r}, 'w').close()"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for kind in ("__bytes__", "Dense", "Encoder", "function"):
+        path = tamper(
+            saved,
+            tmp_path / "a.keras",
+            lambda config: {
+                "module": "hostile_neighbour",
+                "class_name": kind,
+                "config": {"value": "x"},
+                "registered_name": None,
+            },
+        )
+        with pytest.raises(ValueError, match=r"a\.keras"):
+            load_encoder(path)
+    assert not flag.exists()
+
+
+def test_loads_side_by_side_leave_keras_as_it_was(saved):
+    before = keras.Variable.__init__
+    encoder, path = saved
+    want, wrong = encoder.embed(WAVE), []
+
+    def load():
+        for _ in range(4):
+            try:
+                np.testing.assert_array_equal(
+                    load_encoder(path).weights[0], encoder.weights[0]
+                )
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert keras.Variable.__init__ is before
+    # More numbers than the file's: no limit is left behind.
+    keras.layers.Dense(2000).build((None, 2000))
+    np.testing.assert_allclose(encoder.embed(WAVE), want)
+
+
+def test_a_load_inside_of_a_load(saved, tmp_path):
+    @keras.saving.register_keras_serializable(package="tests_nested")
+    class Nested(Encoder):
+        @classmethod
+        def from_config(cls, config):
+            load_encoder(saved[1])
+            return super().from_config(config)
+
+    def rename(config):
+        config.update(
+            module=Nested.__module__,
+            class_name="Nested",
+            registered_name="tests_nested>Nested",
+        )
+
+    path = tamper(saved, tmp_path / "a.keras", rename)
+    again = load_encoder(path, {"tests_nested>Nested": Nested})
+    np.testing.assert_array_equal(again.embed(WAVE), saved[0].embed(WAVE))
+
+
+def test_a_model_of_bfloat16_opens(tmp_path):
+    model = kas.COLA(preset="tiny", dtype="bfloat16")
+    model.compile()
+    model.train_on_batch(batch(4))
+    model.save(tmp_path / "a.keras")
+    again = kas.hub.load_model(tmp_path / "a.keras")
+    kinds = {str(v.dtype) for v in again.weights}
+    assert "bfloat16" in kinds
+    for a, b in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(keras.ops.cast(a, "float32")),
+            keras.ops.convert_to_numpy(keras.ops.cast(b, "float32")),
+        )
