@@ -41,6 +41,10 @@ class APC(PretextModel):
             divides evenly.
         temperature: Of the quantiser's Gumbel-softmax.
         n_mels: Bins of the filterbank.
+        normalize: Of the features, see `FrontEnd`. `"utterance"` (s3prl's)
+            takes each utterance's mean and deviation away, and with them much
+            of the speaker; `"per_bin"` those of the training data: better
+            where the speaker or the place is to be told.
         reference_loss: Average over padded frames too, as the released code
             does; short utterances then pull the prediction to its bias.
         learning_rate: Of Adam.
@@ -81,6 +85,7 @@ class APC(PretextModel):
         codebook_dims=None,
         temperature=0.5,
         n_mels=80,
+        normalize="utterance",
         reference_loss=False,
         learning_rate=1e-4,
         clip_norm=1.0,
@@ -102,7 +107,8 @@ class APC(PretextModel):
                 residual_first,
                 dtype=kwargs.get("dtype"),
             )
-        encoder = make_encoder(encoder, recipe("apc", n_mels=n_mels))
+        frontend = recipe("apc", n_mels=n_mels, normalize=normalize)
+        encoder = make_encoder(encoder, frontend)
         if encoder.backbone.stride != 1:
             raise ValueError(
                 "APC needs an encoder with one frame for each feature frame. "
@@ -115,6 +121,7 @@ class APC(PretextModel):
         self.residual_first = residual_first
         self.codebooks = list(codebooks) if codebooks else None
         self.temperature, self.n_mels = temperature, n_mels
+        self.normalize = normalize
         self.reference_loss = reference_loss
         self.learning_rate, self.clip_norm = learning_rate, clip_norm
         width, bins = encoder.backbone.dim, encoder.frontend.n_features
@@ -206,6 +213,7 @@ class APC(PretextModel):
             "codebook_dims": self.codebook_dims,
             "temperature": self.temperature,
             "n_mels": self.n_mels,
+            "normalize": self.normalize,
             "reference_loss": self.reference_loss,
             "learning_rate": self.learning_rate,
             "clip_norm": self.clip_norm,

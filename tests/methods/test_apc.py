@@ -9,6 +9,7 @@ from keras_audio_ssl.features import recipe
 from keras_audio_ssl.losses import masked_l1
 from tests.contract import batch
 from tests.contract import step
+from tests.contract import waves
 from tests.data_folder import data_folder
 
 
@@ -171,6 +172,22 @@ def test_the_gradient_passes_the_codes():
 def test_arguments_are_checked(kwargs, match):
     with pytest.raises(ValueError, match=match):
         tiny(**kwargs)
+
+
+def test_what_the_normalisation_takes_away():
+    x = waves(4)
+    for normalize, alike in (("utterance", True), ("per_bin", False)):
+        model = kas.APC(preset="tiny", normalize=normalize)
+        frontend = model.encoder.frontend
+        assert frontend.normalize == normalize
+        if not alike:
+            frontend.adapt([x])
+        # A microphone that is half as sensitive.
+        near, far = (keras.ops.convert_to_numpy(frontend(y))
+                     for y in (x, 0.5 * x))  # fmt: skip
+        assert (np.abs(near - far).mean() < 0.01) == alike
+        again = kas.APC.from_config(model.get_config())
+        assert again.normalize == normalize
 
 
 def test_trivial_predictors_on_real_speech():
