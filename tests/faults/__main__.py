@@ -93,12 +93,12 @@ def kills(wanted, folder, steps, seed):
     """Kills runs; the number of kills and what went wrong."""
     rng = np.random.default_rng(seed)
     audio = make_audio(folder / "audio")
-    whole = {m: reference(m, audio, folder, steps) for m in METHODS}
-    for method, (_, seconds, count) in whole.items():
-        print(f"{method}: {seconds:.1f} s, {count} file operations", flush=True)
+    whole = {}
     done, inside, wrong, turn = 0, 0, [], 0
     while done < wanted:
         method = METHODS[turn % len(METHODS)]
+        if method not in whole:
+            whole[method] = reference(method, audio, folder, steps)
         arrays, seconds, count = whole[method]
         root = folder / f"run_{turn}"
         root.mkdir()
