@@ -17,7 +17,7 @@ MAY = {
     "encoders": {"features", "blocks", "data"},
     "methods": {"encoders", "augment", "blocks", "losses", "features"},
     "hub": {"encoders", "methods", "features", "blocks"},
-    "evaluation": {"encoders", "data", "hub", "features"},
+    "evaluation": {"encoders", "data", "hub", "features", "blocks"},
     "doctor": {"data"},
     "viz": set(),
 }

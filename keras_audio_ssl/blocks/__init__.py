@@ -9,6 +9,7 @@ from keras_audio_ssl.blocks.gru import GRU
 from keras_audio_ssl.blocks.mlp import MLPHead
 from keras_audio_ssl.blocks.pool import FramePool
 from keras_audio_ssl.blocks.pool import pool_frames
+from keras_audio_ssl.blocks.portable import PortableCompile
 from keras_audio_ssl.blocks.quantizer import GumbelQuantizer
 from keras_audio_ssl.blocks.quantizer import codebook_perplexity
 from keras_audio_ssl.blocks.seeds import fresh_seed

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl.blocks import PortableCompile
 from keras_audio_ssl.encoders import Encoder
 
 # Clips that `fit` reads to measure a front end that has no statistics yet.
@@ -14,7 +15,7 @@ ADAPT_CLIPS = 2000
 
 
 @keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class Classifier(keras.Model):
+class Classifier(PortableCompile, keras.Model):
     """Classes of clips: batch norm, dropout and a dense layer on an encoder.
 
     A plain Keras model: `compile()` without arguments takes Adam, the cross
@@ -189,16 +190,6 @@ class Classifier(keras.Model):
             optimizer=optimizer, loss=loss, metrics=metrics, **kwargs
         )
 
-    def get_compile_config(self):
-        config = super().get_compile_config()
-        if config and config.get("optimizer") is not None:
-            config["optimizer"] = without_backend(config["optimizer"])
-        return config
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
     def fit(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.fit`, on waveforms and integer labels.
 
@@ -361,16 +352,6 @@ def some_batches(x: Any) -> Any:
         "The encoder's front end has no statistics yet. Measure them first: "
         "encoder.frontend.adapt(batches of waveforms)."
     )
-
-
-def without_backend(config: Any) -> Any:
-    """An optimizer's config without the name of PyTorch's own class."""
-    if not isinstance(config, dict):
-        return config
-    out = {key: without_backend(value) for key, value in config.items()}
-    if str(out.get("module")).startswith("keras.src.backend.torch"):
-        out["module"], out["registered_name"] = "keras.optimizers", None
-    return out
 
 
 def few(names: Sequence[Any]) -> str:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl.blocks import PortableCompile
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.methods.guard import SkippedBatches
 from keras_audio_ssl.methods.guard import all_finite
@@ -21,7 +22,7 @@ from keras_audio_ssl.methods.guard import guard_optimizer
 ADAPT_CLIPS = 2000
 
 
-class PretextModel(keras.Model):
+class PretextModel(PortableCompile, keras.Model):
     """A pretext task around an encoder, trained with `fit` on waveforms.
 
     A method implements `call` (the task: masks, views, predictions; tensors
@@ -118,26 +119,12 @@ class PretextModel(keras.Model):
         """Every weight exists since the constructor: nothing is left."""
         self.built = True
 
-    def compile(self, optimizer=None, jit_compile="auto", **kwargs):
+    def compile(self, optimizer=None, **kwargs):
         """As `keras.Model.compile`; without optimizer, the paper's."""
         if optimizer is None:
             optimizer = self.default_optimizer()
-        self._jit_wanted = jit_compile
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        super().compile(optimizer=optimizer, **kwargs)
         guard_optimizer(self.optimizer, self)
-
-    def get_compile_config(self):
-        config = super().get_compile_config()
-        if config.get("optimizer") is not None:
-            config["optimizer"] = portable_optimizer(config["optimizer"])
-        if "jit_compile" in config:
-            # Not what "auto" came to on this backend.
-            config["jit_compile"] = self._jit_wanted
-        return config
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.fit`, on waveforms.
@@ -413,23 +400,6 @@ def as_float32(x):
     if keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
         return ops.cast(x, "float32")
     return x
-
-
-def portable_optimizer(config):
-    """An optimizer's config that every backend can open.
-
-    PyTorch runs optimizer classes of its own, whose names the other
-    backends don't know.
-    """
-    if isinstance(config, dict):
-        config = {k: portable_optimizer(v) for k, v in config.items()}
-        module = config.get("module") or ""
-        if module.startswith("keras.src.backend.torch.optimizers"):
-            name = config["class_name"].removeprefix("Torch")
-            config.update(
-                module="keras.optimizers", class_name=name, registered_name=None
-            )
-    return config
 
 
 def first_batches(x, batch_size, clips):

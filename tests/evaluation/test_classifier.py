@@ -197,6 +197,8 @@ def test_it_opens_under_another_backend(encoder, tmp_path):
     classifier.compile()
     classifier.fit(x, y, batch_size=4, verbose=0)
     names = {k: str(tmp_path / k) for k in ("path.keras", "x.npy", "out.npy")}
+    # Not what it came to here: PyTorch would take minutes to compile.
+    assert classifier.get_compile_config()["jit_compile"] == "auto"
     classifier.save(names["path.keras"])
     np.save(names["x.npy"], x)
     code = OTHER.format(
