@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from time import monotonic
 
+import keras
+
 from keras_audio_ssl import hub
 from keras_audio_ssl._files import drafts
 from keras_audio_ssl._files import written_whole
@@ -112,6 +114,8 @@ class ResumableCheckpoint(Checkpoint):
     def __init__(self, folder, every=500, minutes=10.0, keep=2, say=print):
         super().__init__(folder, every, 0, keep, minutes)
         self.say = say
+        # Steps of an epoch while the first, shorter one lasts.
+        self._short, self._seeds = 0, None
 
     def resume(self, model, data):
         """Brings a model and its data where the run before was stopped.
@@ -149,9 +153,26 @@ class ResumableCheckpoint(Checkpoint):
         self.begin_at(step)
         self.saved = step
         epoch, rest = divmod(step, len(data))
+        self._short = len(data) if rest else 0
         data.start(epoch, rest)
         self.say(f"going on after step {step} (epoch {epoch + 1})")
         return epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        if self._short and self.step % self._short == 0:
+            self._short = 0
+            if keras.backend.backend() == "tensorflow":
+                self._seeds = [v.numpy() for v in self.model._seed_states()]
+
+    def on_epoch_end(self, epoch, logs=None):
+        # TensorFlow asks the shorter epoch for one more batch, and draws for
+        # it before it knows that there is none.
+        if self._seeds is not None:
+            states = self.model._seed_states()
+            for variable, value in zip(states, self._seeds, strict=True):
+                variable.assign(value)
+            self._seeds = None
 
     def on_train_end(self, logs=None):
         self.save()

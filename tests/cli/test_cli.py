@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 import soundfile
@@ -323,8 +324,12 @@ def test_an_interrupted_embed_goes_on(
     with np.load(whole) as want, np.load(cut) as got:
         assert sorted(got) == sorted(want)
         for key in want:
-            # To the bit: the same clips are computed together.
-            assert (got[key] == want[key]).all()
+            if key == "embedding" and keras.backend.backend() == "tensorflow":
+                # Its last bit is not the same in each call.
+                np.testing.assert_allclose(got[key], want[key], atol=1e-5)
+            else:
+                # To the bit: the same clips are computed together.
+                assert (got[key] == want[key]).all()
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "cut.npz",
         "whole.npz",
