@@ -248,22 +248,25 @@ def _tensorflow_recurrence(units: int) -> Any:
 def _gru_torch(x, state, kernel, recurrent_kernel, bias):
     import torch
 
-    units = state.shape[-1]
     dtype = state.dtype
+    x, kernel = x.to(dtype), kernel.to(dtype)
+    recurrent_kernel, bias = recurrent_kernel.to(dtype), bias.to(dtype)
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        x = x.transpose(0, 1)
+        outputs = _torch_gru()(x, state, kernel, recurrent_kernel, bias)
+        return outputs.transpose(0, 1)
 
     def reorder(weights):
-        z, r, c = weights.to(dtype).split(units, dim=-1)
+        z, r, c = weights.chunk(3, dim=-1)
         return torch.cat([r, z, c], dim=-1)
 
-    biases = reorder(bias)
-    outputs, _ = torch.gru(
-        x.to(dtype),
+    return torch.gru(
+        x,
         state[None],
         [
             reorder(kernel).T,
             reorder(recurrent_kernel).T,
-            biases[0],
-            biases[1],
+            *reorder(bias).unbind(),
         ],
         True,
         1,
@@ -271,5 +274,122 @@ def _gru_torch(x, state, kernel, recurrent_kernel, bias):
         torch.is_grad_enabled(),
         False,
         True,
-    )
-    return outputs
+    )[0]
+
+
+@functools.cache
+def _torch_gru() -> Any:
+    """The recurrence on a CPU, `(frames, batch, dim)` in and out.
+
+    PyTorch's own adds to the gradient of the recurrent kernel after each
+    frame; here it is one product over all of them.
+    """
+    import torch
+    from torch.autograd.function import once_differentiable
+
+    sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+    tanh_backward = torch.ops.aten.tanh_backward.grad_input
+
+    class GRU(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, state, kernel, recurrent_kernel, bias):
+            frames, batch, dim = x.shape
+            units = state.shape[-1]
+            x = x.contiguous()
+            both = bias[0].clone()
+            both[: 2 * units] += bias[1, : 2 * units]
+            inner_bias = bias[1, 2 * units :]
+            # Turned into gates and candidates where they lie.
+            projected = torch.addmm(both, x.view(-1, dim), kernel)
+            projected = projected.view(frames, batch, 3 * units)
+            states = x.new_empty(frames + 1, batch, units)
+            states[0] = state
+            resets = x.new_empty(frames, batch, units)
+            inner = x.new_empty(batch, 3 * units)
+            gates_part = inner[:, : 2 * units]
+            candidate_part = inner[:, 2 * units :]
+            h = states[0]
+            for new, gates, z, r, c, n in zip(
+                states[1:].unbind(),
+                projected[..., : 2 * units].unbind(),
+                *(part.unbind() for part in projected.chunk(3, -1)),
+                resets.unbind(),
+                strict=True,
+            ):
+                torch.mm(h, recurrent_kernel, out=inner)
+                gates.add_(gates_part).sigmoid_()
+                torch.add(candidate_part, inner_bias, out=n)
+                c.addcmul_(r, n).tanh_()
+                h = torch.lerp(c, h, z, out=new)
+            ctx.save_for_backward(
+                x, kernel, recurrent_kernel, states, projected, resets
+            )
+            return states[1:]
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx, grad):
+            x, kernel, recurrent_kernel, states, d_outer, d_inner = (
+                ctx.saved_tensors
+            )
+            frames, batch, units = d_inner.shape
+            d_gates = d_outer[..., : 2 * units]
+            transposed = recurrent_kernel.T.contiguous()
+            grad = grad.contiguous()
+            total = torch.zeros_like(states[0])
+            direct = torch.empty_like(total)
+            part = torch.empty_like(total)
+            # The gradients take the place of what they are computed from: a
+            # second backward pass is refused by PyTorch.
+            inner = x.new_empty(batch, 3 * units)
+            inner_z, inner_r, inner_n = inner.chunk(3, -1)
+            for slope, before, gates, z, r, c, n in zip(
+                *(
+                    reversed(v.unbind())
+                    for v in (
+                        grad,
+                        states[:-1],
+                        d_gates,
+                        *d_outer.chunk(3, -1),
+                        d_inner,
+                    )
+                ),
+                strict=True,
+            ):
+                total.add_(slope)
+                torch.mul(total, z, out=direct)
+                total.sub_(direct)
+                torch.sub(before, c, out=part)
+                part.mul_(direct)
+                # part * (1 - z): the other factor of the slope, z, is in it.
+                torch.addcmul(part, part, z, value=-1, out=inner_z)
+                tanh_backward(total, c, grad_input=c)
+                torch.mul(c, n, out=part)
+                sigmoid_backward(part, r, grad_input=inner_r)
+                torch.mul(c, r, out=inner_n)
+                gates.copy_(inner[:, : 2 * units])
+                n.copy_(inner_n)
+                torch.addmm(direct, inner, transposed, out=total)
+            x, previous = x.flatten(0, 1), states[:-1].flatten(0, 1)
+            outer, d_n = d_outer.flatten(0, 1), d_inner.flatten(0, 1)
+            d_x = None
+            if ctx.needs_input_grad[0]:
+                d_x = (outer @ kernel.T).view(frames, batch, -1)
+            sums, sum_n = outer.sum(0), d_n.sum(0)
+            return (
+                d_x,
+                total,
+                x.T @ outer,
+                torch.cat(
+                    [
+                        previous.T @ outer[:, : 2 * units],
+                        previous.T @ d_n,
+                    ],
+                    dim=-1,
+                ),
+                torch.stack(
+                    [sums, torch.cat([sums[: 2 * units], sum_n])],
+                ),
+            )
+
+    return GRU.apply

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_audio_ssl.blocks import GRU
+from keras_audio_ssl.blocks import recurrence
 from tests.blocks.gradients import close
 from tests.blocks.gradients import run
 
@@ -85,6 +86,37 @@ def test_values_and_gradients_match_a_float64_loop(compiled):
     close(got["outputs"], [outputs], 2e-6)
     close(got["inputs"], inputs, 1e-5)
     close(got["weights"], weights, 1e-5)
+
+
+on_torch = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="PyTorch alone"
+)
+
+
+@on_torch
+def test_accelerators_and_compilers_give_the_same(monkeypatch):
+    import torch
+
+    layer, x, rng = layer_and_data()
+    grad = rng.normal(size=(3, 7, 4)).astype("float32")
+    want = run(layer, [x], grad)
+    # PyTorch's own recurrence.
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    monkeypatch.setattr(recurrence, "_torch_gru", None)
+    got = run(layer, [x], grad)
+    for key in ("outputs", "inputs", "weights"):
+        close(got[key], want[key], 1e-5)
+
+
+@on_torch
+def test_a_second_backward_pass_is_refused():
+    import torch
+
+    layer, x, _ = layer_and_data()
+    total = layer(torch.tensor(x, requires_grad=True)).sum()
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="inplace"):
+        total.backward()
 
 
 @pytest.mark.parametrize("compiled", COMPILED)
