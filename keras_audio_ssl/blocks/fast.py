@@ -56,12 +56,16 @@ def conv_norm_pool(
         # A rising function of the map may as well be applied after pooling,
         # to a fraction of the values. A negative gamma turns the map over.
         sign = ops.stop_gradient(ops.where(gamma < 0, -1.0, 1.0))
-        y = conv(x, ops.cast(kernel, "float32") * sign)
-        jax = backend == "jax"
-        tail = (
-            fast_jax.kernels()["norm_pool"] if jax else fast_torch.norm_pool()
-        )
-        y, mean, variance = tail(y, gamma * sign, beta, epsilon, pool)
+        kernel = ops.cast(kernel, "float32") * sign
+        gamma = gamma * sign
+        if backend == "jax":
+            y, mean, variance = fast_jax.kernels()["conv_norm_pool"](
+                x, kernel, gamma, beta, epsilon, pool
+            )
+        else:
+            y, mean, variance = fast_torch.norm_pool()(
+                conv(x, kernel), gamma, beta, epsilon, pool
+            )
         mean = mean * sign
     else:
         y, mean, variance = batch_norm(conv(x, kernel), gamma, beta, epsilon)

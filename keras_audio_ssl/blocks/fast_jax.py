@@ -37,6 +37,9 @@ def kernels() -> dict[str, Any]:
             for j in range(width)
         ]
 
+    def as_rows(parts):
+        return jnp.stack(parts).reshape(len(parts), -1)
+
     @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
     def cpu_conv(x, kernel, stride, pad):
         return plain_conv(x, kernel, stride, pad)
@@ -51,8 +54,7 @@ def kernels() -> dict[str, Any]:
         height, width, channels, filters = kernel.shape
         _, pull = jax.vjp(lambda x: plain_conv(x, kernel, stride, pad), x)
         if channels == 1:
-            columns = jnp.stack(shifts(x, height, width, stride, pad))
-            columns = columns.reshape(height * width, -1)
+            columns = as_rows(shifts(x, height, width, stride, pad))
             d_kernel = columns @ grad.reshape(-1, filters)
         else:
 
@@ -214,34 +216,122 @@ def kernels() -> dict[str, Any]:
         mean = jnp.mean(x, axes)
         return mean, jnp.mean(jnp.square(x - mean), axes)
 
-    def norm_pool_values(y, gamma, beta, epsilon, pool):
-        mean, variance = moments(y)
+    def half_pad(kernel):
+        height, width = kernel.shape[:2]
+        return (height // 2,) * 2, (width // 2,) * 2
+
+    def normalized(best, mean, variance, gamma, beta, epsilon):
+        """What comes out of pooled maxima, and what its gradient needs."""
         inverse = lax.rsqrt(variance + epsilon)
-        best, index = winners(y, pool)
         normal = (best.astype("float32") - mean) * inverse
-        out = jax.nn.relu(normal * gamma + beta).astype(y.dtype)
-        saved = (y, index, normal, mean, inverse, gamma, beta)
-        return (out, mean, variance), saved
+        out = jax.nn.relu(normal * gamma + beta).astype(best.dtype)
+        return (out, mean, variance), (normal, mean, inverse, gamma, beta)
+
+    def normalized_gradient(grad, normal, mean, inverse, gamma, beta):
+        """Gradients of the offset, the factor, and of the maxima's values."""
+        grad = jnp.where(normal * gamma + beta > 0, grad.astype("float32"), 0.0)
+        d_beta = jnp.sum(grad, (0, 1, 2))
+        d_gamma = jnp.sum(grad * normal, (0, 1, 2))
+        return d_beta, d_gamma, grad * (gamma * inverse)
+
+    def map_gradient(values, index, pool, y, d_beta, d_gamma, count, saved):
+        """The gradient of maps `y`, some or all of a batch's `count` values."""
+        _, mean, inverse, gamma, _ = saved
+        d_y = scatter(values, index, pool, y.shape)
+        # What each value changes through the mean and the variance.
+        scale = gamma * inverse
+        slope = -scale * inverse * d_gamma / count
+        return d_y + (
+            slope * (y.astype("float32") - mean) - scale * d_beta / count
+        )
+
+    def norm_pool_values(y, gamma, beta, epsilon, pool):
+        best, index = winners(y, pool)
+        out, saved = normalized(best, *moments(y), gamma, beta, epsilon)
+        return out, (y, index, *saved)
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
     def norm_pool(y, gamma, beta, epsilon, pool):
         return norm_pool_values(y, gamma, beta, epsilon, pool)[0]
 
     def norm_pool_backward(epsilon, pool, saved, grads):
-        y, index, normal, mean, inverse, gamma, beta = saved
-        grad = grads[0].astype("float32")
-        grad = jnp.where(normal * gamma + beta > 0, grad, 0.0)
-        d_beta = jnp.sum(grad, (0, 1, 2))
-        d_gamma = jnp.sum(grad * normal, (0, 1, 2))
-        scale = gamma * inverse
+        y, index, *saved = saved
+        d_beta, d_gamma, values = normalized_gradient(grads[0], *saved)
         count = y.size // y.shape[-1]
-        d_y = scatter(grad * scale, index, pool, y.shape)
-        # What each value changes through the mean and the variance.
-        slope = -scale * inverse * d_gamma / count
-        d_y += slope * (y.astype("float32") - mean) - scale * d_beta / count
+        d_y = map_gradient(
+            values, index, pool, y, d_beta, d_gamma, count, saved
+        )
         return d_y.astype(y.dtype), d_gamma, d_beta
 
     norm_pool.defvjp(norm_pool_values, norm_pool_backward)
+
+    # Of one channel a convolution makes a map many times as large. It is
+    # never stored: a clip's stays in the cache, and is computed again for
+    # the gradient.
+
+    def clip_parts(x, kernel):
+        height, width = kernel.shape[:2]
+        x = x.astype("float32")
+        return shifts(x, height, width, 1, half_pad(kernel))
+
+    def clip_map(x, kernel):
+        """The map of a clip `(time, frequency, 1)`, in its dtype."""
+        parts = clip_parts(x, kernel)
+        weights = kernel.reshape(len(parts), -1)
+        y = sum(part * w for part, w in zip(parts, weights, strict=True))
+        return y.astype(x.dtype)
+
+    def one_channel_values(x, kernel, gamma, beta, epsilon, pool):
+        def clip(x):
+            y = clip_map(x, kernel)
+            best, index = winners(y[None], pool)
+            return best[0], index[0], *moments(y)
+
+        best, index, means, variances = over_clips(clip, x)
+        mean = jnp.mean(means, 0)
+        variance = jnp.mean(variances + jnp.square(means - mean), 0)
+        out, saved = normalized(best, mean, variance, gamma, beta, epsilon)
+        return out, (x, kernel, index, *saved)
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+    def one_channel(x, kernel, gamma, beta, epsilon, pool):
+        return one_channel_values(x, kernel, gamma, beta, epsilon, pool)[0]
+
+    def one_channel_backward(epsilon, pool, saved, grads):
+        x, kernel, index, *saved = saved
+        d_beta, d_gamma, values = normalized_gradient(grads[0], *saved)
+        height, width, _, filters = kernel.shape
+        count = x.size
+
+        def add_clip(total, clip):
+            x, values, index = clip
+            y, pull = jax.vjp(lambda x: clip_map(x, kernel), x)
+            d_y = map_gradient(
+                values[None],
+                index[None],
+                pool,
+                y[None],
+                d_beta,
+                d_gamma,
+                count,
+                saved,
+            )[0]
+            # As one product: XLA's own way takes a fifth of a step longer.
+            columns = as_rows(clip_parts(x, kernel))
+            total += columns @ d_y.reshape(-1, filters)
+            return total, pull(d_y.astype(y.dtype))[0]
+
+        total = jnp.zeros((height * width, filters))
+        d_kernel, d_x = lax.scan(add_clip, total, (x, values, index))
+        return d_x, d_kernel.reshape(kernel.shape), d_gamma, d_beta
+
+    one_channel.defvjp(one_channel_values, one_channel_backward)
+
+    def conv_norm_pool(x, kernel, gamma, beta, epsilon, pool):
+        if x.shape[-1] == 1 and jax.default_backend() == "cpu":
+            return one_channel(x, kernel, gamma, beta, epsilon, pool)
+        y = conv(x, kernel.astype(x.dtype), 1, half_pad(kernel))
+        return norm_pool(y, gamma, beta, epsilon, pool)
 
     def norm_silu_values(y, gamma, beta, epsilon):
         mean, variance = moments(y)
@@ -273,6 +363,6 @@ def kernels() -> dict[str, Any]:
         "conv": conv,
         "depthwise_conv": depthwise_conv,
         "max_pool": max_pool,
-        "norm_pool": norm_pool,
+        "conv_norm_pool": conv_norm_pool,
         "norm_silu": norm_silu,
     }

@@ -50,7 +50,7 @@ def block_and_plain(kernel_size=3, pool=2, channels=3, filters=5, dtype=None):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
     "kernel_size,pool,channels",
-    [(3, 2, 3), ((3, 1), (1, 3), 1), (3, 1, 4)],
+    [(3, 2, 3), ((3, 1), (1, 3), 1), (3, 2, 1), (3, 1, 4)],
 )
 def test_equals_the_plain_layers(
     kernel_size, pool, channels, training, compiled
@@ -137,12 +137,14 @@ def test_a_second_backward_pass_is_refused():
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("training", [True, False])
-def test_half_precision_policies(policy, training):
-    block, _ = block_and_plain(dtype=policy)
-    full, _ = block_and_plain()
+@pytest.mark.parametrize(
+    "training,channels", [(True, 3), (True, 1), (False, 3)]
+)
+def test_half_precision_policies(policy, training, channels):
+    block, _ = block_and_plain(dtype=policy, channels=channels)
+    full, _ = block_and_plain(channels=channels)
     rng = np.random.default_rng(1)
-    x = rng.normal(size=(4, 6, 8, 3)).astype("float32")
+    x = rng.normal(size=(4, 6, 8, channels)).astype("float32")
     y = block(x, training=training)
     assert keras.backend.standardize_dtype(y.dtype) == policy[6:]
     grad = rng.normal(size=y.shape).astype("float32")
