@@ -33,11 +33,21 @@ def training(model, batch, jit_compile="auto"):
         while True:
             yield (batch,)
 
+    def again():
+        if BACKEND != "tensorflow":
+            return forever()
+        import tensorflow as tf
+
+        # Of a generator Keras makes a pipeline that tunes itself, in a thread
+        # that ends when it next wakes: up to as late as the run was long.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        data = tf.data.Dataset.from_tensors((batch,)).repeat()
+        return data.with_options(options)
+
     def run(n):
         # Keras' own: what a run's first steps look at is not the step.
-        keras.Model.fit(
-            model, forever(), steps_per_epoch=n, epochs=1, verbose=0
-        )
+        keras.Model.fit(model, again(), steps_per_epoch=n, epochs=1, verbose=0)
 
     return run
 
