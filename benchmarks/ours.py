@@ -5,6 +5,7 @@ training steps under `fit` (or `n` passes) on data that is in memory.
 """
 
 import contextlib
+import itertools
 
 import keras
 import numpy as np
@@ -30,12 +31,8 @@ def training(model, batch, jit_compile="auto"):
     batch = resident(batch)
 
     def forever():
-        while True:
-            yield (batch,)
-
-    def again():
         if BACKEND != "tensorflow":
-            return forever()
+            return ((batch,) for _ in itertools.count())
         import tensorflow as tf
 
         # Of a generator Keras makes a pipeline that tunes itself, in a thread
@@ -47,7 +44,9 @@ def training(model, batch, jit_compile="auto"):
 
     def run(n):
         # Keras' own: what a run's first steps look at is not the step.
-        keras.Model.fit(model, again(), steps_per_epoch=n, epochs=1, verbose=0)
+        keras.Model.fit(
+            model, forever(), steps_per_epoch=n, epochs=1, verbose=0
+        )
 
     return run
 

@@ -60,7 +60,7 @@ def conv_norm_pool(
         gamma = gamma * sign
         if backend == "jax":
             y, mean, variance = fast_jax.kernels()["conv_norm_pool"](
-                x, kernel, gamma, beta, epsilon, pool
+                x, kernel, gamma, beta, epsilon, pool, half_pad(kernel.shape)
             )
         else:
             y, mean, variance = fast_torch.norm_pool()(

@@ -7,7 +7,7 @@ import sys
 # Large tensors are given back to the system after each step, which zeroes
 # them, page by page, for the next: a tenth of a convolutional step, and a
 # quarter on PyTorch. Large pages help on all backends; to keep the memory
-# helps PyTorch alone (`benchmarks/run.py`), as XLA asks for one large block.
+# helps PyTorch alone (`benchmarks/run.py`).
 LARGE_PAGES = ("glibc.malloc.hugetlb=1",)
 KEEP = (
     "glibc.malloc.mmap_max=0",
