@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_audio_ssl.engine import Layer
+
 
 def crop(x, start, length):
     """Segments of one length that begin anywhere, zeros outside the clip.
@@ -23,8 +25,7 @@ def crop(x, start, length):
     return ops.where(inside, taken, 0.0)
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class RandomCrop(keras.layers.Layer):
+class RandomCrop(Layer):
     """A random segment of each clip, uniform over its valid samples.
 
     Clips shorter than the segment stand whole, with silence around them.
@@ -52,8 +53,7 @@ class RandomCrop(keras.layers.Layer):
             raise ValueError(
                 f"`pad` must be 'both' or 'right'. Received: {pad!r}"
             )
-        self.length, self.pad = int(length), pad
-        self.built = True
+        self.length = int(length)
 
     def draw(self, waveform, lengths=None, seed=None):
         """First sample of each segment, `(batch,)` int32."""
@@ -72,7 +72,3 @@ class RandomCrop(keras.layers.Layer):
     def call(self, waveform, lengths=None, seed=None):
         start = self.draw(waveform, lengths, seed)
         return crop(waveform, start, self.length)
-
-    def get_config(self):
-        config = super().get_config()
-        return {**config, "length": self.length, "pad": self.pad}

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_audio_ssl.engine import Layer
+
 
 def linear_fade(x, head, tail):
     """Adds a straight line over time to every band of log features.
@@ -22,8 +24,7 @@ def linear_fade(x, head, tail):
     return x + line[..., None]
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class RandomLinearFader(keras.layers.Layer):
+class RandomLinearFader(Layer):
     """`linear_fade` with both ends uniform in [-gain, gain].
 
     Args:
@@ -40,8 +41,6 @@ class RandomLinearFader(keras.layers.Layer):
     def __init__(self, gain=1.0, **kwargs):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
-        self.gain = gain
-        self.built = True
 
     def draw(self, batch, seed=None):
         """Head and tail of each clip, `(batch, 2)`."""
@@ -52,6 +51,3 @@ class RandomLinearFader(keras.layers.Layer):
     def call(self, x, seed=None):
         ends = self.draw(ops.shape(x)[0], seed)
         return linear_fade(x, ends[:, 0], ends[:, 1])
-
-    def get_config(self):
-        return {**super().get_config(), "gain": self.gain}

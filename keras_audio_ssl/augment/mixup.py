@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_audio_ssl.engine import Layer
+
 
 def log_mixup(x, z, share):
     """Mixes log features as if their powers were mixed.
@@ -23,8 +25,7 @@ def log_mixup(x, z, share):
     return ops.log(mixed + 1.1920929e-07)
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class MixupMemory(keras.layers.Layer):
+class MixupMemory(Layer):
     """`log_mixup` with random entries of a first-in-first-out memory.
 
     The memory is a non-trainable weight: it is saved with the model.
@@ -54,8 +55,6 @@ class MixupMemory(keras.layers.Layer):
     def __init__(self, ratio, capacity, frames, bins, **kwargs):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
-        self.ratio, self.capacity = ratio, capacity
-        self.frames, self.bins = frames, bins
         self.memory = self.add_weight(
             shape=(capacity, frames, bins),
             initializer="zeros",
@@ -70,7 +69,6 @@ class MixupMemory(keras.layers.Layer):
             dtype="int32",
             name="pushed",
         )
-        self.built = True
 
     def draw(self, batch, seed=None):
         """Two uniform numbers of each clip: share and pick, `(batch, 2)`."""
@@ -115,12 +113,3 @@ class MixupMemory(keras.layers.Layer):
         pick = drawn[:, 1] * ops.cast(count, "float32")
         pick = ops.minimum(ops.cast(pick, "int32"), ops.maximum(count - 1, 0))
         return self.mix(x, self.ratio * drawn[:, 0], pick)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "ratio": self.ratio,
-            "capacity": self.capacity,
-            "frames": self.frames,
-            "bins": self.bins,
-        }

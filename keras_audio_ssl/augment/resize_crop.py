@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_audio_ssl.engine import Layer
+
 
 def cubic_weights(fraction):
     """Weights of the four neighbours at -1, 0, 1, 2; a = -0.75.
@@ -71,8 +73,7 @@ def crop_and_resize(x, boxes, canvas):
     return along_time @ x @ ops.transpose(along_bins, (0, 2, 1))
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class RandomResizeCrop(keras.layers.Layer):
+class RandomResizeCrop(Layer):
     """A random part of the map, stretched: shifts in pitch, time and tempo.
 
     Args:
@@ -98,8 +99,6 @@ class RandomResizeCrop(keras.layers.Layer):
                 "`scale` must be (least, largest) and `canvas` factors of at "
                 f"least 1. Received: scale={scale}, canvas={canvas}"
             )
-        self.canvas, self.scale = tuple(canvas), tuple(scale)
-        self.built = True
 
     def canvas_size(self, frames, bins):
         """`(bins, frames)` of the canvas."""
@@ -122,10 +121,3 @@ class RandomResizeCrop(keras.layers.Layer):
         frames, bins = x.shape[1], x.shape[2]
         boxes = self.draw(ops.shape(x)[0], frames, bins, seed)
         return crop_and_resize(x, boxes, self.canvas_size(frames, bins))
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "canvas": list(self.canvas),
-            "scale": list(self.scale),
-        }

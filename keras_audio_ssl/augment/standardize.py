@@ -1,7 +1,8 @@
 """Normalisation of whole batches, and by statistics that run along."""
 
-import keras
 from keras import ops
+
+from keras_audio_ssl.engine import Layer
 
 EPSILON = 1.1920929e-07
 
@@ -25,8 +26,7 @@ def standardize_batch(x):
     return (x - mean) / ops.maximum(ops.sqrt(variance), EPSILON)
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class RunningNorm(keras.layers.Layer):
+class RunningNorm(Layer):
     """Scalar statistics that are averaged along the first clips.
 
     BYOL-A v1's pre-norm: each clip adds its mean, and its mean square
@@ -47,7 +47,6 @@ class RunningNorm(keras.layers.Layer):
     def __init__(self, max_clips, **kwargs):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
-        self.max_clips = max_clips
         for name in ("mean", "variance"):
             weight = self.add_weight(
                 shape=(), initializer="zeros", trainable=False, name=name
@@ -56,7 +55,6 @@ class RunningNorm(keras.layers.Layer):
         self.clips = self.add_weight(
             shape=(), initializer="zeros", trainable=False, name="clips"
         )
-        self.built = True
 
     @property
     def std(self):
@@ -83,9 +81,6 @@ class RunningNorm(keras.layers.Layer):
         self.clips.assign(counts[-1])
         std = ops.maximum(ops.sqrt(variances), EPSILON)
         return (x - means[:, None, None]) / std[:, None, None]
-
-    def get_config(self):
-        return {**super().get_config(), "max_clips": self.max_clips}
 
 
 def mean_of_clips(x):

@@ -7,25 +7,9 @@ import keras
 from keras import ops
 
 from keras_audio_ssl.blocks import fast
-
-
-def frame_mask(lengths: Any, frames: Any) -> Any:
-    """Says which frames lie inside each clip.
-
-    Args:
-        lengths: `(batch,)` int, valid frames per clip.
-        frames: int, frames in the batch.
-
-    Returns:
-        `(batch, frames)` bool.
-
-    Example:
-
-    >>> frame_mask(np.array([1, 3]), 3)
-    [[True, False, False], [True, True, True]]
-    """
-    lengths = ops.cast(lengths, "int32")
-    return ops.arange(frames, dtype="int32")[None] < lengths[:, None]
+from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.engine import Registered
+from keras_audio_ssl.engine import frame_mask
 
 
 def mask_frames(x: Any, lengths: Any) -> Any:
@@ -50,8 +34,7 @@ def mask_frames(x: Any, lengths: Any) -> Any:
     return ops.where(mask, x, ops.zeros((), x.dtype))
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class BatchNorm(keras.layers.BatchNormalization):
+class BatchNorm(Registered, keras.layers.BatchNormalization):
     """Batch normalisation of the last axis by each backend's fused kernel.
 
     Weights, statistics and numbers are those of
@@ -113,8 +96,7 @@ class BatchNorm(keras.layers.BatchNormalization):
             weight.assign(weight * keep + value * (1.0 - keep))
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class ConvBlock(keras.layers.Layer):
+class ConvBlock(Layer):
     """Convolution, batch normalisation, ReLU and max pooling.
 
     Numbers and gradients are those of `Conv2D(padding="same")`,
@@ -248,22 +230,8 @@ class ConvBlock(keras.layers.Layer):
             self.filters,
         )
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "pool": self.pool,
-            "momentum": self.norm.momentum,
-            "epsilon": self.norm.epsilon,
-            "kernel_initializer": keras.initializers.serialize(
-                self.conv.kernel_initializer
-            ),
-        }
 
-
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class ConvNorm(keras.layers.Layer):
+class ConvNorm(Layer):
     """Convolution without bias, batch normalisation and SiLU.
 
     The unit of the EfficientNets, dense or depthwise, with the fast paths of
@@ -410,25 +378,6 @@ class ConvNorm(keras.layers.Layer):
             )
         ]
         return (input_shape[0], *sizes, self.filters)
-
-    def get_config(self):
-        initializer = (
-            self.conv.depthwise_initializer
-            if self.depthwise
-            else self.conv.kernel_initializer
-        )
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "stride": self.stride,
-            "pad": self.pad,
-            "depthwise": self.depthwise,
-            "activation": self.activation,
-            "momentum": self.norm.momentum,
-            "epsilon": self.norm.epsilon,
-            "kernel_initializer": keras.initializers.serialize(initializer),
-        }
 
 
 def _pair(name: str, value: Any) -> tuple[int, int]:

@@ -6,10 +6,10 @@ import keras
 from keras import ops
 
 from keras_audio_ssl.blocks import recurrence
+from keras_audio_ssl.engine import Layer
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class GRU(keras.layers.Layer):
+class GRU(Layer):
     """Unidirectional GRU over right-padded sequences, quick on every backend.
 
     The weights have the layout of `keras.layers.GRU(reset_after=True)`:
@@ -144,19 +144,3 @@ class GRU(keras.layers.Layer):
 
     def compute_mask(self, inputs, mask=None):
         return (mask, None) if self.return_state else mask
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "return_state": self.return_state,
-            "kernel_initializer": keras.initializers.serialize(
-                self.kernel_initializer
-            ),
-            "recurrent_initializer": keras.initializers.serialize(
-                self.recurrent_initializer
-            ),
-            "bias_initializer": keras.initializers.serialize(
-                self.bias_initializer
-            ),
-        }

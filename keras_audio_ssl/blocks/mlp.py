@@ -2,9 +2,10 @@
 
 import keras
 
+from keras_audio_ssl.engine import Layer
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class MLPHead(keras.layers.Layer):
+
+class MLPHead(Layer):
     """Dense, batch norm, ReLU, Dense: projector and predictor of BYOL.
 
     Args:
@@ -27,10 +28,6 @@ class MLPHead(keras.layers.Layer):
         self, input_dim, hidden_dim, output_dim, epsilon=1e-5, **kwargs
     ):
         super().__init__(**kwargs)
-        self.input_dim = input_dim
-        self.hidden_dim = hidden_dim
-        self.output_dim = output_dim
-        self.epsilon = epsilon
         kind = {"dtype": self.dtype_policy}
         self.hidden = keras.layers.Dense(hidden_dim, name="hidden", **kind)
         self.norm = keras.layers.BatchNormalization(
@@ -40,17 +37,7 @@ class MLPHead(keras.layers.Layer):
         self.hidden.build((None, input_dim))
         self.norm.build((None, hidden_dim))
         self.out.build((None, hidden_dim))
-        self.built = True
 
     def call(self, x, training=None):
         x = self.norm(self.hidden(x), training=training)
         return self.out(keras.ops.relu(x))
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "input_dim": self.input_dim,
-            "hidden_dim": self.hidden_dim,
-            "output_dim": self.output_dim,
-            "epsilon": self.epsilon,
-        }

@@ -1,9 +1,9 @@
 """Pooling of frames over time, for clips of unequal length."""
 
-import keras
 from keras import ops
 
-from keras_audio_ssl.blocks.conv import frame_mask
+from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.engine import frame_mask
 
 POOLS = ("mean", "max", "std")
 
@@ -54,8 +54,7 @@ def pool_frames(x, kinds, lengths=None):
     return out
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class FramePool(keras.layers.Layer):
+class FramePool(Layer):
     """Frames to one vector a clip.
 
     Args:
@@ -77,15 +76,9 @@ class FramePool(keras.layers.Layer):
                 f"`join` must be 'sum' or 'concat'. Received: {join!r}"
             )
         self.kinds = tuple(kinds)
-        self.join = join
-        self.built = True
 
     def call(self, x, lengths=None):
         pooled = pool_frames(x, self.kinds, lengths)
         if self.join == "concat":
             return ops.concatenate(pooled, axis=-1)
         return sum(pooled[1:], pooled[0])
-
-    def get_config(self):
-        config = super().get_config()
-        return {**config, "kinds": list(self.kinds), "join": self.join}

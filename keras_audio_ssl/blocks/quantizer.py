@@ -3,9 +3,10 @@
 import keras
 from keras import ops
 
+from keras_audio_ssl.engine import Layer
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class GumbelQuantizer(keras.layers.Layer):
+
+class GumbelQuantizer(Layer):
     """Replaces groups of a vector by entries of learnt codebooks.
 
     Training draws a code from a Gumbel-softmax, hard forward and soft
@@ -35,8 +36,6 @@ class GumbelQuantizer(keras.layers.Layer):
                 "`dims` and `codes` need one entry a group. "
                 f"Received: dims={dims}, codes={codes}"
             )
-        self.dims, self.codes = list(dims), list(codes)
-        self.temperature = temperature
         self.logits, self.codebooks = [], []
         for i, (dim, size) in enumerate(zip(dims, codes, strict=True)):
             logit = keras.layers.Dense(
@@ -52,7 +51,6 @@ class GumbelQuantizer(keras.layers.Layer):
             codebook.build((None, None, size))
             self.logits.append(logit)
             self.codebooks.append(codebook)
-        self.built = True
 
     def call(self, x, training=None, seed=None):
         vectors, chosen, first = [], [], 0
@@ -77,14 +75,6 @@ class GumbelQuantizer(keras.layers.Layer):
             vectors.append(codebook(ops.cast(weights, x.dtype)))
             chosen.append(ops.cast(code, "int32"))
         return ops.concatenate(vectors, axis=-1), ops.stack(chosen, axis=-1)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "dims": self.dims,
-            "codes": self.codes,
-            "temperature": self.temperature,
-        }
 
 
 def codebook_perplexity(codes, size, mask=None):

@@ -3,9 +3,10 @@
 import keras
 from keras import ops
 
+from keras_audio_ssl.engine import Layer
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class TargetNetwork(keras.layers.Layer):
+
+class TargetNetwork(Layer):
     """A copy of a network that gets no gradient and follows it by averages.
 
     Its variables, not its layers, are untrainable: a batch norm of a frozen
@@ -25,7 +26,6 @@ class TargetNetwork(keras.layers.Layer):
         # Through numpy: a shared buffer fails on JAX when it is donated.
         self.network.set_weights(network.get_weights())
         self._freeze()
-        self.built = True
 
     def call(self, *args, **kwargs):
         outputs = self.network(*args, **kwargs)
@@ -76,15 +76,3 @@ class TargetNetwork(keras.layers.Layer):
     def trainable(self, value):
         if hasattr(self, "network"):
             self._freeze()
-
-    def get_config(self):
-        network = keras.saving.serialize_keras_object(self.network)
-        return {**super().get_config(), "network": network}
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        config["network"] = keras.saving.deserialize_keras_object(
-            config["network"]
-        )
-        return cls(**config)

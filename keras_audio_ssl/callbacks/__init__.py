@@ -12,4 +12,4 @@ from keras_audio_ssl.callbacks.history import HistoryCSV
 from keras_audio_ssl.callbacks.history import TensorBoard
 from keras_audio_ssl.callbacks.monitor import EmbeddingMonitor
 from keras_audio_ssl.callbacks.steps import StepCallback
-from keras_audio_ssl.methods.guard import SkippedBatches
+from keras_audio_ssl.engine import SkippedBatches

@@ -10,6 +10,7 @@ from keras_audio_ssl import hub
 from keras_audio_ssl._files import drafts
 from keras_audio_ssl._files import written_whole
 from keras_audio_ssl.callbacks.steps import StepCallback
+from keras_audio_ssl.engine import unwrapped
 
 
 class Checkpoint(StepCallback):
@@ -209,7 +210,7 @@ def state_of(model):
     """All variables of a compiled model but the metrics'."""
     metrics = {id(v) for v in model.metrics_variables}
     own = [v for v in model.variables if id(v) not in metrics]
-    return own + model.optimizer.variables
+    return own + unwrapped(model.optimizer).variables
 
 
 def differences(before, now, name=""):

@@ -3,9 +3,9 @@
 import numpy as np
 
 from keras_audio_ssl.callbacks.steps import StepCallback
+from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.evaluation import geometry
 from keras_audio_ssl.losses import embedding_std
-from keras_audio_ssl.methods.pretext import waveform_and_lengths
 
 
 class EmbeddingMonitor(StepCallback):

@@ -4,6 +4,8 @@ from keras_audio_ssl.encoders.audio_ntt import AudioNTT
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.encoders.efficientnet import EfficientNetB0
 from keras_audio_ssl.encoders.encoder import Encoder
+from keras_audio_ssl.encoders.keras_backbone import KerasBackbone
+from keras_audio_ssl.encoders.make import BACKBONES
+from keras_audio_ssl.encoders.make import make_encoder
 from keras_audio_ssl.encoders.readout import Readout
 from keras_audio_ssl.encoders.recurrent import RecurrentStack
-from keras_audio_ssl.encoders.wrap import make_encoder

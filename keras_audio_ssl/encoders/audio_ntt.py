@@ -10,7 +10,6 @@ from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.encoders.backbone import Backbone
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
 class AudioNTT(Backbone):
     """Convolution blocks, two dense layers a frame, max + mean over time.
 
@@ -57,10 +56,8 @@ class AudioNTT(Backbone):
                 f"Received: {n_features}"
             )
         conv_dim = conv_channels * (n_features // self.stride)
-        self.n_features, self.version = n_features, version
         self.dim = dim or (512 if version == "v1" else 3072)
         self.hidden_dim = hidden_dim or (self.dim if version == "v1" else 2048)
-        self.conv_channels, self.dropout_rate = conv_channels, dropout
         out_dim = self.dim if version == "v1" else self.dim - conv_dim
         if out_dim < 1:
             raise ValueError(
@@ -91,7 +88,6 @@ class AudioNTT(Backbone):
         ] + [self.hidden_dim, self.dim]
         self.strides = [2 ** (i + 1) for i in range(blocks)]
         self.strides += [self.stride] * 2
-        self.built = True
 
     def levels(self, features, lengths=None, training=None):
         x, hidden = features[..., None], []
@@ -111,14 +107,3 @@ class AudioNTT(Backbone):
         if lengths is not None:
             hidden[-2:] = [mask_frames(h, lengths) for h in hidden[-2:]]
         return hidden
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "n_features": self.n_features,
-            "version": self.version,
-            "dim": self.dim,
-            "hidden_dim": self.hidden_dim,
-            "conv_channels": self.conv_channels,
-            "dropout": self.dropout_rate,
-        }

@@ -1,12 +1,12 @@
 """What every backbone offers: features to frames, a clip vector, levels."""
 
-import keras
 from keras import ops
 
 from keras_audio_ssl.blocks import FramePool
+from keras_audio_ssl.engine import Layer
 
 
-class Backbone(keras.layers.Layer):
+class Backbone(Layer):
     """Features to a representation; the base class of all backbones.
 
     A subclass builds its layers in the constructor, sets the attributes

@@ -8,6 +8,7 @@ from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import fresh_seed
 from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.engine import Layer
 
 # kernel, repeats, filters, expansion, stride of the first block (Table 1).
 STAGES = (
@@ -22,7 +23,6 @@ STAGES = (
 STEM, TOP = 32, 1280
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
 class EfficientNetB0(Backbone):
     """EfficientNet-B0 without top, max-pooled, with one input channel.
 
@@ -51,8 +51,7 @@ class EfficientNetB0(Backbone):
             raise ValueError(
                 f"`n_features` must be at least 32. Received: {n_features}"
             )
-        self.n_features, self.dim = n_features, TOP
-        self.drop_connect, self.rescale = drop_connect, rescale
+        self.dim = TOP
         policy = self.dtype_policy
         self.stem = unit(1, n_features, STEM, 3, 2, dtype=policy)
         bins, channels = -(-n_features // 2), STEM
@@ -82,7 +81,6 @@ class EfficientNetB0(Backbone):
         self.strides.append(stride)
         self.dims.append(TOP)
         self.pooling = FramePool(("max",), name="pooling", dtype=policy)
-        self.built = True
 
     def levels(self, features, lengths=None, training=None):
         x = features[..., None] * self.rescale
@@ -103,14 +101,6 @@ class EfficientNetB0(Backbone):
         frames = ops.max(x, axis=2)
         return [*hidden, frames]
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "n_features": self.n_features,
-            "drop_connect": self.drop_connect,
-            "rescale": self.rescale,
-        }
-
 
 def unit(channels, bins, filters, kernel=1, stride=1, **options):
     """A built `ConvNorm`, padded as `keras.applications` does."""
@@ -124,7 +114,7 @@ def unit(channels, bins, filters, kernel=1, stride=1, **options):
     return layer
 
 
-class MBConv(keras.layers.Layer):
+class MBConv(Layer):
     """Inverted residual: expand, depthwise, squeeze and excite, project."""
 
     def __init__(
@@ -141,7 +131,6 @@ class MBConv(keras.layers.Layer):
         super().__init__(**kwargs)
         kind = {"dtype": self.dtype_policy}
         wide = channels * expansion
-        self.stride = stride
         self.expand = None
         if expansion != 1:
             self.expand = unit(channels, bins, wide, **kind)
@@ -169,7 +158,6 @@ class MBConv(keras.layers.Layer):
             seed=fresh_seed(),
             **kind,
         )
-        self.built = True
 
     def call(self, inputs, lengths=None, after=None, training=None):
         x = inputs

@@ -14,11 +14,11 @@ from keras_audio_ssl.data.audio import resampled_length
 from keras_audio_ssl.data.reading import open_audio
 from keras_audio_ssl.data.reading import read_part
 from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.engine import Model
 from keras_audio_ssl.features import FrontEnd
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class Encoder(keras.Model):
+class Encoder(Model):
     """A pretrained, or to be pretrained, audio encoder.
 
     The front end and its statistics are inside, so a saved `.keras` file is
@@ -53,8 +53,7 @@ class Encoder(keras.Model):
     """
 
     def __init__(self, frontend, backbone, **kwargs):
-        # Front ends compute in float32 whatever the policy is.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         if not isinstance(frontend, FrontEnd):
             raise ValueError(
                 "`frontend` must be a keras_audio_ssl.features.FrontEnd. "
@@ -70,9 +69,6 @@ class Encoder(keras.Model):
                 f"The backbone expects {backbone.n_features} features a "
                 f"frame and the front end gives {frontend.n_features}."
             )
-        self.frontend = frontend
-        self.backbone = backbone
-        self.built = True
 
     @property
     def sample_rate(self) -> int:
@@ -92,11 +88,12 @@ class Encoder(keras.Model):
     @property
     def min_samples(self) -> int:
         """Fewest samples of a clip; `embed` pads shorter ones with zeros."""
-        extra = (self.backbone.min_frames - 1) * self.frontend.hop_length
-        return self.frontend.min_samples + extra
+        return self.samples_for(self.backbone.min_frames)
 
-    def build(self, input_shape=None):
-        self.built = True
+    def samples_for(self, frames: int) -> int:
+        """Fewest samples that give so many feature frames."""
+        extra = (frames - 1) * self.frontend.hop_length
+        return self.frontend.min_samples + extra
 
     def frame_lengths(self, lengths):
         """Valid output frames of clips of `lengths` samples."""
@@ -332,25 +329,6 @@ class Encoder(keras.Model):
         )
         frames = ops.convert_to_numpy(self.frame_lengths(lengths))
         return indices, outputs, frames
-
-    def get_config(self):
-        serialize = keras.saving.serialize_keras_object
-        return {
-            "name": self.name,
-            "dtype": serialize(self.dtype_policy),
-            "frontend": serialize(self.frontend),
-            "backbone": serialize(self.backbone),
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        config = {
-            k: keras.saving.deserialize_keras_object(v)
-            if isinstance(v, dict) and "class_name" in v
-            else v
-            for k, v in config.items()
-        }
-        return cls(**config)
 
 
 class Clip:

@@ -1,6 +1,5 @@
 """An encoder read at several of its levels."""
 
-import keras
 from keras import ops
 
 from keras_audio_ssl.blocks import FramePool
@@ -8,7 +7,6 @@ from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.encoders.encoder import Encoder
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
 class Readout(Encoder):
     """An encoder whose vectors join the levels of another one.
 
@@ -32,21 +30,13 @@ class Readout(Encoder):
     def __init__(
         self, encoder, levels="all", pooling=("mean", "max", "std"), **kwargs
     ):
-        self_levels = "all" if levels == "all" else [int(i) for i in levels]
+        if levels != "all":
+            levels = [int(i) for i in levels]
         super().__init__(
             encoder.frontend,
-            LevelsBackbone(encoder.backbone, self_levels, tuple(pooling)),
+            LevelsBackbone(encoder.backbone, levels, tuple(pooling)),
             **kwargs,
         )
-        self.encoder = encoder
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "levels": self.backbone.chosen,
-            "pooling": list(self.backbone.pooling.kinds),
-        }
 
 
 class LevelsBackbone(Backbone):
@@ -61,7 +51,6 @@ class LevelsBackbone(Backbone):
                 f"`levels` must be 'all' or indices of {count} levels. "
                 f"Received: {levels}"
             )
-        self.backbone, self.chosen = backbone, levels
         self.indices = [i % count for i in wanted]
         self.n_features = backbone.n_features
         self.stride, self.min_frames = backbone.stride, backbone.min_frames
@@ -69,7 +58,6 @@ class LevelsBackbone(Backbone):
         self.dim = sum(self.dims)
         self.strides = [backbone.strides[i] for i in self.indices]
         self.pooling = FramePool(pooling, join="concat", name="pooling")
-        self.built = True
 
     def frame_lengths(self, lengths):
         return self.backbone.frame_lengths(lengths)

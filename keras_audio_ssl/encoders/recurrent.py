@@ -5,13 +5,12 @@ from keras import ops
 
 from keras_audio_ssl.blocks import GRU
 from keras_audio_ssl.blocks import FramePool
-from keras_audio_ssl.blocks import frame_mask
 from keras_audio_ssl.blocks import fresh_seed
 from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.engine import frame_mask
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
 class RecurrentStack(Backbone):
     """Unidirectional GRU layers with residual connections.
 
@@ -49,11 +48,7 @@ class RecurrentStack(Backbone):
         super().__init__(**kwargs)
         if layers < 1:
             raise ValueError(f"`layers` must be positive. Received: {layers}")
-        self.n_features = n_features
-        self.dim = self.units = units
-        self.n_layers, self.prenet_layers = layers, prenet_layers
-        self.dropout_rate, self.dropout_last = dropout, dropout_last
-        self.residual_first = residual_first
+        self.dim, self.n_layers = units, layers
         kind = {"dtype": self.dtype_policy}
         self.prenet, self.layers, width = [], [], n_features
         for i in range(prenet_layers):
@@ -78,7 +73,6 @@ class RecurrentStack(Backbone):
         self.pooling = FramePool(("mean",), name="pooling", **kind)
         levels = layers + bool(prenet_layers)
         self.dims, self.strides = [units] * levels, [1] * levels
-        self.built = True
 
     def levels(self, features, lengths=None, training=None):
         hidden, _ = self._run(features, lengths, None, training)
@@ -120,15 +114,3 @@ class RecurrentStack(Backbone):
             hidden.append(x)
             states.append(after)
         return hidden, states
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "n_features": self.n_features,
-            "units": self.units,
-            "layers": self.n_layers,
-            "prenet_layers": self.prenet_layers,
-            "dropout": self.dropout_rate,
-            "dropout_last": self.dropout_last,
-            "residual_first": self.residual_first,
-        }

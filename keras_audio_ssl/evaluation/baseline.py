@@ -12,7 +12,6 @@ from keras_audio_ssl.encoders import make_encoder
 from keras_audio_ssl.features import LogMel
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
 class LogMelStatistics(Readout):
     """Mean and standard deviation over time of a log-mel spectrogram.
 
@@ -43,14 +42,6 @@ class LogMelStatistics(Readout):
         )
         encoder = make_encoder(keras.layers.Identity(), frontend)
         super().__init__(encoder, pooling=("mean", "std"), **kwargs)
-        self.n_mels = n_mels
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "n_mels": self.n_mels,
-            "sample_rate": self.sample_rate,
-        }
 
 
 def untrained(encoder: Encoder, seed: int = 0) -> Encoder:

@@ -7,15 +7,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_audio_ssl.blocks import PortableCompile
 from keras_audio_ssl.encoders import Encoder
+from keras_audio_ssl.engine import ADAPT_CLIPS
+from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.engine import Model
 
-# Clips that `fit` reads to measure a front end that has no statistics yet.
-ADAPT_CLIPS = 2000
 
-
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class Classifier(PortableCompile, keras.Model):
+class Classifier(Model):
     """Classes of clips: batch norm, dropout and a dense layer on an encoder.
 
     A plain Keras model: `compile()` without arguments takes Adam, the cross
@@ -55,8 +53,7 @@ class Classifier(PortableCompile, keras.Model):
     def __init__(
         self, encoder, classes=10, freeze=False, dropout=0.0, seed=0, **kwargs
     ):
-        # Front ends compute in float32 whatever the policy is.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         if not isinstance(encoder, Encoder):
             raise ValueError(
                 "`encoder` must be a keras_audio_ssl.Encoder. "
@@ -76,8 +73,6 @@ class Classifier(PortableCompile, keras.Model):
             raise ValueError(
                 f"`classes` must be at least 2. Received: {classes}"
             )
-        self.encoder = encoder
-        self.freeze, self.dropout_rate, self.seed = freeze, dropout, seed
         self.norm = Standardize(encoder.dim, name="norm")
         self.dropout = keras.layers.Dropout(
             dropout, seed=seed, dtype="float32", name="dropout"
@@ -86,10 +81,6 @@ class Classifier(PortableCompile, keras.Model):
             self.n_classes, dtype="float32", name="dense"
         )
         self.dense.build((None, encoder.dim))
-        self.built = True
-
-    def build(self, input_shape=None):
-        self.built = True
 
     def call(self, x, training=None):
         if self.freeze:
@@ -259,31 +250,8 @@ class Classifier(PortableCompile, keras.Model):
         name = loss if isinstance(loss, str) else type(loss).__name__
         return name.lower().startswith("sparse")
 
-    def get_config(self):
-        serialize = keras.saving.serialize_keras_object
-        return {
-            "name": self.name,
-            "dtype": serialize(self.dtype_policy),
-            "encoder": serialize(self.encoder),
-            "classes": self.class_names or self.n_classes,
-            "freeze": self.freeze,
-            "dropout": self.dropout_rate,
-            "seed": self.seed,
-        }
 
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        config = {
-            k: keras.saving.deserialize_keras_object(v)
-            if isinstance(v, dict) and "class_name" in v
-            else v
-            for k, v in config.items()
-        }
-        return cls(**config)
-
-
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class Standardize(keras.layers.Layer):
+class Standardize(Layer):
     """Batch normalisation of vectors, without scale and offset.
 
     Keras' own takes the variance as a difference of two means on PyTorch and
@@ -306,14 +274,12 @@ class Standardize(keras.layers.Layer):
     def __init__(self, dim, momentum=0.9, epsilon=1e-6, **kwargs):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
-        self.dim, self.momentum, self.epsilon = dim, momentum, epsilon
         self.mean = self.add_weight(
             shape=(dim,), initializer="zeros", trainable=False, name="mean"
         )
         self.variance = self.add_weight(
             shape=(dim,), initializer="ones", trainable=False, name="variance"
         )
-        self.built = True
 
     def call(self, x, training=None):
         mean, variance = self.mean.value, self.variance.value
@@ -326,14 +292,6 @@ class Standardize(keras.layers.Layer):
                     weight.value + (1 - self.momentum) * (new - weight.value)
                 )
         return (x - mean) / ops.sqrt(variance + self.epsilon)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "dim": self.dim,
-            "momentum": self.momentum,
-            "epsilon": self.epsilon,
-        }
 
 
 def some_batches(x: Any) -> Any:

@@ -3,9 +3,9 @@
 from keras_audio_ssl.features.framing import frame_signal
 from keras_audio_ssl.features.framing import pad_reflect
 from keras_audio_ssl.features.framing import reflect_index
-from keras_audio_ssl.features.framing import valid_mask
 from keras_audio_ssl.features.framing import window_function
 from keras_audio_ssl.features.frontend import FrontEnd
+from keras_audio_ssl.features.frontend import front_ends
 from keras_audio_ssl.features.layers import MFCC
 from keras_audio_ssl.features.layers import LogMel
 from keras_audio_ssl.features.layers import LogSpectrum
@@ -28,6 +28,7 @@ __all__ = [
     "Waveform",
     "deltas",
     "frame_signal",
+    "front_ends",
     "hz_to_mel",
     "mel_filterbank",
     "mel_to_hz",
@@ -36,6 +37,5 @@ __all__ = [
     "reflect_index",
     "scale_level",
     "utterance_norm",
-    "valid_mask",
     "window_function",
 ]

@@ -163,25 +163,5 @@ def pad_reflect(x, left: int, right: int, lengths=None):
     return ops.reshape(padded, (batch, total))
 
 
-def valid_mask(lengths, size):
-    """Which positions lie within each clip.
-
-    Args:
-        lengths: int tensor `(batch,)`.
-        size: length of the padded axis.
-
-    Returns:
-        A bool tensor `(batch, size)`.
-
-    Example:
-
-    >>> [bool(v) for v in kas.features.valid_mask(np.array([2]), 3)[0]]
-    [True, True, False]
-    """
-    lengths = ops.convert_to_tensor(lengths, "int32")
-    position = ops.arange(size, dtype="int32")
-    return position[None] < lengths[:, None]
-
-
 def _range(start, stop):
     return ops.convert_to_tensor(np.arange(start, stop, dtype="int32"))

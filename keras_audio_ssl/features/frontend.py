@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.engine import frame_mask
 from keras_audio_ssl.features.backend import as_one
-from keras_audio_ssl.features.framing import valid_mask
 from keras_audio_ssl.features.statistics import LEVELS
 from keras_audio_ssl.features.statistics import RunningMoments
 from keras_audio_ssl.features.statistics import deltas
@@ -18,7 +19,7 @@ NORMALIZATIONS = (None, "utterance", "utterance_mean", "scalar", "per_bin")
 MIN_STD = 1.1920929e-07
 
 
-class FrontEnd(keras.layers.Layer):
+class FrontEnd(Layer):
     """Base class: turns waveforms into features, inside the graph.
 
     Works in float32 whatever the dtype policy, and is differentiable. With
@@ -96,21 +97,11 @@ class FrontEnd(keras.layers.Layer):
         _check_choice("deltas", deltas, (0, 1, 2))
         _check_choice("normalize", normalize, NORMALIZATIONS)
         _check_choice("norm_ddof", norm_ddof, (0, 1))
-        self.sample_rate = sample_rate
-        self.hop_length = hop_length
         self.frame_rate = sample_rate / hop_length
-        self.min_samples = min_samples
-        self.level = level
-        self.level_samples = level_samples
-        self.deltas = deltas
-        self.normalize = normalize
-        self.norm_epsilon = norm_epsilon
-        self.norm_ddof = norm_ddof
         self.n_features = n_bins * (1 + deltas)
         self._given = (_plain(mean), _plain(std))
         self._add_statistics()
         self._raw = as_one(self._raw_features)
-        self.built = True
 
     def extract(self, waveform, lengths=None):
         """Features before deltas and normalisation.
@@ -170,7 +161,7 @@ class FrontEnd(keras.layers.Layer):
             std = ops.maximum(self.std.value, MIN_STD)
             x = (x - self.mean.value) / std
         if frames is not None:
-            mask = valid_mask(frames, ops.shape(x)[1])
+            mask = frame_mask(frames, ops.shape(x)[1])
             x = ops.where(mask[:, :, None], x, 0.0)
         return x
 
@@ -242,21 +233,6 @@ class FrontEnd(keras.layers.Layer):
         self._check_waveform(waveform)
         shape = self.compute_output_shape(waveform.shape)
         return keras.KerasTensor(shape, dtype="float32")
-
-    def get_config(self):
-        mean, std = self._given
-        return {
-            **super().get_config(),
-            "sample_rate": self.sample_rate,
-            "level": self.level,
-            "level_samples": self.level_samples,
-            "deltas": self.deltas,
-            "normalize": self.normalize,
-            "mean": mean,
-            "std": std,
-            "norm_epsilon": self.norm_epsilon,
-            "norm_ddof": self.norm_ddof,
-        }
 
     def _add_statistics(self):
         mean, std = self._given
@@ -335,7 +311,7 @@ class FrontEnd(keras.layers.Layer):
             lengths = ops.minimum(lengths, ops.shape(x)[1])
             frames = self.frame_lengths(lengths)
             # Not a product: whatever lies past the end, even NaN, is gone.
-            x = ops.where(valid_mask(lengths, ops.shape(x)[1]), x, 0.0)
+            x = ops.where(frame_mask(lengths, ops.shape(x)[1]), x, 0.0)
         if self.level is not None and not levelled:
             x = scale_level(x, self.level, lengths, self.level_samples)
         x = self.extract(x, lengths)
@@ -345,6 +321,11 @@ class FrontEnd(keras.layers.Layer):
                 orders.append(deltas(orders[-1], frames))
             x = ops.concatenate(orders, axis=-1)
         return x, frames
+
+
+def front_ends(model):
+    """All front ends in a model, in the order in which they were made."""
+    return [x for x in model._flatten_layers() if isinstance(x, FrontEnd)]
 
 
 def _plain(value):

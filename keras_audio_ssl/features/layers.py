@@ -1,6 +1,5 @@
 """The front ends: log-mel, MFCC, log spectrum and plain waveform."""
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -80,20 +79,7 @@ class SpectralFrontEnd(FrontEnd):
             min_samples=spectrum.min_samples,
             **kwargs,
         )
-        self.spectrum = spectrum
-        self.n_fft = n_fft
-        self.win_length = win_length
-        self.window = window
-        self.center = center
-        self.pad_mode = pad_mode
-        self.power = power
-        self.log = log
-        self.log_add = log_add
-        self.log_floor = log_floor
-        self.log_ceiling = log_ceiling
-        self.preemphasis = preemphasis
-        self.remove_dc = remove_dc
-        self.precision = precision
+        self.spectrum, self.win_length = spectrum, win_length
 
     def extract(self, waveform, lengths=None):
         return self.spectrum(waveform, lengths, then=self.from_power)
@@ -139,27 +125,7 @@ class SpectralFrontEnd(FrontEnd):
         x = ops.log(x)
         return x if scale == 1.0 else x * float(scale)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "n_fft": self.n_fft,
-            "win_length": self.win_length,
-            "hop_length": self.hop_length,
-            "window": self.window,
-            "center": self.center,
-            "pad_mode": self.pad_mode,
-            "power": self.power,
-            "log": self.log,
-            "log_add": self.log_add,
-            "log_floor": self.log_floor,
-            "log_ceiling": self.log_ceiling,
-            "preemphasis": self.preemphasis,
-            "remove_dc": self.remove_dc,
-            "precision": self.precision,
-        }
 
-
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
 class LogSpectrum(SpectralFrontEnd):
     """Logarithm of the linear spectrum.
 
@@ -193,7 +159,6 @@ class LogSpectrum(SpectralFrontEnd):
     """
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
 class LogMel(SpectralFrontEnd):
     """Logarithm of mel bands.
 
@@ -272,28 +237,12 @@ class LogMel(SpectralFrontEnd):
             hop_length=hop_length,
             **kwargs,
         )
-        self.n_mels = n_mels
-        self.f_min = f_min
-        self.f_max = f_max
-        self.mel_scale = mel_scale
-        self.mel_norm = mel_norm
         self._bands = Bands(bank)
 
     def from_power(self, power):
         return self.compress(self._bands(self.to_power(power)))
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "n_mels": self.n_mels,
-            "f_min": self.f_min,
-            "f_max": self.f_max,
-            "mel_scale": self.mel_scale,
-            "mel_norm": self.mel_norm,
-        }
 
-
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
 class MFCC(LogMel):
     """Mel-frequency cepstral coefficients.
 
@@ -337,8 +286,6 @@ class MFCC(LogMel):
                 f"`lifter` must not be negative. Received: {lifter=}"
             )
         super().__init__(n_mels=n_mels, n_bins=n_mfcc, **kwargs)
-        self.n_mfcc = n_mfcc
-        self.lifter = lifter
         order = np.arange(n_mfcc)
         band = np.arange(n_mels)[:, None]
         basis = np.cos(np.pi * order * (2 * band + 1) / (2 * n_mels))
@@ -351,15 +298,7 @@ class MFCC(LogMel):
         x = super().from_power(power)
         return ops.matmul(x, self._basis(x))
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "n_mfcc": self.n_mfcc,
-            "lifter": self.lifter,
-        }
 
-
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
 class Waveform(FrontEnd):
     """The waveform itself, for backbones that start from samples.
 

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_audio_ssl.features.framing import valid_mask
+from keras_audio_ssl.engine import frame_mask
 
 LEVELS = (None, "l2", "rms", "peak", "centred_peak")
 
@@ -60,7 +60,7 @@ def scale_level(waveform, level: str, lengths=None, level_samples=None):
         return x * (10 ** (-25 / 20) / (rms + 1e-10))
     x = x - ops.sum(x, axis=1, keepdims=True) / count
     if lengths is not None:
-        x = ops.where(valid_mask(lengths, ops.shape(x)[1]), x, 0.0)
+        x = ops.where(frame_mask(lengths, ops.shape(x)[1]), x, 0.0)
     return x / (ops.max(ops.abs(x), axis=1, keepdims=True) + 0.005)
 
 
@@ -99,7 +99,7 @@ def deltas(features, lengths=None, width: int = 5):
         last = ops.arange(batch, dtype="int32") * time
         last = last + ops.maximum(lengths, 1) - 1
         last = ops.take(ops.reshape(x, (-1, bins)), last, axis=0)
-        mask = valid_mask(lengths, time)[:, :, None]
+        mask = frame_mask(lengths, time)[:, :, None]
         x = ops.where(mask, x, last[:, None])
     x = ops.concatenate([x[:, :1]] * reach + [x] + [x[:, -1:]] * reach, axis=1)
     total = 0.0
@@ -145,7 +145,7 @@ def utterance_norm(
         count = ops.maximum(ops.cast(time, x.dtype), 1.0)
     else:
         lengths = ops.convert_to_tensor(lengths, "int32")
-        mask = valid_mask(lengths, time)[:, :, None]
+        mask = frame_mask(lengths, time)[:, :, None]
         count = ops.maximum(ops.cast(lengths, x.dtype), 1.0)[:, None, None]
     # Measured from the first frame: a constant bin gives an exact zero.
     x = x - x[:, :1]

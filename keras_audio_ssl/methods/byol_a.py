@@ -13,31 +13,30 @@ from keras_audio_ssl.augment import RunningNorm
 from keras_audio_ssl.augment import standardize_batch
 from keras_audio_ssl.blocks import MLPHead
 from keras_audio_ssl.blocks import TargetNetwork
-from keras_audio_ssl.encoders import AudioNTT
-from keras_audio_ssl.encoders import make_encoder
-from keras_audio_ssl.features import recipe
+from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import contrastive_accuracy
 from keras_audio_ssl.losses import cosine_similarity
 from keras_audio_ssl.losses import embedding_std
 from keras_audio_ssl.losses import unit_distance
 from keras_audio_ssl.methods.pretext import PretextModel
-from keras_audio_ssl.methods.pretext import waveform_and_lengths
+
+# What the papers set in each.
+VERSIONS = {
+    "v1": {"mixup_ratio": 0.4, "fader_gain": 0.0, "learning_rate": 3e-4},
+    "v2": {"mixup_ratio": 0.2, "fader_gain": 1.0, "learning_rate": 1e-4},
+}
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
 class BYOLA(PretextModel):
     """BYOL for audio: predicts a moving average's view of the same segment.
 
     Args:
         version: `"v1"` (2021) or `"v2"` (2022): encoder, augmentations and
             learning rate.
-        dim: Width of the representation; None for the paper's, 512 (v1) or
-            3072 (v2).
-        encoder: None for the paper's, or an `Encoder`, a `Backbone` or a
-            Keras model.
-        n_mels: Mel bands.
-        conv_channels: Filters of the convolution blocks.
-        dropout: Rate in the encoder.
+        encoder: Settings that override the paper's, `AudioNTT` on the front
+            end `"byol_a"`: `{"dim": 2048, "dropout": 0.0}`; or an `Encoder`,
+            a `Backbone` or a Keras model.
         hidden_dim: Hidden width of projector and predictor.
         projection_dim: Width of the projection.
         seconds: Length of the segment. The default gives 96 frames.
@@ -70,12 +69,11 @@ class BYOLA(PretextModel):
     """
 
     min_batch = 2
+    RETIRED = ("dim", "n_mels", "conv_channels", "dropout")
     PRESETS: ClassVar = {
         "tiny": {
-            "n_mels": 32,
+            "encoder": {"n_mels": 32, "conv_channels": 16, "dim": 64},
             "seconds": 0.475,
-            "conv_channels": 16,
-            "dim": 64,
             "hidden_dim": 256,
             "projection_dim": 64,
             "learning_rate": 1e-3,
@@ -89,11 +87,7 @@ class BYOLA(PretextModel):
     def __init__(
         self,
         version="v1",
-        dim=None,
         encoder=None,
-        n_mels=64,
-        conv_channels=64,
-        dropout=0.3,
         hidden_dim=4096,
         projection_dim=256,
         seconds=0.95,
@@ -109,7 +103,7 @@ class BYOLA(PretextModel):
         seed=0,
         **kwargs,
     ):
-        if version not in ("v1", "v2"):
+        if version not in VERSIONS:
             raise ValueError(
                 f"`version` must be 'v1' or 'v2'. Received: {version!r}"
             )
@@ -118,53 +112,25 @@ class BYOLA(PretextModel):
                 "`pre_norm` must be 'measured' or 'running'. "
                 f"Received: {pre_norm!r}"
             )
-        first = version == "v1"
-        if encoder is None:
-            encoder = AudioNTT(
-                n_mels,
-                version,
-                dim,
-                conv_channels=conv_channels,
-                dropout=dropout,
-                dtype=kwargs.get("dtype"),
-            )
-        encoder = make_encoder(encoder, recipe("byol_a", n_mels=n_mels))
-        super().__init__(encoder, seed=seed, **kwargs)
-        self.version, self.dim = version, dim
-        self.n_mels, self.conv_channels = n_mels, conv_channels
-        self.dropout = dropout
-        self.hidden_dim, self.projection_dim = hidden_dim, projection_dim
-        self.seconds, self.momentum = seconds, momentum
-        if mixup_ratio is None:
-            mixup_ratio = 0.4 if first else 0.2
-        if fader_gain is None:
-            fader_gain = 0.0 if first else 1.0
-        if learning_rate is None:
-            learning_rate = 3e-4 if first else 1e-4
-        self.mixup_ratio, self.fader_gain = mixup_ratio, fader_gain
-        self.memory, self.rrc = memory, list(rrc)
-        self.pre_norm, self.running_clips = pre_norm, running_clips
-        self.post_norm, self.learning_rate = post_norm, learning_rate
-
-        samples = round(seconds * encoder.sample_rate)
-        if samples < encoder.min_samples:
-            raise ValueError(
-                f"`seconds` must be at least "
-                f"{encoder.min_samples / encoder.sample_rate:.3f} for this "
-                f"encoder. Received: {seconds}"
-            )
+        paper = {"backbone": "audio_ntt", "frontend": "byol_a"}
+        super().__init__(encoder, {**paper, "version": version}, seed, **kwargs)
+        for name, value in VERSIONS[version].items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+        encoder, kind = self.encoder, {"dtype": self.dtype_policy}
+        samples = self.segment_samples(seconds)
         frontend = encoder.frontend
         frames = int(frontend.frame_lengths(samples))
-        self.crop = RandomCrop(samples, pad="both" if first else "right")
+        pad = "both" if version == "v1" else "right"
+        self.crop = RandomCrop(samples, pad=pad)
         self.mixup = MixupMemory(
-            mixup_ratio, memory, frames, frontend.n_features
+            self.mixup_ratio, memory, frames, frontend.n_features
         )
         self.resize_crop = RandomResizeCrop(rrc[:2], rrc[2:])
-        self.fader = RandomLinearFader(fader_gain)
+        self.fader = RandomLinearFader(self.fader_gain)
         self.running_norm = None
         if pre_norm == "running":
             self.running_norm = RunningNorm(running_clips)
-        kind = {"dtype": self.dtype_policy}
         self.online = ProjectedBackbone(
             encoder.backbone,
             MLPHead(encoder.dim, hidden_dim, projection_dim, **kind),
@@ -229,7 +195,7 @@ class BYOLA(PretextModel):
     def after_update(self):
         return self.target.toward(self.online, self.momentum)
 
-    def default_optimizer(self):
+    def default_optimizer(self, total_steps=None):
         return keras.optimizers.Adam(self.learning_rate, epsilon=1e-8)
 
     def _normalized_features(self, segment, training):
@@ -248,31 +214,8 @@ class BYOLA(PretextModel):
     def needs_statistics(self):
         return self.running_norm is None and super().needs_statistics()
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "version": self.version,
-            "dim": self.dim,
-            "n_mels": self.n_mels,
-            "conv_channels": self.conv_channels,
-            "dropout": self.dropout,
-            "hidden_dim": self.hidden_dim,
-            "projection_dim": self.projection_dim,
-            "seconds": self.seconds,
-            "momentum": self.momentum,
-            "mixup_ratio": self.mixup_ratio,
-            "memory": self.memory,
-            "rrc": self.rrc,
-            "fader_gain": self.fader_gain,
-            "pre_norm": self.pre_norm,
-            "running_clips": self.running_clips,
-            "post_norm": self.post_norm,
-            "learning_rate": self.learning_rate,
-        }
 
-
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class ProjectedBackbone(keras.layers.Layer):
+class ProjectedBackbone(Layer):
     """Backbone and projector: what BYOL's target network copies.
 
     Args:
@@ -285,24 +228,7 @@ class ProjectedBackbone(keras.layers.Layer):
 
     def __init__(self, backbone, projector, **kwargs):
         super().__init__(**kwargs)
-        self.backbone, self.projector = backbone, projector
-        self.built = True
 
     def call(self, features, training=None):
         clip = self.backbone(features, training=training)["clip"]
         return clip, self.projector(clip, training=training)
-
-    def get_config(self):
-        serialize = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            "backbone": serialize(self.backbone),
-            "projector": serialize(self.projector),
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        for key in ("backbone", "projector"):
-            config[key] = keras.saving.deserialize_keras_object(config[key])
-        return cls(**config)

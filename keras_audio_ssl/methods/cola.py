@@ -8,19 +8,15 @@ import numpy as np
 from keras import ops
 
 from keras_audio_ssl.augment import RandomCrop
-from keras_audio_ssl.encoders import AudioNTT
-from keras_audio_ssl.encoders import EfficientNetB0
-from keras_audio_ssl.encoders import make_encoder
-from keras_audio_ssl.features import recipe
+from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.features import scale_level
 from keras_audio_ssl.losses import contrastive_accuracy
 from keras_audio_ssl.losses import cosine_similarity
 from keras_audio_ssl.losses import row_cross_entropy
 from keras_audio_ssl.methods.pretext import PretextModel
-from keras_audio_ssl.methods.pretext import waveform_and_lengths
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
 class COLA(PretextModel):
     """Contrastive learning of general-purpose audio representations.
 
@@ -28,8 +24,9 @@ class COLA(PretextModel):
     the negatives. The similarity is bilinear, with a learnt matrix.
 
     Args:
-        encoder: `"efficientnet_b0"` (the paper's), `"cnn"` (BYOL-A's, far
-            quicker on a CPU), an `Encoder`, a `Backbone` or a Keras model.
+        encoder: Settings that override the paper's, EfficientNet-B0 on the
+            front end `"cola"`: `{"n_mels": 80}`; `"cnn"`, BYOL-A's, far
+            quicker on a CPU; or an `Encoder`, a `Backbone` or a Keras model.
         embedding_dim: Width of the projection.
         similarity: `"bilinear"` or `"cosine"`.
         temperature: Divides the similarity; None for the paper's: 1
@@ -43,7 +40,6 @@ class COLA(PretextModel):
         legacy_rescale: Divides the features by 255, as the network of the
             released code does by accident.
         symmetric: Also classify the positives' rows.
-        n_mels: Mel bands, for named encoders.
         learning_rate: Of Adam.
         preset: `"tiny"`, a model for a laptop's CPU.
         seed: Seed of crops and noise.
@@ -61,11 +57,16 @@ class COLA(PretextModel):
     """
 
     min_batch = 2
+    RETIRED = ("n_mels",)
     PRESETS: ClassVar = {
         "tiny": {
-            "encoder": "cnn_tiny",
+            "encoder": {
+                "backbone": "cnn",
+                "n_mels": 32,
+                "dim": 64,
+                "conv_channels": 16,
+            },
             "embedding_dim": 64,
-            "n_mels": 32,
             "seconds": 0.485,
             "learning_rate": 1e-3,
         },
@@ -77,7 +78,7 @@ class COLA(PretextModel):
 
     def __init__(
         self,
-        encoder="efficientnet_b0",
+        encoder=None,
         embedding_dim=512,
         similarity="bilinear",
         temperature=None,
@@ -86,7 +87,6 @@ class COLA(PretextModel):
         normalize="segment",
         legacy_rescale=False,
         symmetric=False,
-        n_mels=64,
         learning_rate=1e-3,
         seed=0,
         **kwargs,
@@ -101,41 +101,19 @@ class COLA(PretextModel):
                 "`normalize` must be 'segment' or 'clip'. "
                 f"Received: {normalize!r}"
             )
-        if encoder == "efficientnet_b0":
-            rescale = 1 / 255 if legacy_rescale else 1.0
-            encoder = EfficientNetB0(n_mels, rescale=rescale)
-        elif encoder == "cnn":
-            encoder = AudioNTT(n_mels)
-        elif encoder == "cnn_tiny":
-            encoder = AudioNTT(n_mels, dim=64, conv_channels=16)
-        elif isinstance(encoder, str):
-            raise ValueError(
-                "`encoder` must be 'efficientnet_b0', 'cnn', 'cnn_tiny' or a "
-                f"model. Received: {encoder!r}"
-            )
-        # A clip of any length has the level its segments were trained at.
-        samples = round(seconds * 16000) if normalize == "segment" else None
-        frontend = recipe("cola", n_mels=n_mels, level_samples=samples)
-        encoder = make_encoder(encoder, frontend)
-        super().__init__(encoder, seed=seed, **kwargs)
-        self.embedding_dim = embedding_dim
-        self.similarity = similarity
+        paper = {"backbone": "efficientnet_b0", "frontend": "cola"}
+        if normalize == "segment":
+            # A clip of any length has the level its segments were trained at.
+            paper["level_samples"] = round(seconds * 16000)
+        if legacy_rescale:
+            paper["rescale"] = 1 / 255
+        super().__init__(encoder, paper, seed, **kwargs)
         if temperature is None:
-            temperature = 1.0 if similarity == "bilinear" else 0.2
-        self.temperature = temperature
-        self.seconds, self.noise, self.normalize = seconds, noise, normalize
-        self.legacy_rescale, self.symmetric = legacy_rescale, symmetric
-        self.n_mels, self.learning_rate = n_mels, learning_rate
-        self.levelled = encoder.frontend.level == "l2"
-        self.crop = RandomCrop(round(seconds * encoder.sample_rate))
-        if self.crop.length < encoder.min_samples:
-            raise ValueError(
-                f"`seconds` must be at least "
-                f"{encoder.min_samples / encoder.sample_rate:.3f} for this "
-                f"encoder. Received: {seconds}"
-            )
+            self.temperature = 1.0 if similarity == "bilinear" else 0.2
+        self.levelled = self.encoder.frontend.level == "l2"
+        self.crop = RandomCrop(self.segment_samples(seconds))
         self.projector = COLAHead(
-            encoder.dim,
+            self.encoder.dim,
             embedding_dim,
             normalize=similarity == "bilinear",
             dtype=self.dtype_policy,
@@ -217,27 +195,11 @@ class COLA(PretextModel):
             loss = 0.5 * (loss + row_cross_entropy(ops.transpose(s)))
         return loss
 
-    def default_optimizer(self):
+    def default_optimizer(self, total_steps=None):
         return keras.optimizers.Adam(self.learning_rate)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "embedding_dim": self.embedding_dim,
-            "similarity": self.similarity,
-            "temperature": self.temperature,
-            "seconds": self.seconds,
-            "noise": self.noise,
-            "normalize": self.normalize,
-            "legacy_rescale": self.legacy_rescale,
-            "symmetric": self.symmetric,
-            "n_mels": self.n_mels,
-            "learning_rate": self.learning_rate,
-        }
 
-
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class COLAHead(keras.layers.Layer):
+class COLAHead(Layer):
     """Dense, and for the bilinear similarity layer norm and tanh.
 
     Args:
@@ -248,8 +210,6 @@ class COLAHead(keras.layers.Layer):
 
     def __init__(self, input_dim, output_dim, normalize=True, **kwargs):
         super().__init__(**kwargs)
-        self.input_dim, self.output_dim = input_dim, output_dim
-        self.normalize = normalize
         kind = {"dtype": self.dtype_policy}
         self.dense = keras.layers.Dense(output_dim, name="dense", **kind)
         self.dense.build((None, input_dim))
@@ -258,23 +218,13 @@ class COLAHead(keras.layers.Layer):
                 epsilon=1e-3, name="norm", **kind
             )
             self.norm.build((None, output_dim))
-        self.built = True
 
     def call(self, x):
         x = self.dense(x)
         return ops.tanh(self.norm(x)) if self.normalize else x
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "input_dim": self.input_dim,
-            "output_dim": self.output_dim,
-            "normalize": self.normalize,
-        }
 
-
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
-class BilinearSimilarity(keras.layers.Layer):
+class BilinearSimilarity(Layer):
     """`a W p`, with a learnt matrix that need not be symmetric.
 
     Args:
@@ -287,16 +237,11 @@ class BilinearSimilarity(keras.layers.Layer):
     def __init__(self, dim, **kwargs):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
-        self.dim = dim
         self.weight = self.add_weight(
             shape=(dim, dim),
             initializer=keras.initializers.RandomNormal(stddev=0.05),
             name="weight",
         )
-        self.built = True
 
     def call(self, a, p):
         return (a @ self.weight) @ ops.transpose(p)
-
-    def get_config(self):
-        return {**super().get_config(), "dim": self.dim}

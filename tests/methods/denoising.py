@@ -4,19 +4,15 @@ import keras
 from keras import ops
 
 from keras_audio_ssl.augment import RandomCrop
-from keras_audio_ssl.encoders import AudioNTT
-from keras_audio_ssl.encoders import make_encoder
-from keras_audio_ssl.features import recipe
-from keras_audio_ssl.methods.pretext import PretextModel
-from keras_audio_ssl.methods.pretext import waveform_and_lengths
+from keras_audio_ssl.engine import waveform_and_lengths
+from keras_audio_ssl.methods import PretextModel
 
 
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
 class Denoising(PretextModel):
     """Predicts a clean log-mel from the vector of a noisy one.
 
     Args:
-        encoder: None, an `Encoder`, a `Backbone` or a Keras model.
+        encoder: None, settings, an `Encoder`, a `Backbone` or a Keras model.
         seconds: Length of the segment.
         noise: Standard deviation of the noise on the normalised log-mel.
         seed: Seed of crops and noise.
@@ -31,30 +27,23 @@ class Denoising(PretextModel):
     }
 
     def __init__(self, encoder=None, seconds=0.5, noise=0.5, seed=0, **kwargs):
-        encoder = encoder or AudioNTT(
-            32, dim=32, conv_channels=8, dtype=kwargs.get("dtype")
-        )
-        encoder = make_encoder(encoder, recipe("byol_a", n_mels=32))
-        super().__init__(encoder, seed=seed, **kwargs)
-        self.seconds, self.noise = seconds, noise
-        self.crop = RandomCrop(round(seconds * encoder.sample_rate))
-        frontend = encoder.frontend
-        self.shape = (
-            int(frontend.frame_lengths(self.crop.length)),
-            frontend.n_features,
-        )
+        paper = {"backbone": "audio_ntt", "frontend": "byol_a", "n_mels": 32}
+        paper |= {"dim": 32, "conv_channels": 8}
+        super().__init__(encoder, paper, seed, **kwargs)
+        samples, frontend = self.segment_samples(seconds), self.encoder.frontend
+        self.crop = RandomCrop(samples)
+        frames = int(frontend.frame_lengths(samples))
+        self.shape = (frames, frontend.n_features)
         self.decoder = keras.layers.Dense(
-            self.shape[0] * self.shape[1], dtype=self.dtype_policy
+            frames * frontend.n_features, dtype=self.dtype_policy
         )
-        self.decoder.build((None, encoder.dim))
+        self.decoder.build((None, self.encoder.dim))
         self.error = keras.metrics.Mean(name="absolute_error")
 
     def call(self, x, training=False):
-        seed = self.seed_generator
-        waveform, lengths = waveform_and_lengths(x)
-        clean = self.encoder.frontend(
-            self.crop(waveform, lengths=lengths, seed=seed)
-        )
+        seed, (waveform, lengths) = self.seed_generator, waveform_and_lengths(x)
+        segment = self.crop(waveform, lengths=lengths, seed=seed)
+        clean = self.encoder.frontend(segment)
         noise = keras.random.normal(ops.shape(clean), seed=seed)
         noisy = clean + self.noise * noise
         clip = self.encoder.backbone(noisy, training=training)["clip"]
@@ -65,10 +54,3 @@ class Denoising(PretextModel):
         off = outputs["rebuilt"] - outputs["clean"]
         self.error.update_state(ops.mean(ops.abs(off)))
         return ops.mean(ops.square(off))
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "seconds": self.seconds,
-            "noise": self.noise,
-        }

@@ -1,42 +1,12 @@
-"""What a method's `encoder=` takes: an encoder, a backbone, any layer."""
+"""Any Keras model or layer as a backbone."""
 
 import keras
 from keras import ops
 
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.encoders.backbone import Backbone
-from keras_audio_ssl.encoders.encoder import Encoder
 
 
-def make_encoder(encoder, frontend):
-    """Makes an `Encoder` of what the user gave.
-
-    Args:
-        encoder: An `Encoder`, which is taken as it is; a `Backbone`; or any
-            Keras model or layer that maps `(batch, time, bins)` or `(batch,
-            time, bins, 1)` to `(batch, frames, dim)`, `(batch, frames,
-            bins, channels)` or `(batch, dim)`.
-        frontend: `FrontEnd` for a backbone or a layer.
-
-    Returns:
-        An `Encoder`.
-
-    Raises:
-        ValueError: `encoder` is something else, or of another rank.
-    """
-    if isinstance(encoder, Encoder):
-        return encoder
-    if isinstance(encoder, Backbone):
-        return Encoder(frontend, encoder)
-    if isinstance(encoder, keras.layers.Layer):
-        return Encoder(frontend, KerasBackbone(encoder, frontend.n_features))
-    raise ValueError(
-        "`encoder` must be an Encoder, a Backbone or a Keras layer. "
-        f"Received: {encoder!r}"
-    )
-
-
-@keras.saving.register_keras_serializable(package="keras_audio_ssl")
 class KerasBackbone(Backbone):
     """Any Keras model or layer as a backbone.
 
@@ -50,7 +20,7 @@ class KerasBackbone(Backbone):
 
     def __init__(self, network, n_features, **kwargs):
         super().__init__(**kwargs)
-        self.network, self.n_features = network, n_features
+        self.network = network
         time = 128
         self.channel_axis = False
         try:
@@ -71,7 +41,6 @@ class KerasBackbone(Backbone):
         self.rank = len(shape)
         self.dims, self.strides = [self.dim], [self.stride]
         self.pooling = FramePool(("mean",), name="pooling")
-        self.built = True
 
     def _output_shape(self, shape):
         spec = keras.KerasTensor(shape, dtype="float32")
@@ -93,18 +62,3 @@ class KerasBackbone(Backbone):
         if self.rank == 4:
             x = ops.reshape(x, (-1, ops.shape(x)[1], self.dim))
         return [x]
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "network": keras.saving.serialize_keras_object(self.network),
-            "n_features": self.n_features,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        config["network"] = keras.saving.deserialize_keras_object(
-            config["network"]
-        )
-        return cls(**config)

@@ -1,0 +1,170 @@
+"""What a method's `encoder=` takes: settings, an encoder, any layer."""
+
+import inspect
+from typing import Any
+
+import keras
+
+from keras_audio_ssl.encoders.audio_ntt import AudioNTT
+from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.encoders.efficientnet import EfficientNetB0
+from keras_audio_ssl.encoders.encoder import Encoder
+from keras_audio_ssl.encoders.keras_backbone import KerasBackbone
+from keras_audio_ssl.encoders.recurrent import RecurrentStack
+from keras_audio_ssl.engine import KERAS_ARGUMENTS
+from keras_audio_ssl.features import RECIPES
+from keras_audio_ssl.features import FrontEnd
+from keras_audio_ssl.features import recipe
+
+# Names of backbones in settings; one may have several.
+BACKBONES: dict[str, type[Backbone]] = {
+    "audio_ntt": AudioNTT,
+    "cnn": AudioNTT,
+    "efficientnet_b0": EfficientNetB0,
+    "recurrent": RecurrentStack,
+}
+
+
+def make_encoder(encoder: Any, paper: Any = None, dtype: Any = None) -> Encoder:
+    """Makes an `Encoder` of what the user gave.
+
+    Args:
+        encoder: None for the paper's; a dict of settings that override the
+            paper's (arguments of the backbone and of the front end, and
+            `"backbone"`, a name of `BACKBONES`, or `"frontend"`, a name of
+            `RECIPES`); the name of a backbone; an `Encoder`, which is taken
+            as it is; a `Backbone`; or any Keras model or layer that maps
+            `(batch, time, bins)` or `(batch, time, bins, 1)` to `(batch,
+            frames, dim)`, `(batch, frames, bins, channels)` or `(batch,
+            dim)`.
+        paper: The paper's settings, a dict; or a `FrontEnd` for a backbone or
+            a layer.
+        dtype: Policy of a backbone that is made here.
+
+    Returns:
+        An `Encoder`. The paper's front end has as many mel bands as a
+        backbone or a model that is given reads.
+
+    Raises:
+        ValueError: `encoder` is something else, of another rank, or has
+            settings that neither backbone nor front end knows.
+
+    Example:
+
+    >>> paper = {"backbone": "recurrent", "frontend": "apc"}
+    >>> make_encoder({"units": 256}, paper).dim
+    256
+    """
+    if isinstance(encoder, Encoder):
+        return encoder
+    if isinstance(encoder, keras.layers.Layer):
+        if not isinstance(paper, FrontEnd):
+            paper = front_end_for(encoder, paper)
+        if not isinstance(encoder, Backbone):
+            encoder = KerasBackbone(encoder, paper.n_features)
+        return Encoder(paper, encoder)
+    if isinstance(encoder, str):
+        encoder = {"backbone": encoder}
+    if isinstance(encoder, (dict, type(None))) and isinstance(paper, dict):
+        return from_settings(with_overrides(paper, encoder or {}), dtype)
+    raise ValueError(
+        "`encoder` must be None, a dict of settings, an Encoder, a Backbone "
+        f"or a Keras layer. Received: {encoder!r}"
+    )
+
+
+def with_overrides(paper, settings):
+    """The paper's settings with the user's in place.
+
+    Where the user names another backbone or front end, what the paper says of
+    its own means nothing and is left out.
+    """
+    merged = {**paper, **settings}
+    known = {name for part in parts(merged) for name in arguments_of(part)}
+    other = any(merged[key] != paper[key] for key in ("backbone", "frontend"))
+    return {
+        name: value
+        for name, value in merged.items()
+        if not other or name in settings or name in known
+        or name in ("backbone", "frontend")
+    }  # fmt: skip
+
+
+def from_settings(settings, dtype=None):
+    """An `Encoder` of complete settings; see `make_encoder`."""
+    backbone, layer = parts(settings)
+    taken = {"backbone", "frontend"}
+    chosen = []
+    for part in (layer, backbone):
+        names = [n for n in arguments_of(part) if n in settings]
+        chosen.append({n: settings[n] for n in names if n not in taken})
+        taken.update(names)
+    if unknown := sorted(set(settings) - taken):
+        raise ValueError(
+            f"`encoder` has no setting {unknown[0]!r}. Known: of the backbone "
+            f"{', '.join(arguments_of(backbone))}; of the front end "
+            f"{', '.join(arguments_of(layer))}."
+        )
+    front_end = recipe(settings["frontend"], **chosen[0])
+    chosen[1].setdefault("n_features", front_end.n_features)
+    return Encoder(front_end, backbone(dtype=dtype, **chosen[1]))
+
+
+def parts(settings):
+    """The classes of backbone and front end that settings name.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    found = []
+    for key, table in (("backbone", BACKBONES), ("frontend", RECIPES)):
+        name = settings[key]
+        if not isinstance(name, str) or name not in table:
+            raise ValueError(
+                f"`encoder` has no {key} {name!r}. Known: "
+                f"{', '.join(sorted(table))}."
+            )
+        found.append(table[name])
+    backbone, (layer, _) = found
+    return backbone, layer
+
+
+def arguments_of(cls):
+    """Names of what a class and those above it take, Keras' own left out."""
+    names = {}
+    for base in cls.__mro__:
+        if base is keras.layers.Layer:
+            break
+        if "__init__" not in vars(base):
+            continue
+        for parameter in inspect.signature(base.__init__).parameters.values():
+            if parameter.kind in (
+                parameter.POSITIONAL_OR_KEYWORD,
+                parameter.KEYWORD_ONLY,
+            ):
+                names[parameter.name] = None
+    # A subclass works these out.
+    hidden = {"self", "n_bins", "min_samples", *KERAS_ARGUMENTS}
+    return [name for name in names if name not in hidden]
+
+
+def front_end_for(network, paper):
+    """The paper's front end, of as many bands as a network reads.
+
+    Args:
+        network: A `Backbone`, or a Keras model; what a plain layer reads is
+            not known.
+        paper: The paper's settings.
+    """
+    _, layer = parts(paper)
+    names = arguments_of(layer)
+    settings = {k: v for k, v in paper.items() if k in names}
+    front_end = recipe(paper["frontend"], **settings)
+    bins = getattr(network, "n_features", None)
+    if bins is None:
+        shape = getattr(network, "input_shape", None) or ()
+        bins = shape[2] if len(shape) in (3, 4) else None
+    if bins in (None, front_end.n_features) or "n_mels" not in names:
+        return front_end
+    bands = bins // (1 + front_end.deltas)
+    return recipe(paper["frontend"], **{**settings, "n_mels": bands})

@@ -1,0 +1,137 @@
+"""What a batch is, and the first batches of whatever `fit` takes."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+# Clips that `fit` reads to measure a front end's statistics.
+ADAPT_CLIPS = 2000
+
+
+def waveform_and_lengths(x):
+    """Splits a batch into waveforms and lengths (or None).
+
+    Args:
+        x: `(batch, samples)`, or a dict with `"waveform"` and, optionally,
+            `"lengths"`.
+
+    Returns:
+        `(waveform, lengths)`.
+
+    Raises:
+        ValueError: `x` is a dict without `"waveform"`.
+    """
+    if isinstance(x, dict):
+        if "waveform" not in x:
+            raise ValueError(
+                "A batch must be waveforms or a dict with 'waveform' and "
+                f"'lengths'. Received a dict with: {sorted(x)}"
+            )
+        return x["waveform"], x.get("lengths")
+    return x, None
+
+
+def frame_mask(lengths: Any, frames: Any) -> Any:
+    """True for the frames before a clip's end.
+
+    Args:
+        lengths: `(batch,)` valid frames (or samples).
+        frames: their number in all.
+
+    Returns:
+        Boolean tensor `(batch, frames)`.
+    """
+    steps = ops.arange(frames, dtype="int32")
+    return steps[None, :] < ops.cast(lengths, "int32")[:, None]
+
+
+def as_float32(x):
+    """A tensor in float32, if it has floating point; integers as they are."""
+    if keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
+        return ops.cast(x, "float32")
+    return x
+
+
+def clips_in(batch):
+    """Clips of a batch: a number, or a tensor where it is not known yet."""
+    return ops.shape(keras.tree.flatten(batch)[0])[0]
+
+
+def is_arrays(x):
+    """Whether `x` is one array, or a dict of them, and no data set."""
+    return isinstance(x, dict) or hasattr(x, "shape")
+
+
+def whole(x):
+    """A data set with all its clips, where it would leave out the last few.
+
+    Args:
+        x: Whatever `evaluate` and `predict` take.
+    """
+    return x.whole() if hasattr(x, "whole") else x
+
+
+def first_batches(x, batch_size=None, clips=1):
+    """The first batches of whatever `fit` takes, and data still whole.
+
+    Args:
+        x: Arrays, a `PyDataset`, or an iterable of batches.
+        batch_size: Of arrays, Keras' default if None.
+        clips: Enough when that many have been read.
+
+    Returns:
+        `(list of inputs, x)`; a generator comes back as one of all batches.
+
+    Raises:
+        ValueError: There is no batch.
+    """
+    batch_size = batch_size or 32
+    if is_arrays(x):
+        n = min(len(keras.tree.flatten(x)[0]), max(clips, 1))
+        parts = [slice(i, i + batch_size) for i in range(0, n, batch_size)]
+        return [
+            keras.tree.map_structure(lambda v, part=part: v[part], x)
+            for part in parts
+        ], x
+    if isinstance(x, keras.utils.PyDataset):
+        source = (x[i] for i in range(x.num_batches or 1))
+    else:
+        source = iter(x)
+    batches, seen = [], 0
+    for batch in source:
+        batches.append(batch)
+        seen += len(keras.tree.flatten(batch)[0])
+        if seen >= clips:
+            break
+    if not batches:
+        raise ValueError("The training data is empty.")
+    if source is x:
+        x = chained(batches, source)
+    return [b[0] if isinstance(b, (tuple, list)) else b for b in batches], x
+
+
+def chained(batches, source):
+    """A generator, as Keras wants one, of batches and those that follow."""
+    yield from batches
+    yield from source
+
+
+def steps_of(x, options):
+    """Steps that a `fit` makes in all; None where its data do not tell.
+
+    Args:
+        x: Its data.
+        options: Its other arguments, a dict.
+    """
+    epochs = options.get("epochs", 1) - options.get("initial_epoch", 0)
+    steps = options.get("steps_per_epoch")
+    if steps is None and is_arrays(x):
+        clips = len(keras.tree.flatten(x)[0])
+        split = options.get("validation_split") or 0.0
+        steps = -(
+            -int(clips * (1 - split)) // (options.get("batch_size") or 32)
+        )
+    elif steps is None:
+        steps = getattr(x, "num_batches", None)
+    return None if steps is None else max(1, epochs * steps)

@@ -1,0 +1,220 @@
+"""Batches whose loss or gradients are not finite change nothing."""
+
+import keras
+from keras import ops
+
+# So many batches in a row end a run.
+PATIENCE = 10
+
+
+def all_finite(tensors):
+    """Whether no tensor has a NaN or an infinity, a scalar.
+
+    Args:
+        tensors: List of floating tensors; None among them are passed over.
+    """
+    # A sum is finite where all entries are, short of an overflow, and reads
+    # each entry once.
+    sums = [
+        ops.sum(ops.cast(ops.convert_to_tensor(t), "float32"))
+        for t in tensors
+        if t is not None
+    ]
+    if not sums:
+        return ops.convert_to_tensor(True)
+    return ops.isfinite(ops.sum(ops.stack(sums)))
+
+
+class KeepFinite(keras.optimizers.Optimizer):
+    """An optimizer around another, which updates by finite gradients alone.
+
+    All that it does not have itself is the other's: learning rate, counters,
+    configuration, and what of it is saved. So files know the other one only.
+
+    Gradients of a `LossScaleOptimizer` are its own business, since their
+    overflow is part of its work; then the loss alone decides. On JAX nothing
+    is held back here: `FiniteStep` puts the old state in place of the new.
+    On the replicas of `tf.distribute`, one bad replica holds back all.
+
+    Args:
+        optimizer: The other one.
+
+    Attributes:
+        finite: Variable, whether the last step was.
+    """
+
+    def __init__(self, optimizer):
+        super().__init__(learning_rate=0.0, name=optimizer.name)
+        # A method: as an attribute, Keras would save it a second time.
+        self.wrapped = lambda: optimizer
+        self.finite = keras.Variable(
+            True, dtype="bool", trainable=False, name="finite",
+            aggregation="only_first_replica",
+        )  # fmt: skip
+        self._loss = None
+
+    def __getattr__(self, name):
+        # Not before the constructor has got so far.
+        if name == "wrapped":
+            raise AttributeError(name)
+        return getattr(self.wrapped(), name)
+
+    def __dir__(self):
+        return dir(self.wrapped())
+
+    @property
+    def scales(self):
+        """Whether the other one scales the loss, and looks at gradients."""
+        return isinstance(self.wrapped(), keras.optimizers.LossScaleOptimizer)
+
+    @property
+    def variables(self):
+        return [*self.wrapped().variables, self.finite]
+
+    @property
+    def learning_rate(self):
+        return self.wrapped().learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        self.wrapped().learning_rate = value
+
+    @property
+    def iterations(self):
+        return self.wrapped().iterations
+
+    def build(self, variables):
+        if not self.wrapped().built:
+            self.wrapped().build(variables)
+        self.built = True
+
+    def scale_loss(self, loss):
+        if keras.backend.backend() != "jax":
+            self._loss = loss
+        return self.wrapped().scale_loss(loss)
+
+    def _is_finite(self, gradients):
+        loss, self._loss = self._loss, None
+        return all_finite([loss, *(() if self.scales else gradients)])
+
+    def stateless_apply(self, variables, gradients, trainable_variables):
+        trained, new = self.wrapped().stateless_apply(
+            variables[:-1], gradients, trainable_variables
+        )
+        return trained, [*new, self._is_finite(gradients)]
+
+    def apply(self, gradients, trainable_variables=None):
+        gradients = list(gradients)
+        if not self.built:
+            self.build(trainable_variables)
+        finite = self._is_finite(gradients)
+        if replicas():
+            self._apply_on_replicas(finite, gradients, trainable_variables)
+            return
+        self.finite.assign(finite)
+        ops.cond(
+            finite,
+            lambda: self._update(gradients, trainable_variables),
+            lambda: None,
+        )
+
+    def _update(self, gradients, trainable_variables):
+        self.wrapped().apply(gradients, trainable_variables)
+
+    def _apply_on_replicas(self, finite, gradients, trainable_variables):
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        bad = context.all_reduce(
+            tf.distribute.ReduceOp.SUM, tf.cast(~finite, "int32")
+        )
+
+        # The branches call all replicas together, so they must stand outside.
+        def on_all(distribution, bad, gradients):
+            good = tf.equal(distribution.experimental_local_results(bad)[0], 0)
+            self.finite.value.assign(good)
+
+            def update():
+                distribution.extended.call_for_each_replica(
+                    self._update, args=(gradients, trainable_variables)
+                )
+
+            tf.cond(good, update, lambda: None)
+
+        context.merge_call(on_all, args=(bad, gradients))
+
+    def finalize_variable_values(self, variables):
+        self.wrapped().finalize_variable_values(variables)
+
+    def save_own_variables(self, store):
+        self.wrapped().save_own_variables(store)
+
+    def load_own_variables(self, store):
+        self.wrapped().load_own_variables(store)
+
+    def get_config(self):
+        return self.wrapped().get_config()
+
+
+def unwrapped(optimizer):
+    """The optimizer inside of a `KeepFinite`; any other as it is."""
+    return (
+        optimizer.wrapped() if isinstance(optimizer, KeepFinite) else optimizer
+    )
+
+
+def replicas():
+    """Whether replicas of `tf.distribute` are at work."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return tf.distribute.has_strategy()
+
+
+class SkippedBatches(keras.callbacks.Callback):
+    """Says which batches were skipped, and ends a run that makes no step.
+
+    `fit` of every method has one.
+
+    Args:
+        patience: Skipped batches in a row that end the run.
+        say: Called with words.
+
+    Attributes:
+        stopped: Whether it ended the run.
+    """
+
+    def __init__(self, patience=PATIENCE, say=print):
+        super().__init__()
+        self.patience, self.say = patience, say
+        self.stopped, self.told, self.batches = False, 0, 0
+
+    def on_train_begin(self, logs=None):
+        self.told, _ = self.model.skipped_batches()
+        self.batches = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        # Skipping has done no harm meanwhile: looking waits for the step.
+        self.batches += 1
+        if self.batches % self.patience == 0:
+            self.look()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.look()
+
+    def look(self):
+        total, running = self.model.skipped_batches()
+        if total > self.told:
+            self.say(
+                f"skipped {total - self.told} of the last batches: their loss "
+                f"or gradients were not finite ({total} in all)"
+            )
+        self.told = total
+        if running >= self.patience and not self.stopped:
+            self.stopped = self.model.stop_training = True
+            self.say(
+                f"stopped: {running} batches in a row gave no finite loss. "
+                "The weights are those before them. Try a lower learning "
+                "rate, and look at the audio."
+            )

@@ -1,0 +1,234 @@
+"""A constructor's arguments, recorded once: configuration and attributes."""
+
+import functools
+import inspect
+from typing import Any
+from typing import ClassVar
+
+import keras
+import numpy as np
+
+# What Keras' own layers keep of themselves.
+KERAS_ARGUMENTS = ("name", "trainable", "dtype")
+
+
+class Registered:
+    """Registers its subclasses with Keras, which then opens their files."""
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        package = cls.__module__.split(".")[0]
+        keras.saving.register_keras_serializable(package)(cls)
+
+
+class Recorded(Registered):
+    """Stands first among the bases of a class that Keras saves by its config.
+
+    What its constructor, and those of its subclasses, are called with is
+    recorded, defaults and presets filled in: `get_config` gives it, and
+    `from_config` takes it. After `super().__init__(...)` each argument is an
+    attribute of its name, which the class may replace by what it makes of it.
+
+    Attributes:
+        PRESETS: Arguments of the constructor, by name of the preset: where a
+            class has some, its constructor takes `preset` too.
+        RETIRED: Arguments that files written earlier hold, and which say
+            nothing any more.
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+    RETIRED: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs):
+        if "__init__" in vars(cls):
+            cls.__init__ = recorded(cls, cls.__init__)  # type: ignore[misc]
+        super().__init_subclass__(**kwargs)
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        for name, value in self._arguments.seen.items():
+            own = getattr(type(self), name, None)
+            method = isinstance(own, property) or callable(own)
+            if not (method or holds_layers(value)):
+                setattr(self, name, value)
+
+    def get_config(self):
+        # Not Keras' own, which for models gives arguments of other classes.
+        return serialized(self._arguments.given)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(
+            **{
+                name: keras.saving.deserialize_keras_object(
+                    value, custom_objects
+                )
+                if isinstance(value, (dict, list))
+                else value
+                for name, value in config.items()
+                if name not in cls.RETIRED
+            }
+        )
+
+
+class RecordedLayer(Recorded):
+    """`Recorded` for layers and models: name, policy and what is frozen too.
+
+    A layer that has no `build` of its own made its weights in the
+    constructor, and counts as built.
+    """
+
+    def get_config(self):
+        config = {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            **super().get_config(),
+        }
+        if self.trainable and (frozen := frozen_layers(self)):
+            config["frozen"] = frozen
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        trainable = config.pop("trainable", True)
+        frozen = config.pop("frozen", ())
+        made = super().from_config(config, custom_objects)
+        layers = inner_layers(made)
+        for i in frozen:
+            layers[i].trainable = False
+        # By the setter, which goes down to each layer.
+        if not trainable:
+            made.trainable = False
+        return made
+
+
+class Layer(RecordedLayer, keras.layers.Layer):
+    """A `keras.layers.Layer` whose arguments are recorded."""
+
+
+class Arguments:
+    """Of one object's constructors; opaque to Keras' tracking and saving.
+
+    Attributes:
+        given: Of the outermost constructor: those that make it again.
+        seen: Of all constructors on the way to Keras' own.
+    """
+
+    def __init__(self, given):
+        self.given = given
+        self.seen: dict[str, Any] = {}
+
+
+def recorded(cls, init):
+    """A constructor that records its arguments; see `Recorded`."""
+    signature = inspect.signature(init)
+    rest = next(
+        (p.name for p in signature.parameters.values() if is_rest(p)), ""
+    )
+
+    @functools.wraps(init)
+    def wrapped(self, *args, preset=None, **kwargs):
+        arguments = by_name(signature.bind_partial(self, *args, **kwargs), rest)
+        for name, value in preset_of(type(self), preset).items():
+            own = arguments.get(name)
+            if isinstance(own, dict) and isinstance(value, dict):
+                arguments[name] = {**value, **own}
+            else:
+                arguments.setdefault(name, value)
+        bound = signature.bind(self, **arguments)
+        bound.apply_defaults()
+        values = {
+            name: plain(value)
+            for name, value in by_name(bound, rest).items()
+            if name not in KERAS_ARGUMENTS
+        }
+        # Past `__setattr__`, which needs Keras' constructor first.
+        record = self.__dict__.setdefault("_arguments", Arguments(values))
+        record.seen.update(values)
+        init(self, **arguments)
+        # A layer that a class has put in another's place must not stay.
+        for name, value in values.items():
+            if holds_layers(value) and not hasattr(self, name):
+                setattr(self, name, value)
+        if getattr(type(self), "build", None) is keras.layers.Layer.build:
+            self.built = True
+
+    wrapped.__signature__ = (  # type: ignore[attr-defined]
+        with_preset(signature) if cls.PRESETS else signature
+    )
+    return wrapped
+
+
+def by_name(bound, rest):
+    """Bound arguments without the first, `self`; the `rest` by their names."""
+    _, *arguments = bound.arguments.items()
+    named = dict(arguments)
+    more = named.pop(rest, {})
+    return {**named, **more}
+
+
+def with_preset(signature):
+    """A signature with `preset` after the arguments that have names."""
+    *parameters, last = signature.parameters.values()
+    preset = inspect.Parameter("preset", last.KEYWORD_ONLY, default=None)
+    ends = (preset, last) if is_rest(last) else (last, preset)
+    return signature.replace(parameters=[*parameters, *ends])
+
+
+def is_rest(parameter):
+    return parameter.kind is parameter.VAR_KEYWORD
+
+
+def preset_of(cls, preset):
+    """The arguments of a preset; none for None and `"paper"`.
+
+    Raises:
+        ValueError: The class has no such preset.
+    """
+    if preset in (None, "paper"):
+        return {}
+    if preset not in cls.PRESETS:
+        raise ValueError(
+            f"{cls.__name__} has the presets 'paper', "
+            f"{', '.join(map(repr, cls.PRESETS))}. Received: {preset!r}"
+        )
+    return cls.PRESETS[preset]
+
+
+def plain(value):
+    """What JSON has a word for; Keras' objects stay themselves for now."""
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return value
+
+
+def holds_layers(value):
+    """Whether Keras would track a value, or something in it."""
+    return any(
+        isinstance(x, keras.layers.Layer) for x in keras.tree.flatten(value)
+    )
+
+
+def serialized(value):
+    """The same with Keras' objects as their configurations."""
+    if isinstance(value, dict):
+        return {k: serialized(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [serialized(v) for v in value]
+    return keras.saving.serialize_keras_object(value)
+
+
+def inner_layers(layer):
+    """All layers inside of one, in the order in which they were made."""
+    return list(layer._flatten_layers(include_self=False))
+
+
+def frozen_layers(layer):
+    """Places among `inner_layers` of those that are not to be trained."""
+    return [i for i, x in enumerate(inner_layers(layer)) if not x.trainable]

@@ -1,0 +1,221 @@
+"""Keras' own training step, then one pure hook."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_audio_ssl.engine.batches import as_float32
+from keras_audio_ssl.engine.batches import clips_in
+from keras_audio_ssl.engine.finite import KeepFinite
+from keras_audio_ssl.engine.finite import all_finite
+
+
+class FiniteStep:
+    """Stands before a `Model` among a class's bases.
+
+    The loss is the class's `pretext_loss`. After each update of the optimizer
+    the pairs of `after_update` are written. A step whose loss or gradients
+    are not finite changes nothing and is counted, one of fewer clips than
+    `min_batch` changes nothing. Random generators go along in files.
+
+    Attributes:
+        updates: Variable, optimizer updates so far.
+        skipped: Variable `(2,)`, steps that were not finite: in all, and in a
+            row.
+        min_batch: Fewest clips that a batch needs.
+    """
+
+    min_batch = 1
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        for name, shape in (("updates", ()), ("skipped", (2,))):
+            weight = self.add_weight(
+                shape=shape, dtype="int32", initializer="zeros",
+                trainable=False, aggregation="only_first_replica", name=name,
+            )  # fmt: skip
+            setattr(self, name, weight)
+
+    def compile(self, *args, **kwargs):
+        super().compile(*args, **kwargs)
+        self.optimizer = KeepFinite(self.optimizer)
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        outputs = keras.tree.map_structure(as_float32, y_pred)
+        loss = ops.cast(self.pretext_loss(outputs, x, y), "float32")
+        for extra in self.losses:
+            loss += ops.cast(extra, "float32")
+        return loss
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return self.get_metrics_result()
+
+    def train_step(self, *args):
+        enough = clips_in(args[-1]) >= self.min_batch
+        if keras.backend.backend() == "jax":
+            return self._jax_train_step(*args) if enough else self._idle(*args)
+        if isinstance(enough, bool):
+            return self._train_step(*args) if enough else self._idle(*args)
+        return ops.cond(
+            enough, lambda: self._train_step(*args), lambda: self._idle(*args)
+        )
+
+    def test_step(self, *args):
+        enough = clips_in(args[-1]) >= self.min_batch
+        if isinstance(enough, bool):
+            step = super().test_step if enough else self._idle
+            return step(*args)
+        return ops.cond(
+            enough,
+            lambda: super(FiniteStep, self).test_step(*args),
+            lambda: self._idle(*args),
+        )
+
+    def _idle(self, *args):
+        """What a step returns that does nothing."""
+        if keras.backend.backend() != "jax":
+            return self.get_metrics_result()
+        state = args[0]
+        pairs = zip(self.metrics_variables, state[-1], strict=True)
+        with keras.StatelessScope(list(pairs)):
+            return self.get_metrics_result(), state
+
+    def _train_step(self, *args):
+        kept = [*forward_state(self), *self.metrics_variables]
+        before = [copied(v) for v in kept]
+        super().train_step(*args)
+        finite = self.optimizer.finite.value
+        for variable, old in zip(kept, before, strict=True):
+            variable.assign(ops.where(finite, variable.value, old))
+        self._after_step(finite)
+        return self.get_metrics_result()
+
+    def _jax_train_step(self, state, data):
+        _, new = super().train_step(state, data)
+        groups = (
+            self.trainable_variables,
+            self.non_trainable_variables,
+            self.optimizer.variables,
+            self.metrics_variables,
+        )
+        pairs = [
+            pair
+            for group, values in zip(groups, new, strict=True)
+            for pair in zip(group, values, strict=True)
+        ]
+        with keras.StatelessScope(pairs) as scope:
+            # The mean of the epoch is finite unless this loss was not.
+            loss = self._loss_tracker.result()
+            finite = self.optimizer.finite.value & all_finite([loss])
+            free = {id(v) for v in self._free_variables()}
+            for group, values in zip(groups, state, strict=True):
+                for variable, old in zip(group, values, strict=True):
+                    now = variable.value
+                    if now is not old and id(variable) not in free:
+                        variable.assign(ops.where(finite, now, old))
+            self._after_step(finite)
+            logs = self.get_metrics_result()
+        return logs, tuple(
+            [scope.get_current_value(v) for v in group] for group in groups
+        )
+
+    def _after_step(self, finite):
+        iterations = ops.cast(self.optimizer.iterations, "int32")
+        updated = iterations > self.updates.value
+        for variable, new in self.after_update():
+            new = ops.cast(new, variable.dtype)
+            variable.assign(ops.where(updated, new, variable.value))
+        self.updates.assign(iterations)
+        total, running = self.skipped.value[0], self.skipped.value[1]
+        bad = ops.cast(ops.logical_not(finite), "int32")
+        self.skipped.assign(ops.stack([total + bad, (running + 1) * bad]))
+
+    def zero_grad(self, set_to_none=True):
+        """PyTorch's; called by Keras' step on that backend only."""
+        # Keras registers parameters by path there, and a network and its
+        # target have the same paths: one of the two would keep its gradients.
+        for variable in self.variables:
+            variable.value.grad = None
+
+    def skipped_batches(self):
+        """Batches that were skipped: in all, and in a row up to now."""
+        value = self.skipped.value
+        if keras.backend.backend() == "jax" and not self._jax_state_synced:
+            # In the middle of `fit` the variables are not where they were.
+            place = [v is self.skipped for v in self.non_trainable_variables]
+            state = self._jax_state["non_trainable_variables"]
+            value = state[place.index(True)]
+        total, running = ops.convert_to_numpy(value)
+        return int(total), int(running)
+
+    def _free_variables(self):
+        """Variables that go on whatever a step gives, on JAX."""
+        return [
+            self.optimizer.finite,
+            *self._seed_states(),
+            *(
+                variable
+                for layer in self._flatten_layers()
+                if getattr(layer, "keeps_finite", False)
+                for variable in layer.variables
+            ),
+        ]
+
+    # `.keras` files omit the state of seed generators, so that a resumed
+    # run would replay its first masks.
+
+    def _seed_states(self):
+        kept = {id(v) for v in self.weights}
+        kept.update(id(v) for v in self.metrics_variables)
+        return [v for v in self.variables if id(v) not in kept]
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for i, state in enumerate(self._seed_states()):
+            store[f"seed_{i}"] = state.numpy()
+
+    def load_own_variables(self, store):
+        states = self._seed_states()
+        # An HDF5 group: its own iteration differs.
+        keys = list(store.keys())
+        seeds = {k: store[k] for k in keys if k.startswith("seed_")}
+        if len(seeds) != len(states):
+            raise ValueError(
+                f"The file holds {len(seeds)} random generators and "
+                f"{type(self).__name__} has {len(states)}: it was written "
+                "by a model of other settings."
+            )
+        super().load_own_variables(
+            {k: store[k] for k in keys if k not in seeds}
+        )
+        for i, state in enumerate(states):
+            state.assign(np.asarray(seeds[f"seed_{i}"]).astype(state.dtype))
+
+
+def forward_state(model):
+    """Variables that a forward pass may write: moving statistics and such.
+
+    Not random generators, which go on, nor layers that look after
+    themselves (`keeps_finite`).
+    """
+    found = [
+        variable
+        for layer in model._flatten_layers()
+        if not getattr(layer, "keeps_finite", False)
+        for variable in layer._non_trainable_variables
+    ]
+    own = {id(model.updates), id(model.skipped)}
+    unique = {id(v): v for v in found}
+    return [v for key, v in unique.items() if key not in own]
+
+
+def copied(variable):
+    """A variable's value, which later writes to it do not change.
+
+    Not on JAX, whose values never change.
+    """
+    if keras.backend.backend() == "torch":
+        return variable.value.detach().clone()
+    return variable.value.read_value()
