@@ -25,6 +25,7 @@ from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
 from keras_audio_ssl.data.audio import resampled_length
 from keras_audio_ssl.data.isolate import IsolatedFile
+from keras_audio_ssl.data.lengths import bucket
 from keras_audio_ssl.data.reading import read_part
 from keras_audio_ssl.data.sources import Clips
 from keras_audio_ssl.data.sources import FileClips
@@ -420,6 +421,10 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         return max(1, round((self.seconds or 0) * self.sample_rate))
 
     @property
+    def _at_most(self) -> int:
+        return max(1, round((self.max_seconds or 0) * self.sample_rate))
+
+    @property
     def _varies(self) -> bool:
         """Whether epochs differ from each other."""
         return self.shuffle or self.crop == "random"
@@ -480,20 +485,15 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         lengths = np.concatenate([lengths for _, lengths, _ in done])
         waveform = batch.waveform
         if waveform is None:
-            shape = (len(clips), self._bucket(int(lengths.max())))
-            waveform = np.zeros(shape, "float32")
+            width = bucket(int(lengths.max()))
+            if self.max_seconds is not None:
+                width = min(width, self._at_most)
+            waveform = np.zeros((len(clips), width), "float32")
             waves = [wave for _, _, waves in done for wave in waves]
             for row, wave in zip(waveform, waves, strict=True):
                 row[: len(wave)] = wave
         x = {"waveform": waveform, "lengths": lengths}
         return x if self.labels is None else (x, self.labels[clips])
-
-    def _bucket(self, samples: int) -> int:
-        grain = max(1, 2 ** ((samples - 1).bit_length() - 3))
-        size = -(-samples // grain) * grain
-        if self.max_seconds is None:
-            return size
-        return min(size, max(1, round(self.max_seconds * self.sample_rate)))
 
     def _read(
         self, epoch: int, positions: np.ndarray, rows: np.ndarray | None
@@ -552,7 +552,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             if self.seconds is not None:
                 wanted = self._samples
             elif self.max_seconds is not None:
-                wanted = max(1, round(self.max_seconds * rate))
+                wanted = self._at_most
             room = max(0, length - wanted)
             if self.crop == "random":
                 first += int(place * (room + 1))
