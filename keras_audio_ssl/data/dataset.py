@@ -25,6 +25,7 @@ from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
 from keras_audio_ssl.data.audio import resampled_length
 from keras_audio_ssl.data.isolate import IsolatedFile
+from keras_audio_ssl.data.labels import keep_share
 from keras_audio_ssl.data.lengths import bucket
 from keras_audio_ssl.data.reading import read_part
 from keras_audio_ssl.data.sources import Clips
@@ -84,7 +85,8 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
 
     A batch is a dict of `waveform`, float32 `(batch, samples)`, and
     `lengths`, int32 `(batch,)`: the samples before the padding with zeros.
-    With labels it is `(dict, labels)`, labels int32 `(batch,)`.
+    With labels it is `(dict, labels)`, labels int32 `(batch,)`, -1 for a
+    clip without label.
 
     A clip that cannot be used is replaced by another of the same source,
     chosen by `(seed, epoch, position)`, and recorded in `skipped`.
@@ -118,12 +120,17 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             more for few, long recordings.
         repeat: `True` for a stream of epochs without end, for `fit` with
             `steps_per_epoch`.
+        label_fraction: of the clips with a label, the share of each class
+            that keeps it, at least one; 1.0 by default. The others are then
+            without label. Which ones is a function of `seed`, this share and
+            the names of the clips; a larger share keeps what a smaller does.
 
     Attributes:
         epoch: the epoch that the next pass of `fit` begins with.
         skipped: list of `(file, reason)`, in the order of discovery.
         classes: names of the labels, or `None`.
-        labels: int32 `(clips,)`, or `None`.
+        labels: int32 `(clips,)`, -1 for a clip that has none; `None` if no
+            clip has.
 
     Raises:
         ValueError: if an argument is out of range, or no clip is readable.
@@ -153,49 +160,44 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         shard: tuple[int, int] = (0, 1),
         crops_per_clip: int = 1,
         repeat: bool = False,
+        label_fraction: float = 1.0,
         skipped: Iterable[tuple[str, str]] = (),
         source: str = "the source",
     ) -> None:
-        _check_whole("batch_size", batch_size, 1)
-        _check_whole("sample_rate", sample_rate, 1)
-        _check_whole("workers", workers, 0)
-        _check_whole("crops_per_clip", crops_per_clip, 1)
-        _check_whole("seed", seed, 0)
-        if seed >= 2**64:
-            raise ValueError(
-                f"`seed` must be less than 2**64. Received: seed={seed}"
-            )
+        for name, number, least in (
+            ("batch_size", batch_size, 1),
+            ("sample_rate", sample_rate, 1),
+            ("workers", workers, 0),
+            ("crops_per_clip", crops_per_clip, 1),
+            ("seed", seed, 0),
+        ):
+            whole = isinstance(number, NUMBER) and float(number).is_integer()
+            what = f"be a whole number, {least} or more"
+            _require(whole and number >= least, name, what, number)
+        _require(seed < 2**64, "seed", "be less than 2**64", seed)
         for name, length in (
             ("seconds", seconds),
             ("max_seconds", max_seconds),
         ):
-            if length is not None and not (
+            what = "be positive, or None for whole clips"
+            fits = length is None or (
                 isinstance(length, NUMBER)
                 and 0.5 <= float(length) * sample_rate < 2**31
-            ):
-                raise ValueError(
-                    f"`{name}` must be positive, or None for whole clips. "
-                    f"Received: {name}={length!r}"
-                )
-        if not (isinstance(min_seconds, NUMBER) and min_seconds >= 0):
-            raise ValueError(
-                "`min_seconds` must not be negative. "
-                f"Received: min_seconds={min_seconds!r}"
             )
-        if crop not in ("random", "start", "center"):
-            raise ValueError(
-                "`crop` must be 'random', 'start' or 'center'. "
-                f"Received: crop={crop!r}"
-            )
+            _require(fits, name, what, length)
+        fits = isinstance(min_seconds, NUMBER) and min_seconds >= 0
+        _require(fits, "min_seconds", "not be negative", min_seconds)
+        what = "be 'random', 'start' or 'center'"
+        _require(crop in ("random", "start", "center"), "crop", what, crop)
         try:
             index, count = (int(k) for k in shard)
         except (TypeError, ValueError):
             index, count = 0, 0
-        if not 0 <= index < count:
-            raise ValueError(
-                "`shard` must be (index, count) with 0 <= index < count. "
-                f"Received: shard={shard!r}"
-            )
+        what = "be (index, count) with 0 <= index < count"
+        _require(0 <= index < count, "shard", what, shard)
+        fits = isinstance(label_fraction, NUMBER) and 0 < label_fraction <= 1
+        what = "be above 0 and at most 1"
+        _require(fits, "label_fraction", what, label_fraction)
         # Keras' own threads would deliver batches out of turn.
         super().__init__(workers=1)
         self.seconds, self.max_seconds = seconds, max_seconds
@@ -217,6 +219,8 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         for file, reason in skipped:
             self._record(AudioError(file, reason))
         self._check()
+        self.label_fraction = float(label_fraction)
+        self._check_labels()
         self._steps = self._count_steps()
 
     def __len__(self) -> int:
@@ -269,7 +273,14 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             mark.update(os.fsencode(f"{name}\0{size}\0"))
         if isinstance(clips, FileClips):
             mark.update(clips.places())
+        more: dict[str, Any] = {}
+        if clips.labels is not None:
+            labels = hashlib.sha256(clips.labels.tobytes())
+            labels.update(repr(clips.classes).encode("utf-8", "replace"))
+            more["labels"] = labels.hexdigest()
+            more["label_fraction"] = self.label_fraction
         return {
+            **more,
             "clips": len(clips),
             "files": mark.hexdigest(),
             "batch_size": self.batch_size,
@@ -640,6 +651,17 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
                 self._record(error)
         raise ValueError(self._nothing())
 
+    def _check_labels(self) -> None:
+        """Keeps some of the labels, if so asked; there must be one."""
+        clips = self._clips
+        if self.label_fraction < 1:
+            clips.labels = keep_share(clips, self.label_fraction, self.seed)
+        if clips.labels is not None and not (clips.labels >= 0).any():
+            raise ValueError(
+                f"None of the {len(clips)} clips of {self.source} has a label: "
+                "leave the labels out"
+            )
+
     def _look(self, clip: int, thorough: bool) -> AudioError | None:
         """What is wrong with a whole clip, as far as its ends tell."""
         try:
@@ -723,10 +745,6 @@ def has_many_files(clips: FileClips) -> bool:
     return int(clips.used().sum()) > CHECK_FILES
 
 
-def _check_whole(name: str, value: Any, least: int) -> None:
-    whole = isinstance(value, NUMBER) and float(value).is_integer()
-    if not whole or value < least:
-        raise ValueError(
-            f"`{name}` must be a whole number, {least} or more. "
-            f"Received: {name}={value!r}"
-        )
+def _require(fits: bool, name: str, what: str, value: Any) -> None:
+    if not fits:
+        raise ValueError(f"`{name}` must {what}. Received: {name}={value!r}")

@@ -92,7 +92,7 @@ class Clips:
     """What a dataset reads: numbered clips, opened one at a time.
 
     Attributes:
-        labels: int32 `(clips,)`, or `None`.
+        labels: int32 `(clips,)`, -1 for a clip that has none; or `None`.
         classes: names of the labels, in their order; `None` without labels.
         in_memory: whether looking at all clips costs little.
     """
@@ -107,6 +107,10 @@ class Clips:
     def name(self, i: int) -> str:
         """The file (or item) of clip `i`, as errors name it."""
         raise NotImplementedError
+
+    def key(self, i: int) -> str:
+        """What tells clip `i` from others, wherever the data lie."""
+        return self.name(i)
 
     def open(self, i: int) -> AudioFile | AudioArray | IsolatedFile:
         """Opens clip `i`; use it in a `with` statement."""
@@ -166,6 +170,10 @@ class FileClips(Clips):
 
     def name(self, i: int) -> str:
         return os.path.join(self.root, self.names[self.rows[i]])
+
+    def key(self, i: int) -> str:
+        start, end = self.span(i) or (0.0, 0.0)
+        return f"{self.names[self.rows[i]]}\0{start}\0{end}"
 
     def open(self, i: int) -> AudioFile | IsolatedFile:
         frames, exact = self._facts[self.rows[i]]
