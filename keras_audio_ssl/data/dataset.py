@@ -1,7 +1,9 @@
 """Batches for `fit`, whose order is a function of seed, epoch and step."""
 
 import contextlib
+import copy
 import hashlib
+import itertools
 import logging
 import os
 import threading
@@ -9,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -67,10 +70,34 @@ class TooFewClips(ValueError):
 
 
 class _Batch(NamedTuple):
-    """A batch that is being read."""
+    """A batch that is being read: arrays that are filled, clip by clip."""
 
-    waveform: np.ndarray | None
+    x: dict[str, np.ndarray]
+    clips: np.ndarray
     parts: list[Future]
+
+
+class _Threads:
+    """Threads that read, begun when first asked for, anew in each process."""
+
+    def __init__(self, count: int) -> None:
+        self.count = max(1, count)
+        self._lock = threading.Lock()
+        self._process = 0
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.count,)
+
+    def submit(self, function: Callable, *args: Any) -> Future:
+        with self._lock:
+            if self._pool is None or self._process != os.getpid():
+                self._process = os.getpid()
+                self._pool = ThreadPoolExecutor(
+                    self.count, "keras_audio_ssl-read"
+                )
+            pool = self._pool
+        return pool.submit(function, *args)
 
 
 class AudioDataset(keras.utils.PyDataset, DataAdapter):
@@ -85,6 +112,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
 
     A batch is a dict of `waveform`, float32 `(batch, samples)`, and
     `lengths`, int32 `(batch,)`: the samples before the padding with zeros.
+    Beside them lies what the source adds to each crop (`Clips.extras`).
     With labels it is `(dict, labels)`, labels int32 `(batch,)`, -1 for a
     clip without label.
 
@@ -108,7 +136,8 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         shuffle: `True` (default) for another order in each epoch.
         crop: place of the segment in a longer clip: `"random"` (default),
             `"start"` or `"center"`.
-        drop_last: `True` (default) leaves out the last incomplete batch.
+        drop_last: `True` (default) leaves out the last incomplete batch; see
+            `whole`.
         min_seconds: shorter clips are skipped; 0.0 by default, which skips
             those without a single sample.
         max_seconds: with `seconds=None`, crops longer clips to this.
@@ -212,10 +241,11 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         self._lock = threading.RLock()
         self._orders: dict[int, np.ndarray] = {}
         self._pending: dict[tuple[int, int], _Batch] = {}
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_process = 0
+        self._readers = _Threads(self.threads)
         self._quiet = contextlib.ExitStack()
         self._start = (0, 0)
+        self._ends = False
+        self._extra_spec = _checked_spec(clips.extra_spec)
         for file, reason in skipped:
             self._record(AudioError(file, reason))
         self._check()
@@ -279,6 +309,11 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             labels.update(repr(clips.classes).encode("utf-8", "replace"))
             more["labels"] = labels.hexdigest()
             more["label_fraction"] = self.label_fraction
+        if self._extra_spec:
+            more["extras"] = {
+                name: [list(shape), dtype.name]
+                for name, (shape, dtype) in self._extra_spec.items()
+            }
         return {
             **more,
             "clips": len(clips),
@@ -308,6 +343,33 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         else:
             for item in range(len(clips)):
                 yield clips.name(item), 0
+
+    def whole(self) -> "AudioDataset":
+        """The same clips for one pass over all of them.
+
+        Each clip of this shard comes once, in the source's order, the last
+        batch with as many as are left; a random crop gives way to the one in
+        the middle. What `predict` and `evaluate` should see.
+
+        Returns:
+            An `AudioDataset` that shares the source, what it has cached, the
+            threads and `skipped` with this one.
+
+        Example:
+            >>> data = from_folder("my_audio", seconds=1.0, batch_size=8)
+            >>> data.num_clips, 8 * len(data)
+            (13, 8)
+            >>> sum(len(x["lengths"]) for x in data.whole())
+            13
+        """
+        view = copy.copy(self)
+        view._lock = self._lock
+        view.shuffle = view.drop_last = view.repeat = False
+        view.crop = "center" if self.crop == "random" else self.crop
+        view.crops_per_clip = 1
+        view._start, view._orders, view._ends = (0, 0), {}, True
+        view._steps = view._count_steps()
+        return view
 
     def write_skipped(self, path: Any) -> None:
         """Writes `skipped` as a CSV table with the columns file and reason.
@@ -344,7 +406,8 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             step: 0 to `len(self) - 1`.
 
         Returns:
-            dict of `waveform` and `lengths`, or `(dict, labels)`.
+            dict of `waveform`, `lengths` and the source's extras, or
+            `(dict, labels)`.
         """
         if epoch < 0 or not 0 <= step < len(self):
             raise IndexError(
@@ -364,13 +427,13 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_lock", "_pool", "_quiet"):
+        for name in ("_lock", "_quiet"):
             del state[name]
         return {**state, "_pending": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock, self._pool = threading.RLock(), None
+        self._lock = threading.RLock()
         self._quiet = contextlib.ExitStack()
 
     # Keras takes the dataset itself for its adapter: no other way keeps the
@@ -390,14 +453,18 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
     def get_tf_dataset(self) -> Any:
         import tensorflow as tf
 
-        samples = None if self.seconds is None else self._samples
-        spec: Any = {
-            "waveform": tf.TensorSpec((None, samples), "float32"),
-            "lengths": tf.TensorSpec((None,), "int32"),
-        }
-        if self.labels is not None:
-            spec = (spec, tf.TensorSpec((None,), "int32"))
-        data = tf.data.Dataset.from_generator(self._pass, output_signature=spec)
+        def spec(array: np.ndarray) -> Any:
+            # What varies from batch to batch is 0 in an empty one.
+            shape = [size or None for size in array.shape]
+            return tf.TensorSpec(shape, array.dtype)
+
+        empty = self._blank(0)
+        signature = keras.tree.map_structure(
+            spec, empty if self.labels is None else (empty, self.labels[:0])
+        )
+        data = tf.data.Dataset.from_generator(
+            self._pass, output_signature=signature
+        )
         return data.prefetch(2)
 
     def on_epoch_begin(self) -> None:
@@ -448,6 +515,8 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         window = []
         for ahead in range(self.threads + 2):
             turns, at = divmod(step + ahead, size)
+            if turns and self._ends:
+                break
             window.append((epoch + turns if self._varies else 0, at))
         with self._lock:
             for key in window:
@@ -460,88 +529,85 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
                     future.cancel()
         return self._collect(batch)
 
+    def _blank(self, clips: int) -> dict[str, np.ndarray]:
+        """A batch's arrays, zero; whole clips have no samples yet."""
+        samples = 0 if self.seconds is None else self._samples
+        x = {
+            "waveform": np.zeros((clips, samples), "float32"),
+            "lengths": np.zeros(clips, "int32"),
+        }
+        for name, (shape, dtype) in self._extra_spec.items():
+            x[name] = np.zeros((clips, *shape), dtype)
+        return x
+
     def _submit(self, epoch: int, step: int) -> "_Batch":
         """Begins to read a batch, in one task for each thread."""
         positions = self._positions(step)
-        if self._pool is None or self._pool_process != os.getpid():
-            with self._lock:
-                self._pool = ThreadPoolExecutor(
-                    max(1, self.threads), "keras_audio_ssl-read"
+        count = len(positions)
+        x, clips = self._blank(count), np.zeros(count, "int64")
+        tasks = min(count, self._readers.count)
+        edges = [count * k // tasks for k in range(tasks + 1)]
+        parts = []
+        for part in map(slice, edges, edges[1:]):
+            rows = {name: array[part] for name, array in x.items()}
+            parts.append(
+                self._readers.submit(
+                    self._read, epoch, positions[part], clips[part], rows
                 )
-                self._pool_process = os.getpid()
-        waveform = None
-        if self.seconds is not None:
-            shape = (len(positions), self._samples)
-            waveform = np.zeros(shape, "float32")
-        parts = np.array_split(
-            np.arange(len(positions)), min(len(positions), self.threads or 1)
-        )
-        return _Batch(
-            waveform,
-            [
-                self._pool.submit(
-                    self._read,
-                    epoch,
-                    positions[part],
-                    None if waveform is None else waveform[part[0] :],
-                )
-                for part in parts
-            ],
-        )
+            )
+        return _Batch(x, clips, parts)
 
     def _collect(self, batch: "_Batch") -> Any:
         """Waits for a batch's clips; pads whole clips to one length."""
-        done = [future.result() for future in batch.parts]
-        clips = np.concatenate([clips for clips, _, _ in done])
-        lengths = np.concatenate([lengths for _, lengths, _ in done])
-        waveform = batch.waveform
-        if waveform is None:
-            width = bucket(int(lengths.max()))
+        waves = [wave for part in batch.parts for wave in part.result()]
+        x = batch.x
+        if self.seconds is None:
+            width = bucket(x["lengths"].max())
             if self.max_seconds is not None:
                 width = min(width, self._at_most)
-            waveform = np.zeros((len(clips), width), "float32")
-            waves = [wave for _, _, waves in done for wave in waves]
-            for row, wave in zip(waveform, waves, strict=True):
+            x["waveform"] = np.zeros((len(waves), width), "float32")
+            for row, wave in zip(x["waveform"], waves, strict=True):
                 row[: len(wave)] = wave
-        x = {"waveform": waveform, "lengths": lengths}
-        return x if self.labels is None else (x, self.labels[clips])
+        return x if self.labels is None else (x, self.labels[batch.clips])
 
     def _read(
-        self, epoch: int, positions: np.ndarray, rows: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """The clips at some positions of an epoch, into `rows` if given.
+        self,
+        epoch: int,
+        positions: np.ndarray,
+        clips: np.ndarray,
+        rows: dict[str, np.ndarray],
+    ) -> list[np.ndarray]:
+        """Reads the clips at some positions of an epoch.
 
-        Returns their numbers, lengths and, without `rows`, waveforms.
+        Fills in their numbers and rows; returns whole clips as they are.
         """
-        clips = self._order(epoch)[positions] // self.crops_per_clip
+        clips[:] = self._order(epoch)[positions] // self.crops_per_clip
         # One block of numbers for each position, all positions apart.
         first = int(positions[0])
         size = BLOCK * (int(positions[-1]) - first + 1)
         draws = self._draw((first, 0, 0, CROPS), epoch, size)
         places = (draws[BLOCK * (positions - first)] >> np.uint64(11)) / 2**53
-        lengths = np.zeros(len(clips), "int32")
         waves = []
         for k, position in enumerate(positions):
-            clips[k], wave = self._read_one(
+            clips[k], wave, extras = self._read_one(
                 epoch, int(position), int(clips[k]), float(places[k])
             )
-            lengths[k] = len(wave)
-            if rows is None:
+            rows["lengths"][k] = len(wave)
+            for name, value in extras.items():
+                rows[name][k] = value
+            if self.seconds is None:
                 waves.append(wave)
             else:
-                rows[k, : len(wave)] = wave
-        return clips, lengths, waves
+                rows["waveform"][k, : len(wave)] = wave
+        return waves
 
     def _read_one(
         self, epoch: int, position: int, clip: int, place: float
-    ) -> tuple[int, np.ndarray]:
-        try:
-            return clip, self._load(clip, place)
-        except AudioError as error:
-            self._record(error)
-        for clip in self._spares(epoch, position):
+    ) -> tuple[int, np.ndarray, dict[str, np.ndarray]]:
+        """A clip that can be used, its crop, and what goes with that."""
+        for one in itertools.chain([clip], self._spares(epoch, position)):
             try:
-                return clip, self._load(clip, place)
+                return one, *self._load(one, place)
             except AudioError as error:
                 self._record(error)
         raise ValueError(self._nothing())
@@ -554,7 +620,9 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         first = int(draws[-1] % size)
         yield from ((first + k) % size for k in range(1, size))
 
-    def _load(self, clip: int, place: float) -> np.ndarray:
+    def _load(
+        self, clip: int, place: float
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """A clip's segment; `place` in [0, 1) is where, if at random."""
         with self._clips.open(clip) as audio:
             rate = self.sample_rate
@@ -569,7 +637,22 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
                 first += int(place * (room + 1))
             elif self.crop == "center":
                 first += room // 2
-            return read_part(audio, rate, first, min(wanted, length))
+            wave = read_part(audio, rate, first, min(wanted, length))
+        return wave, self._extras(clip, first, len(wave))
+
+    def _extras(
+        self, clip: int, start: int, samples: int
+    ) -> dict[str, np.ndarray]:
+        """What the source adds to a crop."""
+        extras = self._clips.extras(clip, start, samples, self.sample_rate)
+        arrays = {name: np.asarray(value) for name, value in extras.items()}
+        found = {name: (a.shape, a.dtype) for name, a in arrays.items()}
+        if found != self._extra_spec:
+            raise ValueError(
+                f"`extras` must be {self._extra_spec}, as `extra_spec`. "
+                f"Received for {self._clips.name(clip)}: {found}"
+            )
+        return arrays
 
     def _extent(
         self, audio: AudioFile | AudioArray | IsolatedFile, clip: int
@@ -743,6 +826,18 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
 def has_many_files(clips: FileClips) -> bool:
     """Whether files are too many to open each of them before training."""
     return int(clips.used().sum()) > CHECK_FILES
+
+
+def _checked_spec(
+    spec: Mapping[str, tuple[tuple[int, ...], str]],
+) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """The shapes and types of extras, in numpy's words."""
+    taken = {"waveform", "lengths"} & spec.keys()
+    _require(not taken, "extra_spec", "name other arrays", sorted(taken))
+    return {
+        name: (tuple(shape), np.dtype(dtype))
+        for name, (shape, dtype) in spec.items()
+    }
 
 
 def _require(fits: bool, name: str, what: str, value: Any) -> None:
