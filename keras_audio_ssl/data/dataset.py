@@ -235,7 +235,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         self.drop_last, self.min_seconds = bool(drop_last), float(min_seconds)
         self.threads, self.shard = int(workers), (index, count)
         self.crops_per_clip, self.repeat = int(crops_per_clip), bool(repeat)
-        self.source = source
+        self.label_fraction, self.source = float(label_fraction), source
         self._clips = clips
         self._skipped: dict[str, str] = {}
         self._lock = threading.RLock()
@@ -244,12 +244,11 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         self._readers = _Threads(self.threads)
         self._quiet = contextlib.ExitStack()
         self._start = (0, 0)
-        self._ends = False
+        self._ends = False  # whether nothing is read ahead of a next pass
         self._extra_spec = _checked_spec(clips.extra_spec)
         for file, reason in skipped:
             self._record(AudioError(file, reason))
         self._check()
-        self.label_fraction = float(label_fraction)
         self._check_labels()
         self._steps = self._count_steps()
 
