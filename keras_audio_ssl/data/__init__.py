@@ -8,6 +8,7 @@ from keras_audio_ssl.data.builders import from_huggingface
 from keras_audio_ssl.data.builders import from_manifest
 from keras_audio_ssl.data.dataset import AudioDataset
 from keras_audio_ssl.data.dataset import TooFewClips
+from keras_audio_ssl.data.lengths import bucket
 from keras_audio_ssl.data.manifest import read_manifest
 from keras_audio_ssl.data.reading import isolated
 from keras_audio_ssl.data.reading import read_audio
@@ -20,6 +21,7 @@ __all__ = [
     "AudioError",
     "SyntheticCorpus",
     "TooFewClips",
+    "bucket",
     "from_arrays",
     "from_folder",
     "from_huggingface",

@@ -9,7 +9,7 @@ from typing import Any
 from keras_audio_ssl.data.dataset import AudioDataset
 from keras_audio_ssl.data.dataset import has_many_files
 from keras_audio_ssl.data.index import ManifestIndex
-from keras_audio_ssl.data.manifest import encode_labels
+from keras_audio_ssl.data.labels import encode_labels
 from keras_audio_ssl.data.manifest import row_conditions
 from keras_audio_ssl.data.manifest import scan_manifest
 from keras_audio_ssl.data.sources import EXTENSIONS
@@ -92,6 +92,7 @@ def from_manifest(
     start: str = "start",
     end: str = "end",
     classes: Sequence[str] | None = None,
+    unlabelled: bool = False,
     max_files: int | None = None,
     isolate: bool = False,
     **options: Any,
@@ -121,6 +122,10 @@ def from_manifest(
         classes: names of the labels in their order; by default the values
             of the whole column, also of rows that `where` leaves out, sorted
             (by value if all are whole numbers).
+        unlabelled: `True` for a column in which an empty cell or `-1` means
+            that a clip has no label: it gets the label -1, and is in no
+            class. `False` (default) takes an empty cell for a fault of the
+            table, and `-1` for a name.
         max_files: at most so many files.
         isolate: `True` to decode in child processes, so that a file which
             crashes the decoder is skipped like any other that is broken;
@@ -132,7 +137,8 @@ def from_manifest(
 
     Raises:
         ValueError: if the table or a column is missing, no row fulfils
-            `where`, or no file is readable.
+            `where`, a label is missing (or, with `unlabelled`, all are), or
+            no file is readable.
 
     Example:
         >>> data = from_manifest(
@@ -153,11 +159,12 @@ def from_manifest(
             "label": label,
             "columns": [file, start, end],
             "classes": classes,
+            "unlabelled": bool(unlabelled),
             "max_files": max_files,
         },
     )
     clips, skipped = index.read() or scan_manifest(
-        path, where, label, file, start, end, classes, max_files
+        path, where, label, file, start, end, classes, max_files, unlabelled
     )
     if not clips.weighed and has_many_files(clips):
         skipped += clips.weigh()
@@ -182,6 +189,7 @@ def from_arrays(
     *,
     input_rate: int | None = None,
     classes: Sequence[str] | None = None,
+    unlabelled: bool = False,
     **options: Any,
 ) -> AudioDataset:
     """A dataset of waveforms in memory, or made when asked for.
@@ -196,6 +204,9 @@ def from_arrays(
         batch_size: clips in a batch, 64 by default.
         input_rate: sample rate of `x`, if it is another.
         classes: names of the labels in their order.
+        unlabelled: `True` if clips may be without label, which is then -1
+            among integers, `""` or `"-1"` among names, or `None`; `False`
+            by default.
         **options: the other arguments of `AudioDataset`.
 
     Returns:
@@ -226,7 +237,7 @@ def from_arrays(
         )
     labels, names = None, None
     if y is not None:
-        labels, names = encode_labels(y, len(x), classes)
+        labels, names = encode_labels(y, len(x), classes, unlabelled)
     return AudioDataset(
         ArrayClips(x, rate, labels, names),
         seconds,
@@ -245,6 +256,7 @@ def from_huggingface(
     batch_size: int = 64,
     *,
     classes: Sequence[str] | None = None,
+    unlabelled: bool = False,
     isolate: bool = False,
     **options: Any,
 ) -> AudioDataset:
@@ -260,6 +272,8 @@ def from_huggingface(
         seconds: length of the segments; whole clips if `None` (default).
         batch_size: clips in a batch, 64 by default.
         classes: names of the labels; those of a `ClassLabel` by default.
+        unlabelled: `True` if rows may be without label, as `from_arrays`;
+            `False` by default.
         isolate: `True` to decode paths and bytes in child processes, as
             `from_folder`; `False` by default.
         **options: the other arguments of `AudioDataset`.
@@ -300,7 +314,7 @@ def from_huggingface(
             values = list(dataset[label])
         except (KeyError, TypeError, IndexError):
             values = [dataset[i][label] for i in range(len(dataset))]
-        labels, known = encode_labels(values, len(dataset), classes)
+        labels, known = encode_labels(values, len(dataset), classes, unlabelled)
     clips = RowClips(dataset, column, labels, known)
     clips.isolate = isolate
     return AudioDataset(

@@ -1,7 +1,9 @@
 """Batches for `fit`, whose order is a function of seed, epoch and step."""
 
 import contextlib
+import copy
 import hashlib
+import itertools
 import logging
 import os
 import threading
@@ -9,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,6 +28,8 @@ from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
 from keras_audio_ssl.data.audio import resampled_length
 from keras_audio_ssl.data.isolate import IsolatedFile
+from keras_audio_ssl.data.labels import keep_share
+from keras_audio_ssl.data.lengths import bucket
 from keras_audio_ssl.data.reading import read_part
 from keras_audio_ssl.data.sources import Clips
 from keras_audio_ssl.data.sources import FileClips
@@ -65,10 +70,34 @@ class TooFewClips(ValueError):
 
 
 class _Batch(NamedTuple):
-    """A batch that is being read."""
+    """A batch that is being read: arrays that are filled, clip by clip."""
 
-    waveform: np.ndarray | None
+    x: dict[str, np.ndarray]
+    clips: np.ndarray
     parts: list[Future]
+
+
+class _Threads:
+    """Threads that read, begun when first asked for, anew in each process."""
+
+    def __init__(self, count: int) -> None:
+        self.count = max(1, count)
+        self._lock = threading.Lock()
+        self._process = 0
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.count,)
+
+    def submit(self, function: Callable, *args: Any) -> Future:
+        with self._lock:
+            if self._pool is None or self._process != os.getpid():
+                self._process = os.getpid()
+                self._pool = ThreadPoolExecutor(
+                    self.count, "keras_audio_ssl-read"
+                )
+            pool = self._pool
+        return pool.submit(function, *args)
 
 
 class AudioDataset(keras.utils.PyDataset, DataAdapter):
@@ -83,7 +112,9 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
 
     A batch is a dict of `waveform`, float32 `(batch, samples)`, and
     `lengths`, int32 `(batch,)`: the samples before the padding with zeros.
-    With labels it is `(dict, labels)`, labels int32 `(batch,)`.
+    Beside them lies what the source adds to each crop (`Clips.extras`).
+    With labels it is `(dict, labels)`, labels int32 `(batch,)`, -1 for a
+    clip without label.
 
     A clip that cannot be used is replaced by another of the same source,
     chosen by `(seed, epoch, position)`, and recorded in `skipped`.
@@ -105,7 +136,8 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         shuffle: `True` (default) for another order in each epoch.
         crop: place of the segment in a longer clip: `"random"` (default),
             `"start"` or `"center"`.
-        drop_last: `True` (default) leaves out the last incomplete batch.
+        drop_last: `True` (default) leaves out the last incomplete batch; see
+            `whole`.
         min_seconds: shorter clips are skipped; 0.0 by default, which skips
             those without a single sample.
         max_seconds: with `seconds=None`, crops longer clips to this.
@@ -117,12 +149,17 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             more for few, long recordings.
         repeat: `True` for a stream of epochs without end, for `fit` with
             `steps_per_epoch`.
+        label_fraction: of the clips with a label, the share of each class
+            that keeps it, at least one; 1.0 by default. The others are then
+            without label. Which ones is a function of `seed`, this share and
+            the names of the clips; a larger share keeps what a smaller does.
 
     Attributes:
         epoch: the epoch that the next pass of `fit` begins with.
         skipped: list of `(file, reason)`, in the order of discovery.
         classes: names of the labels, or `None`.
-        labels: int32 `(clips,)`, or `None`.
+        labels: int32 `(clips,)`, -1 for a clip that has none; `None` if no
+            clip has.
 
     Raises:
         ValueError: if an argument is out of range, or no clip is readable.
@@ -152,49 +189,44 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         shard: tuple[int, int] = (0, 1),
         crops_per_clip: int = 1,
         repeat: bool = False,
+        label_fraction: float = 1.0,
         skipped: Iterable[tuple[str, str]] = (),
         source: str = "the source",
     ) -> None:
-        _check_whole("batch_size", batch_size, 1)
-        _check_whole("sample_rate", sample_rate, 1)
-        _check_whole("workers", workers, 0)
-        _check_whole("crops_per_clip", crops_per_clip, 1)
-        _check_whole("seed", seed, 0)
-        if seed >= 2**64:
-            raise ValueError(
-                f"`seed` must be less than 2**64. Received: seed={seed}"
-            )
+        for name, number, least in (
+            ("batch_size", batch_size, 1),
+            ("sample_rate", sample_rate, 1),
+            ("workers", workers, 0),
+            ("crops_per_clip", crops_per_clip, 1),
+            ("seed", seed, 0),
+        ):
+            whole = isinstance(number, NUMBER) and float(number).is_integer()
+            what = f"be a whole number, {least} or more"
+            _require(whole and number >= least, name, what, number)
+        _require(seed < 2**64, "seed", "be less than 2**64", seed)
         for name, length in (
             ("seconds", seconds),
             ("max_seconds", max_seconds),
         ):
-            if length is not None and not (
+            what = "be positive, or None for whole clips"
+            fits = length is None or (
                 isinstance(length, NUMBER)
                 and 0.5 <= float(length) * sample_rate < 2**31
-            ):
-                raise ValueError(
-                    f"`{name}` must be positive, or None for whole clips. "
-                    f"Received: {name}={length!r}"
-                )
-        if not (isinstance(min_seconds, NUMBER) and min_seconds >= 0):
-            raise ValueError(
-                "`min_seconds` must not be negative. "
-                f"Received: min_seconds={min_seconds!r}"
             )
-        if crop not in ("random", "start", "center"):
-            raise ValueError(
-                "`crop` must be 'random', 'start' or 'center'. "
-                f"Received: crop={crop!r}"
-            )
+            _require(fits, name, what, length)
+        fits = isinstance(min_seconds, NUMBER) and min_seconds >= 0
+        _require(fits, "min_seconds", "not be negative", min_seconds)
+        what = "be 'random', 'start' or 'center'"
+        _require(crop in ("random", "start", "center"), "crop", what, crop)
         try:
             index, count = (int(k) for k in shard)
         except (TypeError, ValueError):
             index, count = 0, 0
-        if not 0 <= index < count:
-            raise ValueError(
-                "`shard` must be (index, count) with 0 <= index < count. "
-                f"Received: shard={shard!r}"
-            )
+        what = "be (index, count) with 0 <= index < count"
+        _require(0 <= index < count, "shard", what, shard)
+        fits = isinstance(label_fraction, NUMBER) and 0 < label_fraction <= 1
+        what = "be above 0 and at most 1"
+        _require(fits, "label_fraction", what, label_fraction)
         # Keras' own threads would deliver batches out of turn.
         super().__init__(workers=1)
         self.seconds, self.max_seconds = seconds, max_seconds
@@ -203,19 +235,21 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         self.drop_last, self.min_seconds = bool(drop_last), float(min_seconds)
         self.threads, self.shard = int(workers), (index, count)
         self.crops_per_clip, self.repeat = int(crops_per_clip), bool(repeat)
-        self.source = source
+        self.label_fraction, self.source = float(label_fraction), source
         self._clips = clips
         self._skipped: dict[str, str] = {}
         self._lock = threading.RLock()
         self._orders: dict[int, np.ndarray] = {}
         self._pending: dict[tuple[int, int], _Batch] = {}
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_process = 0
+        self._readers = _Threads(self.threads)
         self._quiet = contextlib.ExitStack()
         self._start = (0, 0)
+        self._ends = False  # whether nothing is read ahead of a next pass
+        self._extra_spec = _checked_spec(clips.extra_spec)
         for file, reason in skipped:
             self._record(AudioError(file, reason))
         self._check()
+        self._check_labels()
         self._steps = self._count_steps()
 
     def __len__(self) -> int:
@@ -268,7 +302,19 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             mark.update(os.fsencode(f"{name}\0{size}\0"))
         if isinstance(clips, FileClips):
             mark.update(clips.places())
+        more: dict[str, Any] = {}
+        if clips.labels is not None:
+            labels = hashlib.sha256(clips.labels.tobytes())
+            labels.update(repr(clips.classes).encode("utf-8", "replace"))
+            more["labels"] = labels.hexdigest()
+            more["label_fraction"] = self.label_fraction
+        if self._extra_spec:
+            more["extras"] = {
+                name: [list(shape), dtype.name]
+                for name, (shape, dtype) in self._extra_spec.items()
+            }
         return {
+            **more,
             "clips": len(clips),
             "files": mark.hexdigest(),
             "batch_size": self.batch_size,
@@ -296,6 +342,33 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         else:
             for item in range(len(clips)):
                 yield clips.name(item), 0
+
+    def whole(self) -> "AudioDataset":
+        """The same clips for one pass over all of them.
+
+        Each clip of this shard comes once, in the source's order, the last
+        batch with as many as are left; a random crop gives way to the one in
+        the middle. What `predict` and `evaluate` should see.
+
+        Returns:
+            An `AudioDataset` that shares the source, what it has cached, the
+            threads and `skipped` with this one.
+
+        Example:
+            >>> data = from_folder("my_audio", seconds=1.0, batch_size=8)
+            >>> data.num_clips, 8 * len(data)
+            (13, 8)
+            >>> sum(len(x["lengths"]) for x in data.whole())
+            13
+        """
+        view = copy.copy(self)
+        view._lock = self._lock
+        view.shuffle = view.drop_last = view.repeat = False
+        view.crop = "center" if self.crop == "random" else self.crop
+        view.crops_per_clip = 1
+        view._start, view._orders, view._ends = (0, 0), {}, True
+        view._steps = view._count_steps()
+        return view
 
     def write_skipped(self, path: Any) -> None:
         """Writes `skipped` as a CSV table with the columns file and reason.
@@ -332,7 +405,8 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             step: 0 to `len(self) - 1`.
 
         Returns:
-            dict of `waveform` and `lengths`, or `(dict, labels)`.
+            dict of `waveform`, `lengths` and the source's extras, or
+            `(dict, labels)`.
         """
         if epoch < 0 or not 0 <= step < len(self):
             raise IndexError(
@@ -352,13 +426,13 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_lock", "_pool", "_quiet"):
+        for name in ("_lock", "_quiet"):
             del state[name]
         return {**state, "_pending": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock, self._pool = threading.RLock(), None
+        self._lock = threading.RLock()
         self._quiet = contextlib.ExitStack()
 
     # Keras takes the dataset itself for its adapter: no other way keeps the
@@ -378,14 +452,18 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
     def get_tf_dataset(self) -> Any:
         import tensorflow as tf
 
-        samples = None if self.seconds is None else self._samples
-        spec: Any = {
-            "waveform": tf.TensorSpec((None, samples), "float32"),
-            "lengths": tf.TensorSpec((None,), "int32"),
-        }
-        if self.labels is not None:
-            spec = (spec, tf.TensorSpec((None,), "int32"))
-        data = tf.data.Dataset.from_generator(self._pass, output_signature=spec)
+        def spec(array: np.ndarray) -> Any:
+            # What varies from batch to batch is 0 in an empty one.
+            shape = [size or None for size in array.shape]
+            return tf.TensorSpec(shape, array.dtype)
+
+        empty = self._blank(0)
+        signature = keras.tree.map_structure(
+            spec, empty if self.labels is None else (empty, self.labels[:0])
+        )
+        data = tf.data.Dataset.from_generator(
+            self._pass, output_signature=signature
+        )
         return data.prefetch(2)
 
     def on_epoch_begin(self) -> None:
@@ -420,6 +498,10 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         return max(1, round((self.seconds or 0) * self.sample_rate))
 
     @property
+    def _at_most(self) -> int:
+        return max(1, round((self.max_seconds or 0) * self.sample_rate))
+
+    @property
     def _varies(self) -> bool:
         """Whether epochs differ from each other."""
         return self.shuffle or self.crop == "random"
@@ -432,6 +514,8 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         window = []
         for ahead in range(self.threads + 2):
             turns, at = divmod(step + ahead, size)
+            if turns and self._ends:
+                break
             window.append((epoch + turns if self._varies else 0, at))
         with self._lock:
             for key in window:
@@ -444,93 +528,85 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
                     future.cancel()
         return self._collect(batch)
 
+    def _blank(self, clips: int) -> dict[str, np.ndarray]:
+        """A batch's arrays, zero; whole clips have no samples yet."""
+        samples = 0 if self.seconds is None else self._samples
+        x = {
+            "waveform": np.zeros((clips, samples), "float32"),
+            "lengths": np.zeros(clips, "int32"),
+        }
+        for name, (shape, dtype) in self._extra_spec.items():
+            x[name] = np.zeros((clips, *shape), dtype)
+        return x
+
     def _submit(self, epoch: int, step: int) -> "_Batch":
         """Begins to read a batch, in one task for each thread."""
         positions = self._positions(step)
-        if self._pool is None or self._pool_process != os.getpid():
-            with self._lock:
-                self._pool = ThreadPoolExecutor(
-                    max(1, self.threads), "keras_audio_ssl-read"
+        count = len(positions)
+        x, clips = self._blank(count), np.zeros(count, "int64")
+        tasks = min(count, self._readers.count)
+        edges = [count * k // tasks for k in range(tasks + 1)]
+        parts = []
+        for part in map(slice, edges, edges[1:]):
+            rows = {name: array[part] for name, array in x.items()}
+            parts.append(
+                self._readers.submit(
+                    self._read, epoch, positions[part], clips[part], rows
                 )
-                self._pool_process = os.getpid()
-        waveform = None
-        if self.seconds is not None:
-            shape = (len(positions), self._samples)
-            waveform = np.zeros(shape, "float32")
-        parts = np.array_split(
-            np.arange(len(positions)), min(len(positions), self.threads or 1)
-        )
-        return _Batch(
-            waveform,
-            [
-                self._pool.submit(
-                    self._read,
-                    epoch,
-                    positions[part],
-                    None if waveform is None else waveform[part[0] :],
-                )
-                for part in parts
-            ],
-        )
+            )
+        return _Batch(x, clips, parts)
 
     def _collect(self, batch: "_Batch") -> Any:
         """Waits for a batch's clips; pads whole clips to one length."""
-        done = [future.result() for future in batch.parts]
-        clips = np.concatenate([clips for clips, _, _ in done])
-        lengths = np.concatenate([lengths for _, lengths, _ in done])
-        waveform = batch.waveform
-        if waveform is None:
-            shape = (len(clips), self._bucket(int(lengths.max())))
-            waveform = np.zeros(shape, "float32")
-            waves = [wave for _, _, waves in done for wave in waves]
-            for row, wave in zip(waveform, waves, strict=True):
+        waves = [wave for part in batch.parts for wave in part.result()]
+        x = batch.x
+        if self.seconds is None:
+            width = bucket(x["lengths"].max())
+            if self.max_seconds is not None:
+                width = min(width, self._at_most)
+            x["waveform"] = np.zeros((len(waves), width), "float32")
+            for row, wave in zip(x["waveform"], waves, strict=True):
                 row[: len(wave)] = wave
-        x = {"waveform": waveform, "lengths": lengths}
-        return x if self.labels is None else (x, self.labels[clips])
-
-    def _bucket(self, samples: int) -> int:
-        grain = max(1, 2 ** ((samples - 1).bit_length() - 3))
-        size = -(-samples // grain) * grain
-        if self.max_seconds is None:
-            return size
-        return min(size, max(1, round(self.max_seconds * self.sample_rate)))
+        return x if self.labels is None else (x, self.labels[batch.clips])
 
     def _read(
-        self, epoch: int, positions: np.ndarray, rows: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """The clips at some positions of an epoch, into `rows` if given.
+        self,
+        epoch: int,
+        positions: np.ndarray,
+        clips: np.ndarray,
+        rows: dict[str, np.ndarray],
+    ) -> list[np.ndarray]:
+        """Reads the clips at some positions of an epoch.
 
-        Returns their numbers, lengths and, without `rows`, waveforms.
+        Fills in their numbers and rows; returns whole clips as they are.
         """
-        clips = self._order(epoch)[positions] // self.crops_per_clip
+        clips[:] = self._order(epoch)[positions] // self.crops_per_clip
         # One block of numbers for each position, all positions apart.
         first = int(positions[0])
         size = BLOCK * (int(positions[-1]) - first + 1)
         draws = self._draw((first, 0, 0, CROPS), epoch, size)
         places = (draws[BLOCK * (positions - first)] >> np.uint64(11)) / 2**53
-        lengths = np.zeros(len(clips), "int32")
         waves = []
         for k, position in enumerate(positions):
-            clips[k], wave = self._read_one(
+            clips[k], wave, extras = self._read_one(
                 epoch, int(position), int(clips[k]), float(places[k])
             )
-            lengths[k] = len(wave)
-            if rows is None:
+            rows["lengths"][k] = len(wave)
+            for name, value in extras.items():
+                rows[name][k] = value
+            if self.seconds is None:
                 waves.append(wave)
             else:
-                rows[k, : len(wave)] = wave
-        return clips, lengths, waves
+                rows["waveform"][k, : len(wave)] = wave
+        return waves
 
     def _read_one(
         self, epoch: int, position: int, clip: int, place: float
-    ) -> tuple[int, np.ndarray]:
-        try:
-            return clip, self._load(clip, place)
-        except AudioError as error:
-            self._record(error)
-        for clip in self._spares(epoch, position):
+    ) -> tuple[int, np.ndarray, dict[str, np.ndarray]]:
+        """A clip that can be used, its crop, and what goes with that."""
+        for one in itertools.chain([clip], self._spares(epoch, position)):
             try:
-                return clip, self._load(clip, place)
+                return one, *self._load(one, place)
             except AudioError as error:
                 self._record(error)
         raise ValueError(self._nothing())
@@ -543,7 +619,9 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         first = int(draws[-1] % size)
         yield from ((first + k) % size for k in range(1, size))
 
-    def _load(self, clip: int, place: float) -> np.ndarray:
+    def _load(
+        self, clip: int, place: float
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """A clip's segment; `place` in [0, 1) is where, if at random."""
         with self._clips.open(clip) as audio:
             rate = self.sample_rate
@@ -552,13 +630,28 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             if self.seconds is not None:
                 wanted = self._samples
             elif self.max_seconds is not None:
-                wanted = max(1, round(self.max_seconds * rate))
+                wanted = self._at_most
             room = max(0, length - wanted)
             if self.crop == "random":
                 first += int(place * (room + 1))
             elif self.crop == "center":
                 first += room // 2
-            return read_part(audio, rate, first, min(wanted, length))
+            wave = read_part(audio, rate, first, min(wanted, length))
+        return wave, self._extras(clip, first, len(wave))
+
+    def _extras(
+        self, clip: int, start: int, samples: int
+    ) -> dict[str, np.ndarray]:
+        """What the source adds to a crop."""
+        extras = self._clips.extras(clip, start, samples, self.sample_rate)
+        arrays = {name: np.asarray(value) for name, value in extras.items()}
+        found = {name: (a.shape, a.dtype) for name, a in arrays.items()}
+        if found != self._extra_spec:
+            raise ValueError(
+                f"`extras` must be {self._extra_spec}, as `extra_spec`. "
+                f"Received for {self._clips.name(clip)}: {found}"
+            )
+        return arrays
 
     def _extent(
         self, audio: AudioFile | AudioArray | IsolatedFile, clip: int
@@ -639,6 +732,17 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             except AudioError as error:
                 self._record(error)
         raise ValueError(self._nothing())
+
+    def _check_labels(self) -> None:
+        """Keeps some of the labels, if so asked; there must be one."""
+        clips = self._clips
+        if self.label_fraction < 1:
+            clips.labels = keep_share(clips, self.label_fraction, self.seed)
+        if clips.labels is not None and not (clips.labels >= 0).any():
+            raise ValueError(
+                f"None of the {len(clips)} clips of {self.source} has a label: "
+                "leave the labels out"
+            )
 
     def _look(self, clip: int, thorough: bool) -> AudioError | None:
         """What is wrong with a whole clip, as far as its ends tell."""
@@ -723,10 +827,18 @@ def has_many_files(clips: FileClips) -> bool:
     return int(clips.used().sum()) > CHECK_FILES
 
 
-def _check_whole(name: str, value: Any, least: int) -> None:
-    whole = isinstance(value, NUMBER) and float(value).is_integer()
-    if not whole or value < least:
-        raise ValueError(
-            f"`{name}` must be a whole number, {least} or more. "
-            f"Received: {name}={value!r}"
-        )
+def _checked_spec(
+    spec: Mapping[str, tuple[tuple[int, ...], str]],
+) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """The shapes and types of extras, in numpy's words."""
+    taken = {"waveform", "lengths"} & spec.keys()
+    _require(not taken, "extra_spec", "name other arrays", sorted(taken))
+    return {
+        name: (tuple(shape), np.dtype(dtype))
+        for name, (shape, dtype) in spec.items()
+    }
+
+
+def _require(fits: bool, name: str, what: str, value: Any) -> None:
+    if not fits:
+        raise ValueError(f"`{name}` must {what}. Received: {name}={value!r}")

@@ -57,6 +57,7 @@ class ManifestIndex:
         self.root = os.path.dirname(os.fspath(manifest))
         self.path: Path | None = None
         self._key = b""
+        self._least_label = -1 if options.get("unlabelled") else 0
         folder = cache_folder()
         try:
             status = os.stat(manifest)
@@ -159,8 +160,8 @@ class ManifestIndex:
             or len(part["sizes"]) != len(names)
             or not _within(rows, len(names))
             or len(spans) not in (0, 2 * clips)
-            or len(labels) != (clips if len(classes) else 0)
-            or not _within(labels, len(classes))
+            or len(labels) not in (clips, clips if len(classes) else 0)
+            or not _within(labels, len(classes), self._least_label)
             or len(words) % 2
         ):
             raise ValueError("its parts do not fit each other")
@@ -190,10 +191,10 @@ def _check_sum(arrays: list[np.ndarray]) -> int:
     return check
 
 
-def _within(numbers: np.ndarray, count: int) -> bool:
-    """Whether all are whole numbers below `count`, zero or more."""
+def _within(numbers: np.ndarray, count: int, least: int = 0) -> bool:
+    """Whether all are whole numbers below `count`, `least` or more."""
     return not len(numbers) or (
-        int(numbers.min()) >= 0 and int(numbers.max()) < count
+        int(numbers.min()) >= least and int(numbers.max()) < count
     )
 
 

@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl.data.labels import class_codes
+from keras_audio_ssl.data.labels import few
+from keras_audio_ssl.data.labels import missing_hint
+from keras_audio_ssl.data.labels import sort_classes
 from keras_audio_ssl.data.sources import FileClips
 from keras_audio_ssl.data.sources import Names
 from keras_audio_ssl.data.sources import Skipped
@@ -123,7 +127,7 @@ class _Table:
             raise ValueError(f"{self.path} has no rows below its first line")
         if not kept:
             some = "; ".join(
-                f"{name}: {_few(sort_classes(values))}"
+                f"{name}: {few(sort_classes(values))}"
                 for name, values in met.items()
             )
             raise ValueError(
@@ -178,6 +182,7 @@ def scan_manifest(
     end: str = "end",
     classes: Sequence[str] | None = None,
     max_files: int | None = None,
+    unlabelled: bool = False,
 ) -> tuple[FileClips, Skipped]:
     """The clips of a manifest; see `from_manifest`."""
     files = _Numbers()
@@ -193,12 +198,11 @@ def scan_manifest(
                 at_span.append(table.find(name))
             else:
                 at_span.append(-1)
+        found: set[str] = set()
         if label is not None and classes is None:
             # All rows: parts of one manifest must agree on the classes.
-            seen = sort_classes({row[at_label] for row in table.rows()})
-        else:
-            seen = list(classes or [])
-    code = {name: k for k, name in enumerate(seen)}
+            found = {_filled(row[at_label]) for row in table.rows()}
+    seen, code = class_codes(found, classes, unlabelled)
     with _Table(path) as table:
         for row in table.rows(where):
             name = row[at_file].strip()
@@ -226,13 +230,13 @@ def scan_manifest(
                     continue
                 spans.extend(span)
             if label is not None:
-                if row[at_label] not in code:
+                text = _filled(row[at_label])
+                if text not in code:
                     raise ValueError(
-                        f"{path}, line {table.line}: label "
-                        f"{row[at_label]!r} is not one of "
-                        f"classes={_few(seen)}"
+                        f"{path}, line {table.line}: label {text!r} is "
+                        f"not one of classes={few(seen)}" + missing_hint([text])
                     )
-                codes.append(code[row[at_label]])
+                codes.append(code[text])
             rows.append(files.number(name))
     if max_files is not None and len(files.names) > max_files:
         keep = np.array(rows) < max_files
@@ -249,6 +253,11 @@ def scan_manifest(
     if keep is not None:
         clips.keep(np.flatnonzero(keep))
     return clips, skipped
+
+
+def _filled(cell: str) -> str:
+    """A cell's text, which is `""` if there are spaces only."""
+    return "" if cell.isspace() else cell
 
 
 class _Numbers:
@@ -272,53 +281,3 @@ class _Numbers:
         if number == new:
             self.names.append(name)
         return number
-
-
-def sort_classes(names: Iterable[str]) -> list[str]:
-    """Sorted by value where all are whole numbers, else by name."""
-    names = list(names)
-    try:
-        return sorted(names, key=int)
-    except ValueError:
-        return sorted(names)
-
-
-def encode_labels(
-    labels: Any, size: int, classes: Sequence[str] | None = None
-) -> tuple[np.ndarray, list[str]]:
-    """Labels, integers or names, as int32 `(clips,)` and their names."""
-    values = np.asarray(labels)
-    if values.shape != (size,):
-        raise ValueError(
-            f"Labels must have the shape ({size},), one a clip. "
-            f"Received: {values.shape}"
-        )
-    if values.dtype.kind in "iu":
-        top = int(values.max(initial=-1)) + 1
-        least = int(values.min(initial=0))
-        known = [str(k) for k in range(top)] if classes is None else classes
-        if least < 0 or top > len(known):
-            raise ValueError(
-                f"Labels must lie in 0 to {len(known) - 1}. "
-                f"Received: {least} to {top - 1}"
-            )
-        return values.astype("int32"), list(known)
-    if values.dtype.kind not in "UO":
-        raise ValueError(
-            f"Labels must be integers or names. Received: {values.dtype}"
-        )
-    words = [str(value) for value in values]
-    known = sort_classes(set(words)) if classes is None else list(classes)
-    code = {name: k for k, name in enumerate(known)}
-    unknown = sorted(set(words) - set(known))
-    if unknown:
-        raise ValueError(
-            f"Labels {_few(unknown)} are not among classes={_few(known)}"
-        )
-    return np.array([code[word] for word in words], "int32"), list(known)
-
-
-def _few(names: Sequence[str], limit: int = 10) -> str:
-    text = ", ".join(repr(str(name)) for name in names[:limit])
-    more = len(names) - limit
-    return f"[{text}]" if more <= 0 else f"[{text}, and {more} more]"

@@ -92,14 +92,17 @@ class Clips:
     """What a dataset reads: numbered clips, opened one at a time.
 
     Attributes:
-        labels: int32 `(clips,)`, or `None`.
+        labels: int32 `(clips,)`, -1 for a clip that has none; or `None`.
         classes: names of the labels, in their order; `None` without labels.
         in_memory: whether looking at all clips costs little.
+        extra_spec: shape and dtype of what `extras` gives, by name; nothing
+            by default.
     """
 
     labels: np.ndarray | None = None
     classes: list[str] | None = None
     in_memory = False
+    extra_spec: Mapping[str, tuple[tuple[int, ...], str]] = {}
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -108,6 +111,10 @@ class Clips:
         """The file (or item) of clip `i`, as errors name it."""
         raise NotImplementedError
 
+    def key(self, i: int) -> str:
+        """What tells clip `i` from others, wherever the data lie."""
+        return self.name(i)
+
     def open(self, i: int) -> AudioFile | AudioArray | IsolatedFile:
         """Opens clip `i`; use it in a `with` statement."""
         raise NotImplementedError
@@ -115,6 +122,28 @@ class Clips:
     def span(self, i: int) -> tuple[float, float] | None:
         """Start and end of clip `i` in its file, in seconds, if not all."""
         return None
+
+    def extras(
+        self, i: int, start: int, samples: int, sample_rate: int
+    ) -> dict[str, np.ndarray]:
+        """Arrays that go with a crop, beside its waveform.
+
+        Called in the threads that read, once for each crop.
+
+        Args:
+            i: the clip.
+            start: the crop's first sample, counted from the start of the
+                file (or array) at `sample_rate`.
+            samples: samples of the crop, without padding.
+            sample_rate: of the batches, in Hz.
+
+        Returns:
+            For each name in `extra_spec` an array of its shape and dtype.
+
+        Raises:
+            AudioError: if the clip cannot be used: another takes its place.
+        """
+        return {}
 
     def keep(self, clips: np.ndarray) -> None:
         """Drops all clips but these, int `(clips,)`."""
@@ -166,6 +195,10 @@ class FileClips(Clips):
 
     def name(self, i: int) -> str:
         return os.path.join(self.root, self.names[self.rows[i]])
+
+    def key(self, i: int) -> str:
+        start, end = self.span(i) or (0.0, 0.0)
+        return f"{self.names[self.rows[i]]}\0{start}\0{end}"
 
     def open(self, i: int) -> AudioFile | IsolatedFile:
         frames, exact = self._facts[self.rows[i]]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_audio_ssl.data.manifest import sort_classes
+from keras_audio_ssl.data.labels import sort_classes
 from keras_audio_ssl.doctor.facts import SILENCE_DB
 from keras_audio_ssl.doctor.files import Survey
 

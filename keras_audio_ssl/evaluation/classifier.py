@@ -219,6 +219,14 @@ class Classifier(Model):
                     f"The data has {len(names)} classes, the classifier "
                     f"{self.n_classes}."
                 )
+            labels: Any = getattr(x, "labels", None)
+            missing = 0 if labels is None else np.sum(np.less(labels, 0))
+            if missing:
+                raise ValueError(
+                    f"{missing} of the data's {len(labels)} clips have no "
+                    "label, a classifier needs all: make it of those with "
+                    "one (`where=`), without `label_fraction`."
+                )
             batch = x[0] if y is None and len(x) else None
             if batch is not None and not isinstance(batch, (tuple, list)):
                 raise ValueError(

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_audio_ssl.data.manifest import sort_classes
+from keras_audio_ssl.data.labels import sort_classes
 from keras_audio_ssl.evaluation.scoring import Fold
 from keras_audio_ssl.evaluation.scoring import divide
 

@@ -367,6 +367,47 @@ def test_replacements_do_not_depend_on_when_a_file_was_found_broken(
     }
 
 
+@pytest.mark.parametrize("crop", ["random", "start", "center"])
+def test_a_whole_pass(crop):
+    data = dataset(clips=13, samples=200, crop=crop, repeat=True)
+    view = data.whole()
+    assert (len(data), len(view), view.num_batches) == (3, 4, 4)
+    assert data.num_batches is None and data.crop == crop
+    for epoch in range(2):
+        assert clips(view, epoch) == list(range(1, 14))
+    assert view.crop == ("start" if crop == "start" else "center")
+    assert clips(data, 1) == clips(dataset(clips=13, crop=crop), 1)
+    assert len(list(view)[-1]["waveform"]) == 1 and not view._pending
+    assert clips(view.whole(), 0) == clips(view, 0)
+
+
+def test_a_whole_pass_crops_in_the_middle():
+    data = from_arrays([ramp(500)] * 3, None, 1000, 0.1, 2, crops_per_clip=5)
+    x = [row for batch in data.whole() for row in batch["waveform"]]
+    np.testing.assert_array_equal(x, [ramp(500)[200:300]] * 3)
+
+
+def test_a_whole_pass_of_each_shard():
+    views = [dataset(clips=13, shard=(k, 2)).whole() for k in range(2)]
+    seen = [clips(view, 0) for view in views]
+    assert seen[0] == list(range(1, 14, 2))
+    assert set(seen[1]) == set(range(2, 14, 2))
+
+
+def test_a_whole_pass_shares_threads_and_what_was_skipped(folder):
+    data = from_folder(folder, seconds=0.1, batch_size=3)
+    view = data.whole()
+    (folder / "good4.wav").unlink()
+    before = threading.active_count()
+    assert sum(len(x["lengths"]) for x in view) == 10
+    list(data)
+    assert threading.active_count() <= before + data.threads
+    assert [os.path.basename(name) for name, _ in data.skipped] == ["good4.wav"]
+    assert view.skipped == data.skipped
+    data.start(4)
+    assert (view.epoch, data.epoch) == (0, 4)
+
+
 def test_labels_go_with_the_replacement():
     x = [np.full(60, k / 100) for k in range(10)]
     x[3][:] = np.nan

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.data import from_arrays
+from keras_audio_ssl.data.sources import ArrayClips
 
 
 class Recorder(keras.Model):
@@ -62,9 +64,46 @@ def make(clips=11, **options):
     return from_arrays(x, np.arange(clips) % 3, 1000, **options)
 
 
-def same(got, expected):
+class Marked(ArrayClips):
+    """Each crop with its place, and two numbers."""
+
+    extra_spec = {"place": ((), "int32"), "pair": ((2,), "float32")}
+
+    def extras(self, i, start, samples, sample_rate):
+        pair = np.array([start, samples], "float32") / sample_rate
+        return {"place": np.int32(start), "pair": pair}
+
+
+def marked(clips=11, labels=True, **options):
+    rng = np.random.default_rng(3)
+    x = [0.1 * rng.normal(size=60 + 7 * k) for k in range(clips)]
+    y = np.arange(clips, dtype="int32") % 3 if labels else None
+    options = {"seconds": 0.05, "batch_size": 2, "seed": 5, **options}
+    source = Marked(x, 1000, y, ["a", "b", "c"] if labels else None)
+    return AudioDataset(source, sample_rate=1000, **options)
+
+
+class Placed(keras.Model):
+    """Tells from a clip where it lies, in a compiled step."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(2, kernel_initializer="zeros")
+        self.sum = self.add_weight(trainable=False, initializer="zeros")
+
+    def call(self, x, training=False):
+        if training:
+            place = keras.ops.cast(x["place"], "float32")
+            self.sum.assign(self.sum.value + keras.ops.sum(place))
+        return self.dense(x["waveform"][:, :40])
+
+    def compute_loss(self, x=None, y=None, y_pred=None, *_, **__):
+        return keras.ops.mean(keras.ops.square(y_pred - x["pair"]))
+
+
+def same(got, expected, arrays=3):
     got, expected = (keras.tree.flatten(x) for x in (got, expected))
-    assert len(got) == len(expected) == 3
+    assert len(got) == len(expected) == arrays
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -74,10 +113,10 @@ def fit(model, data, **options):
     model.fit(data, verbose=0, **options)
 
 
-def check(model, data, stream):
+def check(model, data, stream, arrays=3):
     assert len(model.seen) == len(stream)
     for got, (epoch, step) in zip(model.seen, stream, strict=True):
-        same(got, data.batch(epoch, step))
+        same(got, data.batch(epoch, step), arrays)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -162,6 +201,72 @@ def test_whole_clips_of_unequal_length():
     fit(model, data, epochs=2)
     check(model, data, [(e, s) for e in range(2) for s in range(5)])
     assert len({x[0]["waveform"].shape for x in model.seen}) > 1
+
+
+@pytest.mark.parametrize("seconds", [0.05, None])
+@pytest.mark.parametrize("labels", [True, False])
+def test_what_a_source_adds_comes_with_its_crop(labels, seconds):
+    data = marked(labels=labels, seconds=seconds, workers=2)
+    model = Recorder()
+    data.start(1, 2)
+    fit(model, data, epochs=2)
+    stream = [(1, s) for s in (2, 3, 4)] + [(2, s) for s in range(5)]
+    check(model, data, stream, arrays=5 if labels else 4)
+    seen = [batch[0] if labels else batch for batch in model.seen]
+    places = np.concatenate([x["place"] for x in seen])
+    assert (len(set(places.tolist())) > 5) == (seconds is not None)
+    for x in seen:
+        np.testing.assert_allclose(x["pair"][:, 0], x["place"] / 1000)
+        np.testing.assert_allclose(x["pair"][:, 1], x["lengths"] / 1000)
+
+
+def test_a_compiled_step_learns_from_what_a_source_adds():
+    data, model = marked(labels=False), Placed()
+    model.compile(keras.optimizers.SGD(0.5))
+    history = model.fit(data, epochs=8, verbose=0).history["loss"]
+    total = sum(
+        int(data.batch(epoch, step)["place"].sum())
+        for epoch in range(8)
+        for step in range(5)
+    )
+    assert float(model.sum.value) == total > 0
+    assert history[-1] < 0.7 * history[0]
+    loss = model.evaluate(marked(labels=False, drop_last=False), verbose=0)
+    assert np.isfinite(loss)
+
+
+def test_tensorflow_is_told_what_varies():
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("of TensorFlow alone")
+    spec = marked(seconds=None).get_tf_dataset().element_spec
+    shapes = keras.tree.map_structure(lambda s: (s.shape.rank, s.dtype), spec)
+    assert shapes == (
+        {
+            "lengths": (1, "int32"),
+            "pair": (2, "float32"),
+            "place": (1, "int32"),
+            "waveform": (2, "float32"),
+        },
+        (1, "int32"),
+    )
+    assert spec[0]["waveform"].shape.as_list() == [None, None]
+    assert spec[0]["pair"].shape.as_list() == [None, 2]
+    cut = marked(labels=False).get_tf_dataset().element_spec
+    assert cut["waveform"].shape.as_list() == [None, 50]
+
+
+def test_a_whole_pass():
+    data, model = make(clips=13, batch_size=4), Recorder()
+    fit(model, data)
+    assert model.predict(data, verbose=0).shape == (12, 1)
+    whole = data.whole()
+    assert model.predict(whole, verbose=0).shape == (13, 1)
+    model.evaluate(whole, verbose=0)
+    assert sum(len(y) for _, y in model.tested) == 13
+    for step, got in enumerate(model.tested):
+        same(got, whole.batch(0, step))
+    # Training goes on where it was: of the passes, two were its own.
+    assert data.epoch == 2
 
 
 def test_an_error_while_reading_reaches_fit():

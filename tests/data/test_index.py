@@ -94,6 +94,7 @@ def no_scan(monkeypatch):
         {"classes": ["owl", "dog", "cat", "cow"]},
         {"max_files": 9},
         {"start": "start", "end": "end", "min_seconds": 0.02},
+        {"label_fraction": 0.4},
     ],
 )
 def test_the_second_start_gives_the_same(manifest, tmp_path, no_scan, options):
@@ -106,6 +107,31 @@ def test_the_second_start_gives_the_same(manifest, tmp_path, no_scan, options):
     names = [os.path.basename(file) for file, _ in first.skipped]
     assert {"é03.wav", "é05.wav"} <= set(names)
     assert any("line 32" in name for name in names)
+
+
+def test_clips_without_label_are_kept_so(manifest, tmp_path, no_scan):
+    text = TABLE.replace("dog", "").replace("cat", "-1")
+    manifest.write_text(text, encoding="utf-8")
+    first = load(manifest, unlabelled=True)
+    owls = [k for k in range(30) if k % 3 == 2 and k % 12 not in (3, 5)]
+    assert first.classes == ["owl"]
+    assert sorted(np.unique(first.labels)) == [-1, 0]
+    assert (first.labels == 0).sum() == len(owls)
+    (path,) = index_files(tmp_path)
+    no_scan()
+    same(load(manifest, unlabelled=True), first)
+    path.write_bytes(forged(path.read_bytes(), labels=with_first(-2)))
+    with pytest.raises(AssertionError, match="looked anew"):
+        load(manifest, unlabelled=True)
+
+
+def test_a_column_without_any_label_is_refused_each_time(manifest, caplog):
+    text = TABLE.replace("dog", "").replace("cat", "-1").replace("owl", " ")
+    manifest.write_text(text, encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"None of the \d+ clips of .*"):
+            load(manifest, unlabelled=True)
+    assert "thrown away" not in caplog.text
 
 
 def test_many_files_are_looked_at_as_few_are(manifest, monkeypatch):
@@ -160,6 +186,7 @@ def test_touching_the_table_looks_at_the_files_anew(manifest, tmp_path):
         {"label": None},
         {"classes": ["owl", "dog", "cat"]},
         {"max_files": 8},
+        {"unlabelled": True},
         {"start": "end", "end": "start"},
     ],
 )

@@ -10,6 +10,7 @@ import soundfile
 from keras import ops
 
 import keras_audio_ssl as kas
+from keras_audio_ssl.data import from_arrays
 from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.evaluation import Classifier
@@ -286,6 +287,25 @@ def test_wrong_arguments_and_labels(encoder):
         classifier.fit(x, y, validation_data=(x, y + 1))
     with pytest.raises(ValueError, match="samples"):
         classifier.fit(x[:, :100], y)
+
+
+def test_clips_without_label_are_refused(encoder):
+    x, y = tones(12)
+    y[5] = -1
+    part = from_arrays(x, y, unlabelled=True, batch_size=4, shuffle=False)
+    few = from_arrays(x, np.abs(y), label_fraction=0.5, batch_size=4)
+    good = from_arrays(x, np.abs(y), batch_size=4)
+    classifier = Classifier(encoder, classes=2)
+    classifier.compile()
+    for data, count in ((part, 1), (few, 6)):
+        message = f"{count} of the data's 12 clips have no label"
+        for call in (
+            lambda data=data: classifier.fit(data),
+            lambda data=data: classifier.evaluate(data),
+            lambda data=data: classifier.fit(good, validation_data=data),
+        ):
+            with pytest.raises(ValueError, match=message):
+                call()
 
 
 def test_half_precision_inside_float32_outside(tmp_path):

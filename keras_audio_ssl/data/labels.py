@@ -1,0 +1,164 @@
+"""Labels as numbers, for all clips or for some."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_audio_ssl.data.sources import Clips
+
+# What says that a clip has no label, as text.
+UNLABELLED = ("", "-1")
+
+
+def sort_classes(names: Iterable[str]) -> list[str]:
+    """Sorted by value where all are whole numbers, else by name."""
+    names = list(names)
+    try:
+        return sorted(names, key=int)
+    except ValueError:
+        return sorted(names)
+
+
+def class_codes(
+    found: Iterable[str],
+    classes: Sequence[str] | None = None,
+    unlabelled: bool = False,
+) -> tuple[list[str], dict[str, int]]:
+    """The names of the classes, and the label of each text.
+
+    Args:
+        found: all labels, as text; looked at without `classes` only.
+        classes: names of the classes in their order; `None` (default) takes
+            the labels found, sorted, but for what says that there is none.
+        unlabelled: whether clips may be without label, which is then -1;
+            `False` by default.
+
+    Returns:
+        Names, and a dict of text to label.
+    """
+    none = UNLABELLED if unlabelled else UNLABELLED[:1]
+    if classes is None:
+        known = sort_classes(set(found).difference(none))
+    else:
+        known = list(classes)
+    codes = {name: k for k, name in enumerate(known)}
+    if unlabelled:
+        if codes.keys() & set(none):
+            raise ValueError(
+                "`classes` must not hold '' or '-1', which stand for no label "
+                f"with unlabelled=True. Received: classes={few(known)}"
+            )
+        codes |= dict.fromkeys(none, -1)
+    return known, codes
+
+
+def missing_hint(unknown: Iterable[str]) -> str:
+    """What an error may add if labels are missing."""
+    if not set(unknown) & set(UNLABELLED):
+        return ""
+    return ". If clips may be without label, pass unlabelled=True"
+
+
+def encode_labels(
+    labels: Any,
+    size: int,
+    classes: Sequence[str] | None = None,
+    unlabelled: bool = False,
+) -> tuple[np.ndarray, list[str]]:
+    """Labels, integers or names, as int32 `(clips,)` and their names.
+
+    Args:
+        labels: `(clips,)`; with `unlabelled`, -1, `""`, `"-1"` and `None`
+            stand for no label, which is -1.
+        size: number of clips.
+        classes: names of the classes in their order; `None` (default) takes
+            those found.
+        unlabelled: whether clips may be without label; `False` by default.
+    """
+    values = np.asarray(labels)
+    if values.shape != (size,):
+        raise ValueError(
+            f"Labels must have the shape ({size},), one a clip. "
+            f"Received: {values.shape}"
+        )
+    if unlabelled and values.dtype.kind == "O":
+        values = np.array([-1 if k is None else k for k in values.tolist()])
+    if values.dtype.kind in "iu":
+        top = int(values.max(initial=-1)) + 1
+        least = int(values.min(initial=0))
+        known = [str(k) for k in range(top)] if classes is None else classes
+        if least < (-1 if unlabelled else 0) or top > len(known):
+            raise ValueError(
+                f"Labels must lie in 0 to {len(known) - 1}"
+                + (", or be -1" if unlabelled else "")
+                + f". Received: {least} to {top - 1}"
+            )
+        return values.astype("int32"), list(known)
+    if values.dtype.kind not in "UO":
+        raise ValueError(
+            f"Labels must be integers or names. Received: {values.dtype}"
+        )
+    words = [str(value) for value in values]
+    known, codes = class_codes(words, classes, unlabelled)
+    unknown = sorted(set(words).difference(codes))
+    if unknown:
+        raise ValueError(
+            f"Labels {few(unknown)} are not among classes={few(known)}"
+            + missing_hint(unknown)
+        )
+    return np.array([codes[word] for word in words], "int32"), known
+
+
+def keep_share(clips: Clips, share: float, seed: int) -> np.ndarray:
+    """Labels of which a share is kept, the others become -1.
+
+    Each class keeps that share of its labels, to the nearest number and at
+    least one. Which ones depends on the seed and the clips' keys alone, not
+    on their order; a larger share keeps what a smaller one does.
+
+    Args:
+        clips: clips with labels.
+        share: above 0, at most 1.
+        seed: a whole number, zero or more, less than 2**64.
+
+    Returns:
+        int32 `(clips,)`.
+    """
+    labels = clips.labels
+    if labels is None:
+        raise ValueError(
+            "`label_fraction` must be 1.0 for clips without labels. "
+            f"Received: label_fraction={share}"
+        )
+    salt = seed.to_bytes(8, "little")
+    have = np.flatnonzero(labels >= 0)
+    marks = np.fromiter(
+        (_mark(clips.key(int(clip)), salt) for clip in have),
+        "uint64",
+        len(have),
+    )
+    order = have[np.lexsort((marks, labels[have]))]
+    sizes = np.bincount(labels[have])
+    quota = np.maximum(1, np.rint(share * sizes).astype("int64"))
+    rank = np.arange(len(have)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    chosen = order[rank < np.repeat(quota, sizes)]
+    kept = np.full(len(labels), -1, "int32")
+    kept[chosen] = labels[chosen]
+    return kept
+
+
+def few(names: Sequence[str], limit: int = 10) -> str:
+    """The first names, for an error."""
+    text = ", ".join(repr(str(name)) for name in names[:limit])
+    more = len(names) - limit
+    return f"[{text}]" if more <= 0 else f"[{text}, and {more} more]"
+
+
+def _mark(key: str, salt: bytes) -> int:
+    """A number of 64 bits, as good as random."""
+    digest = hashlib.blake2b(os.fsencode(key), digest_size=8, key=salt)
+    return int.from_bytes(digest.digest(), "little")
