@@ -2,10 +2,32 @@
 
 import importlib
 import sys
-from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_audio_ssl._backend import choose_backend
+from keras_audio_ssl._registration import register_with_keras
+
+if TYPE_CHECKING:
+    from keras_audio_ssl import augment as augment
+    from keras_audio_ssl import blocks as blocks
+    from keras_audio_ssl import callbacks as callbacks
+    from keras_audio_ssl import data as data
+    from keras_audio_ssl import doctor as doctor
+    from keras_audio_ssl import encoders as encoders
+    from keras_audio_ssl import engine as engine
+    from keras_audio_ssl import evaluation as evaluation
+    from keras_audio_ssl import features as features
+    from keras_audio_ssl import hub as hub
+    from keras_audio_ssl import losses as losses
+    from keras_audio_ssl import methods as methods
+    from keras_audio_ssl import runs as runs
+    from keras_audio_ssl import viz as viz
+    from keras_audio_ssl.encoders import Encoder as Encoder
+    from keras_audio_ssl.encoders import Readout as Readout
+    from keras_audio_ssl.evaluation import Classifier as Classifier
+    from keras_audio_ssl.hub import load_encoder as load_encoder
+    from keras_audio_ssl.methods import *
+    from keras_audio_ssl.runs import pretrain as pretrain
 
 __version__ = "0.1.0"
 
@@ -27,11 +49,13 @@ _ROOMS = (
     "data",
     "doctor",
     "encoders",
+    "engine",
     "evaluation",
     "features",
     "hub",
     "losses",
     "methods",
+    "runs",
     "viz",
 )
 _NAMES = {
@@ -39,40 +63,30 @@ _NAMES = {
     "Encoder": "encoders",
     "Readout": "encoders",
     "load_encoder": "hub",
-    "PretextModel": "methods",
-    "METHODS": "methods",
+    "pretrain": "runs",
 }
 
+if not TYPE_CHECKING:
+    # Out of a type checker's sight, for which every name would be right.
 
-def __getattr__(name: str) -> Any:
-    announce_backend()
-    if name in _ROOMS:
-        return importlib.import_module(f"keras_audio_ssl.{name}")
-    room = importlib.import_module(
-        f"keras_audio_ssl.{_NAMES.get(name, 'methods')}"
-    )
-    try:
-        return getattr(room, name)
-    except AttributeError:
-        raise AttributeError(
-            f"module 'keras_audio_ssl' has no attribute {name!r}"
-        ) from None
+    def __getattr__(name):
+        if name in _ROOMS:
+            announce_backend()
+            return importlib.import_module(f"keras_audio_ssl.{name}")
+        from keras_audio_ssl import methods
+
+        if name not in _NAMES and name not in methods.__all__:
+            raise AttributeError(
+                f"module 'keras_audio_ssl' has no attribute {name!r}"
+            )
+        announce_backend()
+        room = _NAMES.get(name, "methods")
+        return getattr(importlib.import_module(f"keras_audio_ssl.{room}"), name)
+
+    def __dir__():
+        from keras_audio_ssl import methods
+
+        return sorted({*_ROOMS, *_NAMES, *methods.__all__, "__version__"})
 
 
-def __dir__():
-    from keras_audio_ssl.methods import METHODS
-
-    classes = {cls for _, cls, _ in METHODS.values()}
-    return sorted({*_ROOMS, *_NAMES, *classes, "__version__"})
-
-
-# `keras.saving` opens files of classes that are imported. The command line
-# imports them when a command needs them, so that `--help` answers at once.
-if PurePath(sys.argv[0] if sys.argv else "").stem not in (
-    "keras-audio-ssl",
-    "-m",
-):
-    from keras_audio_ssl.methods import import_all
-
-    announce_backend()
-    import_all()
+register_with_keras()

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl.data import bucket
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data import resample
 from keras_audio_ssl.data.audio import resampled_length
@@ -350,10 +351,3 @@ class Clip:
         if not np.isfinite(wave).all():
             raise ValueError("A clip holds NaN or infinite samples.")
         return resample(wave, self.rate, self.encoder.sample_rate)
-
-
-def bucket(samples, least):
-    """Rounds up to one of four lengths an octave, so few shapes compile."""
-    samples = max(samples, least)
-    grain = max(1, 2 ** (int(samples - 1).bit_length() - 3))
-    return -(-samples // grain) * grain

@@ -1,5 +1,6 @@
 """What a batch is, and the first batches of whatever `fit` takes."""
 
+import types
 from typing import Any
 
 import keras
@@ -64,12 +65,20 @@ def is_arrays(x):
 
 
 def whole(x):
-    """A data set with all its clips, where it would leave out the last few.
+    """Data for `evaluate` and `predict`: all clips of a data set.
 
     Args:
-        x: Whatever `evaluate` and `predict` take.
+        x: Whatever they take. A data set of ours would leave out the last
+            few clips; Keras wants a generator's batches in tuples.
     """
-    return x.whole() if hasattr(x, "whole") else x
+    return x.whole() if hasattr(x, "whole") else in_tuples(x)
+
+
+def in_tuples(x):
+    """A generator whose batches are tuples; other data as they are."""
+    if not isinstance(x, types.GeneratorType):
+        return x
+    return (b if isinstance(b, tuple) else (b,) for b in x)
 
 
 def first_batches(x, batch_size=None, clips=1):
@@ -107,7 +116,7 @@ def first_batches(x, batch_size=None, clips=1):
     if not batches:
         raise ValueError("The training data is empty.")
     if source is x:
-        x = chained(batches, source)
+        x = in_tuples(chained(batches, source))
     return [b[0] if isinstance(b, (tuple, list)) else b for b in batches], x
 
 

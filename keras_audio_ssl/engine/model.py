@@ -5,7 +5,7 @@ import keras
 from keras_audio_ssl.engine.batches import whole
 from keras_audio_ssl.engine.finite import unwrapped
 from keras_audio_ssl.engine.recording import RecordedLayer
-from keras_audio_ssl.engine.whole import Whole
+from keras_audio_ssl.engine.recovery import Whole
 
 
 class Model(Whole, RecordedLayer, keras.Model):

@@ -11,6 +11,10 @@ from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.engine import ADAPT_CLIPS
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import Model
+from keras_audio_ssl.engine import first_batches
+from keras_audio_ssl.engine import is_arrays
+from keras_audio_ssl.engine import whole
+from keras_audio_ssl.features import front_ends
 
 
 class Classifier(Model):
@@ -193,11 +197,16 @@ class Classifier(Model):
             self.check_labels(*validation[:2])
         elif validation is not None:
             self.check_labels(validation, None)
-        if isinstance(x, keras.utils.PyDataset):
-            # The data set shuffles by itself, as a function of its seed.
+        if validation is not None:
+            kwargs["validation_data"] = whole(validation)
+        if not is_arrays(x):
+            # Our data sets shuffle by themselves, as a function of their seed.
             kwargs["shuffle"] = False
-        if not (self.freeze or self.encoder.frontend.adapted):
-            self.encoder.frontend.adapt(some_batches(x), ADAPT_CLIPS)
+        unmeasured = [f for f in front_ends(self) if not f.adapted]
+        if unmeasured and not self.freeze:
+            batches, x = first_batches(x, clips=ADAPT_CLIPS)
+            for front_end in unmeasured:
+                front_end.adapt(batches, ADAPT_CLIPS)
         return super().fit(x, y, *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
@@ -300,24 +309,6 @@ class Standardize(Layer):
                     weight.value + (1 - self.momentum) * (new - weight.value)
                 )
         return (x - mean) / ops.sqrt(variance + self.epsilon)
-
-
-def some_batches(x: Any) -> Any:
-    """Batches of waveforms of whatever `fit` takes and can be read twice."""
-    if isinstance(x, keras.utils.PyDataset):
-        return (x[step] for step in range(len(x)))
-    if isinstance(x, dict):
-        n = min(len(x["waveform"]), ADAPT_CLIPS)
-        return (
-            {key: value[i : i + 32] for key, value in x.items()}
-            for i in range(0, n, 32)
-        )
-    if hasattr(x, "shape"):
-        return (x[i : i + 32] for i in range(0, min(len(x), ADAPT_CLIPS), 32))
-    raise ValueError(
-        "The encoder's front end has no statistics yet. Measure them first: "
-        "encoder.frontend.adapt(batches of waveforms)."
-    )
 
 
 def few(names: Sequence[Any]) -> str:

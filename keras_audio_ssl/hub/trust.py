@@ -33,11 +33,13 @@ SPARE_NUMBERS, SPARE_VARIABLES = 1_000_000, 1_000
 MAX_NODES, MAX_DEPTH = 10_000, 64
 _LOCK = threading.RLock()
 
-# Rooms of this package whose layers an encoder may be made of.
+# Rooms of this package whose layers (of `engine`: schedules) a model may be
+# made of.
 ROOMS = (
     "augment",
     "blocks",
     "encoders",
+    "engine",
     "evaluation",
     "features",
     "methods",
@@ -419,9 +421,12 @@ def _is_ours(module, name, registered):
         found = getattr(importlib.import_module(module), name, None)
     except ImportError:
         return False
+    kind = keras.layers.Layer
+    if room == "engine":
+        kind = keras.optimizers.schedules.LearningRateSchedule
     return (
         isinstance(found, type)
-        and issubclass(found, keras.layers.Layer)
+        and issubclass(found, kind)
         and found is keras.saving.get_registered_object(registered)
     )
 

@@ -1,7 +1,14 @@
-"""The methods. One is a file, its test and an entry of this table."""
+"""The methods. One is a file, its test, an entry of this table and a name."""
 
 import importlib
+from typing import TYPE_CHECKING
 from typing import Any
+
+if TYPE_CHECKING:
+    from keras_audio_ssl.methods.apc import APC as APC
+    from keras_audio_ssl.methods.byol_a import BYOLA as BYOLA
+    from keras_audio_ssl.methods.cola import COLA as COLA
+    from keras_audio_ssl.methods.pretext import PretextModel as PretextModel
 
 # Registry name: file (or a module's full name), class, and arguments that
 # make it this method.
@@ -10,6 +17,8 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "byol_a": ("byol_a", "BYOLA", {}),
     "cola": ("cola", "COLA", {}),
 }
+
+__all__ = ["APC", "BYOLA", "COLA", "METHODS", "PretextModel"]
 
 
 def method_class(name: str) -> Any:
@@ -27,12 +36,6 @@ def method_class(name: str) -> Any:
     return getattr(importlib.import_module(module), cls)
 
 
-def import_all() -> None:
-    """Imports every method, so that `keras.saving` can open its files."""
-    for name in METHODS:
-        method_class(name)
-
-
 def make_method(name: str, **kwargs) -> Any:
     """Makes a method by its registry name.
 
@@ -47,10 +50,14 @@ def make_method(name: str, **kwargs) -> Any:
     return method_class(name)(**{**METHODS[name][2], **kwargs})
 
 
-def __getattr__(name: str) -> Any:
-    if name == "PretextModel":
-        return importlib.import_module(f"{__name__}.pretext").PretextModel
-    for key, (_, cls, _) in METHODS.items():
-        if cls == name:
-            return method_class(key)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:
+    # Out of a type checker's sight, for which every name would be right.
+
+    def __getattr__(name):
+        if name == "PretextModel":
+            module = importlib.import_module(f"{__name__}.pretext")
+            return module.PretextModel
+        for key, (_, cls, _) in METHODS.items():
+            if cls == name:
+                return method_class(key)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

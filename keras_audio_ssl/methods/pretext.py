@@ -9,10 +9,12 @@ import keras
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import make_encoder
 from keras_audio_ssl.engine import ADAPT_CLIPS
+from keras_audio_ssl.engine import KERAS_ARGUMENTS
 from keras_audio_ssl.engine import FiniteStep
 from keras_audio_ssl.engine import Model
 from keras_audio_ssl.engine import SkippedBatches
 from keras_audio_ssl.engine import first_batches
+from keras_audio_ssl.engine import is_arrays
 from keras_audio_ssl.engine import steps_of
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.engine import whole
@@ -64,6 +66,12 @@ class PretextModel(FiniteStep, Model):
     TRAINING: ClassVar[dict[str, dict[str, Any]]]
 
     def __init__(self, encoder=None, paper=None, seed=0, **kwargs):
+        if strange := sorted(set(kwargs) - set(KERAS_ARGUMENTS)):
+            name, value = strange[0], kwargs[strange[0]]
+            raise ValueError(
+                f"{type(self).__name__} takes no `{name}`. What belongs to "
+                f"the encoder is given as encoder={{{name!r}: {value!r}}}."
+            )
         super().__init__(**kwargs)
         self.encoder = make_encoder(encoder, paper, self.dtype_policy)
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -198,7 +206,8 @@ class PretextModel(FiniteStep, Model):
             ValueError: A batch has fewer clips than the method needs, or
                 shorter ones.
         """
-        bound = inspect.signature(super().fit).bind(x, y, *args, **kwargs)
+        signature = inspect.signature(keras.Model.fit)
+        bound = signature.bind(self, x, y, *args, **kwargs)
         options = bound.arguments
         self._plan(x, options)
         callbacks = options.get("callbacks") or []
@@ -216,10 +225,10 @@ class PretextModel(FiniteStep, Model):
         options["x"] = self._prepare(x, options.get("batch_size"))
         if "validation_data" in options:
             options["validation_data"] = whole(options["validation_data"])
-        if isinstance(x, keras.utils.PyDataset):
-            # The data set shuffles by itself, as a function of its seed.
+        if not is_arrays(x):
+            # Our data sets shuffle by themselves, as a function of their seed.
             options["shuffle"] = False
-        return super().fit(*bound.args, **bound.kwargs)
+        return super().fit(*bound.args[1:], **bound.kwargs)
 
     def _plan(self, x, options):
         """Compiles the paper's schedule for the steps of this `fit`."""

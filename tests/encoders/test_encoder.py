@@ -6,13 +6,13 @@ import pytest
 import soundfile
 
 import keras_audio_ssl as kas
+from keras_audio_ssl.data import bucket
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data.audio import AudioFile
 from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import EfficientNetB0
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import RecurrentStack
-from keras_audio_ssl.encoders.encoder import bucket
 from keras_audio_ssl.features import recipe
 
 

@@ -43,9 +43,7 @@ def preload():
     import keras_audio_ssl.callbacks
     import keras_audio_ssl.cli.pretrain
     import keras_audio_ssl.data  # noqa: F401
-    from keras_audio_ssl.methods import import_all
 
-    import_all()
     return keras.backend.backend()
 
 

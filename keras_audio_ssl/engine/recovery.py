@@ -1,6 +1,7 @@
 """Models that come back whole from an error, on every backend."""
 
 import contextlib
+import functools
 import threading
 
 import keras
@@ -29,26 +30,32 @@ class Whole:
     pass; and passes of several threads wait for each other.
     """
 
+    @functools.wraps(keras.Model.fit)
     def fit(self, *args, **kwargs):
         with self._put_back():
             return super().fit(*args, **kwargs)
 
+    @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args, **kwargs):
         with self._put_back():
             return super().evaluate(*args, **kwargs)
 
+    @functools.wraps(keras.Model.train_on_batch)
     def train_on_batch(self, *args, **kwargs):
         with self._put_back():
             return super().train_on_batch(*args, **kwargs)
 
+    @functools.wraps(keras.Model.test_on_batch)
     def test_on_batch(self, *args, **kwargs):
         with self._put_back():
             return super().test_on_batch(*args, **kwargs)
 
+    @functools.wraps(keras.Model.predict)
     def predict(self, *args, **kwargs):
         with alone(), self._put_back():
             return super().predict(*args, **kwargs)
 
+    @functools.wraps(keras.Model.predict_on_batch)
     def predict_on_batch(self, *args, **kwargs):
         with alone(), self._put_back():
             return super().predict_on_batch(*args, **kwargs)
