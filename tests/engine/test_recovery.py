@@ -122,6 +122,8 @@ def test_threads_embed_side_by_side(model):
     assert all(np.allclose(want, one, atol=1e-6) for one in got)
 
 
+# Keras says so of any generator that ends.
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("labels", [False, True])
 def test_generators_are_taken_everywhere(model, labels):
     def batches(count=3, endless=False):
