@@ -8,22 +8,23 @@ import shutil
 import time
 from pathlib import Path
 
+from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import drafts
 from keras_audio_ssl._files import write_table
-from keras_audio_ssl.cli.common import Failure
-from keras_audio_ssl.cli.common import Progress
+from keras_audio_ssl._files import write_text
 from keras_audio_ssl.cli.common import add_data
-from keras_audio_ssl.cli.common import as_json
 from keras_audio_ssl.cli.common import check_settings
-from keras_audio_ssl.cli.common import duration
 from keras_audio_ssl.cli.common import finish
 from keras_audio_ssl.cli.common import open_data
 from keras_audio_ssl.cli.common import parse_settings
-from keras_audio_ssl.cli.common import say
-from keras_audio_ssl.cli.common import stop_when_asked
-from keras_audio_ssl.cli.common import write_whole
-from keras_audio_ssl.cli.lock import only_one
 from keras_audio_ssl.methods import METHODS
+from keras_audio_ssl.runs.lock import only_one
+from keras_audio_ssl.runs.progress import Progress
+from keras_audio_ssl.runs.progress import duration
+from keras_audio_ssl.runs.progress import say
+from keras_audio_ssl.runs.stopping import Failure
+from keras_audio_ssl.runs.stopping import Interrupted
+from keras_audio_ssl.runs.stopping import stop_when_asked
 
 # Clips that the closing probe on the synthetic corpus learns from, and is
 # tested on; none of them is trained on. One deviation of the score is 0.02.
@@ -174,7 +175,7 @@ def pretrain(args, output, folder):
     # Not before here: what was refused leaves nothing behind.
     if not args.resume:
         write_contents(folder / "files.csv", data)
-    write_whole(folder / "config.json", as_json(config))
+    write_text(folder / "config.json", as_json(config))
     begin = time.monotonic()
     if first < steps:
         data.start(*divmod(first, per_epoch))
@@ -366,7 +367,7 @@ def train(model, data, folder, first, steps, args):
     skipped = SkippedBatches(say=say)
     with (
         Progress("training", steps - first, args.json) as progress,
-        stop_when_asked() as asked,
+        stop_when_asked(say) as asked,
     ):
 
         class Bar(keras.callbacks.Callback):
@@ -397,7 +398,7 @@ def train(model, data, folder, first, steps, args):
             if len(asked) > 1:
                 raise
             checkpoint.save()
-            raise Failure(
+            raise Interrupted(
                 f"interrupted after step {checkpoint.step}; the same command "
                 "(or --resume) goes on from there."
             ) from None
@@ -425,7 +426,7 @@ def close(model, data, output, folder, args, steps, seconds):
     if args.data == "synthetic":
         say("probing the encoder on synthetic clips it has not seen")
         metrics["probe"] = probe_synthetic(model.encoder, args)
-    write_whole(folder / "metrics.json", as_json(metrics))
+    write_text(folder / "metrics.json", as_json(metrics))
     finish(
         args,
         {"encoder": str(output), "run": str(folder), **metrics},
