@@ -32,6 +32,7 @@ _ROOMS = (
     "hub",
     "losses",
     "methods",
+    "runs",
     "viz",
 )
 _NAMES = {
@@ -41,6 +42,7 @@ _NAMES = {
     "load_encoder": "hub",
     "PretextModel": "methods",
     "METHODS": "methods",
+    "pretrain": "runs",
 }
 
 

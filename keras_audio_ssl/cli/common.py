@@ -1,7 +1,10 @@
 """What the commands share: data, settings, results."""
 
+import contextlib
 import json
-from pathlib import Path
+import re
+
+from keras_audio_ssl.runs.stopping import Failure
 
 
 def finish(args, result, text):
@@ -35,34 +38,6 @@ def add_isolate(parser):
         help="decode in child processes: a file that crashes the decoder is "
         "skipped",
     )
-
-
-def open_data(args, **kwargs):
-    """The data set that `--data` and `--where` name.
-
-    Raises:
-        ValueError: It does not exist, or `--where` without a manifest.
-    """
-    from keras_audio_ssl import data
-
-    if args.data == "synthetic":
-        if args.where:
-            raise ValueError("--where needs a manifest as --data.")
-        return data.synthetic(**kwargs)
-    path = Path(args.data)
-    kwargs["isolate"] = args.isolate
-    if path.is_dir():
-        if args.where:
-            raise ValueError(
-                f"--where needs a manifest as --data. Received: {path}, a "
-                "folder."
-            )
-        return data.from_folder(path, **kwargs)
-    if not path.exists():
-        raise ValueError(
-            f"--data {args.data}: there is no such file or folder."
-        )
-    return data.from_manifest(path, where=args.where, **kwargs)
 
 
 def parse_settings(pairs):
@@ -99,25 +74,34 @@ def parse_levels(text):
         ) from None
 
 
-def check_settings(function, settings):
-    """Refuses settings that the function does not take.
+@contextlib.contextmanager
+def in_flags(names):
+    """Errors about arguments of a function, in the words of its command.
+
+    Args:
+        names: Arguments that the command has as flags; `settings` is `--set`.
 
     Raises:
-        ValueError: Names the unknown key and what there is.
-    """
-    import inspect
+        ValueError: As the function does; `Failure` stays one.
 
-    known = [
-        p.name
-        for p in inspect.signature(function).parameters.values()
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        and p.name not in ("self", "preset", "seed")
-        # Some methods have encoders with names, others take objects only.
-        and (p.name != "encoder" or isinstance(p.default, str))
-    ]
-    for key in settings:
-        if key not in known:
-            raise ValueError(
-                f"--set {key}: there is no such setting. Known: "
-                f"{', '.join(known)}"
-            )
+    Example:
+
+    >>> with in_flags(["batch_size"]):
+    ...     raise ValueError("`batch_size=0` is too few.")
+    ValueError: --batch-size 0 is too few.
+    """
+
+    def flag(match):
+        name, value, key = match.groups()
+        if name not in names:
+            return match[0]
+        option = "--set" if name == "settings" else "--" + name
+        words = [option.replace("_", "-"), key, value]
+        return " ".join(w for w in words if w and w != "True")
+
+    try:
+        yield
+    except ValueError as error:
+        text = re.sub(r'`(\w+)(?:=(\w+)|\["(\w+)"\])?`', flag, str(error))
+        kind = Failure if isinstance(error, Failure) else ValueError
+        raise kind(text) from error

@@ -7,6 +7,8 @@ from typing import Any
 _NAMES = {
     "Failure": "stopping",
     "Interrupted": "stopping",
+    "Run": "report",
+    "pretrain": "pretraining",
 }
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from keras_audio_ssl.cli.pretrain import changed_files
-from keras_audio_ssl.cli.pretrain import write_contents
+from keras_audio_ssl.callbacks.resume import changed_files
+from keras_audio_ssl.callbacks.resume import write_contents
 from keras_audio_ssl.data import from_folder
 
 
