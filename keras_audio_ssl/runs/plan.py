@@ -73,7 +73,9 @@ def make_model(asked, encoder):
 
     settings = dict(asked.settings)
     if asked.init_from:
-        settings["encoder"] = encoder or load_encoder(asked.init_from)
+        if encoder is None:
+            encoder = load_encoder(asked.init_from)
+        settings["encoder"] = encoder
     return make_method(
         asked.method, preset=asked.preset, seed=asked.seed, **settings
     )
