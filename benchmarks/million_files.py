@@ -88,7 +88,7 @@ def memory(key):
 def child(kind, path):
     """What a process measures that opens the data."""
     import keras_audio_ssl as kas
-    from keras_audio_ssl.cli.pretrain import write_contents
+    from keras_audio_ssl.callbacks.resume import write_contents
 
     open_data = kas.data.from_folder
     options = {"batch_size": 64}

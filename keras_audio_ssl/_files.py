@@ -2,12 +2,15 @@
 
 import contextlib
 import csv
+import json
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 class WriteError(OSError):
@@ -113,6 +116,41 @@ def write_table(
         plain.writerow(head)
         for row in rows:
             (quoted if "\r" in "".join(map(str, row)) else plain).writerow(row)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a text file in UTF-8, whole or not at all.
+
+    Args:
+        path: The file.
+        text: What it is to hold.
+    """
+    with written_whole(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def as_json(value: Any) -> str:
+    """JSON text; what JSON has no number for becomes null.
+
+    Args:
+        value: Dicts, sequences, numbers, text; all else becomes text.
+
+    Returns:
+        The text, with a line feed at its end.
+    """
+
+    def plain(x):
+        if isinstance(x, dict):
+            return {str(k): plain(v) for k, v in x.items()}
+        if isinstance(x, (list, tuple)):
+            return [plain(v) for v in x]
+        if hasattr(x, "item") and getattr(x, "ndim", 1) == 0:
+            x = x.item()
+        if isinstance(x, float) and not math.isfinite(x):
+            return None
+        return x
+
+    return json.dumps(plain(value), indent=2, default=str) + "\n"
 
 
 def cache_folder() -> Path | None:

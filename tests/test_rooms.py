@@ -18,6 +18,15 @@ MAY = {
     "methods": {"encoders", "augment", "blocks", "losses", "features"},
     "hub": {"encoders", "methods", "features", "blocks"},
     "evaluation": {"encoders", "data", "hub", "features", "blocks"},
+    "callbacks": {"methods", "hub", "evaluation", "losses"},
+    "runs": {
+        "callbacks",
+        "data",
+        "encoders",
+        "evaluation",
+        "hub",
+        "methods",
+    },
     "doctor": {"data"},
     "viz": set(),
 }

@@ -1,16 +1,21 @@
 """Runs that go on where they were stopped, to the bit."""
 
-import json
 from pathlib import Path
 from time import monotonic
 
 import keras
 
 from keras_audio_ssl import hub
-from keras_audio_ssl._files import drafts
-from keras_audio_ssl._files import written_whole
+from keras_audio_ssl._files import as_json
+from keras_audio_ssl._files import write_text
+from keras_audio_ssl.callbacks.resume import changes
+from keras_audio_ssl.callbacks.resume import checkpoints
+from keras_audio_ssl.callbacks.resume import copy_state
+from keras_audio_ssl.callbacks.resume import last_checkpoint
+from keras_audio_ssl.callbacks.resume import read_record
+from keras_audio_ssl.callbacks.resume import record
+from keras_audio_ssl.callbacks.resume import write_contents
 from keras_audio_ssl.callbacks.steps import StepCallback
-from keras_audio_ssl.engine import unwrapped
 
 
 class Checkpoint(StepCallback):
@@ -55,35 +60,6 @@ class Checkpoint(StepCallback):
         for old in here[: -self.keep] + later:
             old.unlink(missing_ok=True)
         return path
-
-
-def checkpoints(folder):
-    """The complete checkpoints of a folder, oldest first."""
-    return sorted(Path(folder).glob("step_*.keras"))
-
-
-def last_checkpoint(folder, say=print):
-    """Opens the newest checkpoint that is whole.
-
-    Drafts that a killed process left are deleted; a file that was damaged
-    later, by the disk, say, is named and passed over. Files are read as
-    data, as `load_encoder` does.
-
-    Args:
-        folder: Of a `Checkpoint`.
-        say: Called with words about what is passed over.
-
-    Returns:
-        `(model, steps done)`, or `(None, 0)`: there is none.
-    """
-    for draft in drafts(Path(folder) / "step_*.keras"):
-        draft.unlink(missing_ok=True)
-    for path in reversed(checkpoints(folder)):
-        try:
-            return hub.load_model(path), int(path.stem[5:])
-        except ValueError as error:
-            say(f"passed over: {error}")
-    return None, 0
 
 
 class ResumableCheckpoint(Checkpoint):
@@ -134,16 +110,14 @@ class ResumableCheckpoint(Checkpoint):
                 "from_arrays or from_huggingface, without `repeat`. "
                 f"Received: {type(data).__name__}"
             )
-        run = {"model": without_names(model.get_config()), "data": signature()}
-        run = json.loads(json.dumps(run, default=str))
-        path = self.folder / "run.json"
-        before = json.loads(path.read_text()) if path.exists() else None
+        path, table = self.folder / "run.json", self.folder / "files.csv"
         saved, step = last_checkpoint(self.folder, self.say)
+        now = record(model, data)
         if saved is None:
-            with written_whole(path) as draft:
-                draft.write_text(json.dumps(run, indent=2))
+            write_contents(table, data)
+            write_text(path, as_json(now))
             return 0
-        changed = differences(before or {}, run)
+        changed = changes(read_record(path), now, table, data)
         if changed:
             raise ValueError(
                 f"{self.folder} holds a run of other settings or data: take "
@@ -177,53 +151,3 @@ class ResumableCheckpoint(Checkpoint):
 
     def on_train_end(self, logs=None):
         self.save()
-
-
-def without_names(tree):
-    """A configuration without names, which count the models of a process."""
-    if isinstance(tree, dict):
-        return {k: without_names(v) for k, v in tree.items() if k != "name"}
-    if isinstance(tree, (list, tuple)):
-        return [without_names(v) for v in tree]
-    return tree
-
-
-def copy_state(source, target):
-    """Gives a compiled model the weights, optimizer and generators of one.
-
-    Raises:
-        ValueError: They are not of the same kind.
-    """
-    for model in (source, target):
-        model.optimizer.build(model.trainable_variables)
-    olds, news = state_of(source), state_of(target)
-    if [(v.shape, v.dtype) for v in olds] != [(v.shape, v.dtype) for v in news]:
-        raise ValueError(
-            f"The checkpoint's variables are not those of this "
-            f"{type(target).__name__}: was it compiled with another optimizer?"
-        )
-    for old, new in zip(olds, news, strict=True):
-        new.assign(old.numpy())
-
-
-def state_of(model):
-    """All variables of a compiled model but the metrics'."""
-    metrics = {id(v) for v in model.metrics_variables}
-    own = [v for v in model.variables if id(v) not in metrics]
-    return own + unwrapped(model.optimizer).variables
-
-
-def differences(before, now, name=""):
-    """What of two plain trees differs, in words.
-
-    Returns:
-        Lines `name: old then, new now`.
-    """
-    if isinstance(before, dict) and isinstance(now, dict):
-        lines = []
-        for key in sorted(before.keys() | now.keys()):
-            lines += differences(
-                before.get(key), now.get(key), f"{name}.{key}".strip(".")
-            )
-        return lines
-    return [] if before == now else [f"{name}: {before} then, {now} now"]

@@ -8,8 +8,8 @@ import sys
 import traceback
 
 from keras_audio_ssl import __version__
-from keras_audio_ssl.cli.common import Failure
 from keras_audio_ssl.cli.memory import tune_memory
+from keras_audio_ssl.runs.stopping import Failure
 
 # Command: module and one line of help. A module is imported for its own
 # command only, and Keras not before it runs: `--help` answers at once.

@@ -5,12 +5,12 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import write_table
-from keras_audio_ssl.cli.common import Failure
-from keras_audio_ssl.cli.common import Progress
-from keras_audio_ssl.cli.common import as_json
-from keras_audio_ssl.cli.common import say
-from keras_audio_ssl.cli.common import write_whole
+from keras_audio_ssl._files import write_text
+from keras_audio_ssl.runs.progress import Progress
+from keras_audio_ssl.runs.progress import say
+from keras_audio_ssl.runs.stopping import Failure
 
 # What the page lets one listen to.
 TYPICAL, EXAMPLES, PLAYERS = 4, 2, 16
@@ -418,7 +418,7 @@ def write_page(path, diagnosis, summary, isolate):
         "channels": {channels(k): n for k, n in summary["channels"].items()},
     }
     page = doctor_page(shown, histograms, clips, when)
-    write_whole(path, page)
+    write_text(path, page)
 
 
 def choose_clips(diagnosis):

@@ -4,14 +4,14 @@ import os
 from pathlib import Path
 
 from keras_audio_ssl._files import written_whole
-from keras_audio_ssl.cli.common import Failure
-from keras_audio_ssl.cli.common import Progress
 from keras_audio_ssl.cli.common import add_data
 from keras_audio_ssl.cli.common import finish
 from keras_audio_ssl.cli.common import parse_levels
-from keras_audio_ssl.cli.common import say
 from keras_audio_ssl.cli.journal import Journal
-from keras_audio_ssl.cli.lock import only_one
+from keras_audio_ssl.runs.lock import only_one
+from keras_audio_ssl.runs.progress import Progress
+from keras_audio_ssl.runs.progress import say
+from keras_audio_ssl.runs.stopping import Failure
 
 
 def add_arguments(parser):

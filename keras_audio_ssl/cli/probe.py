@@ -1,9 +1,9 @@
 """`keras-audio-ssl probe ENCODER`."""
 
-from keras_audio_ssl.cli.common import Progress
 from keras_audio_ssl.cli.common import add_isolate
 from keras_audio_ssl.cli.common import finish
 from keras_audio_ssl.cli.common import parse_levels
+from keras_audio_ssl.runs.progress import Progress
 
 
 def add_arguments(parser):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import soundfile
 
 import keras_audio_ssl as kas
 from keras_audio_ssl.callbacks import HistoryCSV
@@ -103,6 +104,30 @@ def test_what_changed_is_named(tmp_path):
         program("cola", tmp_path, noise=0.5)
     with pytest.raises(ValueError, match=r"data\.clips: 18 then, 19 now"):
         program("cola", tmp_path, clips=19)
+
+
+def test_another_precision_is_named(tmp_path):
+    with pytest.raises(Killed):
+        program("cola", tmp_path, 3)
+    with pytest.raises(ValueError, match="float32 then, mixed_bfloat16 now"):
+        program("cola", tmp_path, dtype="mixed_bfloat16")
+
+
+def test_files_that_changed_are_named(tmp_path):
+    def fit(clips):
+        for i in range(clips):
+            path = tmp_path / "audio" / f"{i}.wav"
+            path.parent.mkdir(exist_ok=True)
+            soundfile.write(path, waves(1, seed=i)[0], 16000)
+        model = kas.COLA(preset="tiny")
+        model.compile()
+        data = kas.data.from_folder(path.parent, 1.0, batch_size=4)
+        keep = ResumableCheckpoint(tmp_path / "run", say=lambda text: None)
+        model.fit(data, callbacks=[keep], verbose=0)
+
+    fit(4)
+    with pytest.raises(ValueError, match=r"1 files new: .*4\.wav"):
+        fit(5)
 
 
 def test_another_optimizer_is_refused(tmp_path):

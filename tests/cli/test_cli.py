@@ -14,9 +14,9 @@ import soundfile
 
 import keras_audio_ssl as kas
 from keras_audio_ssl.cli import main
-from keras_audio_ssl.cli import pretrain
-from keras_audio_ssl.cli.common import Progress
 from keras_audio_ssl.cli.journal import Journal
+from keras_audio_ssl.runs import pretraining as pretrain
+from keras_audio_ssl.runs.progress import Progress
 
 
 def run(capsys, *argv):

@@ -108,7 +108,7 @@ def gadgets(canary):
         ("keras_audio_ssl.data", "AudioDataset", {}),
         ("keras_audio_ssl.hub.load", "load_encoder", str(canary)),
         ("keras_audio_ssl.encoders.encoder", "os", {}),
-        ("keras_audio_ssl.cli.common", "write_whole", {}),
+        ("keras_audio_ssl._files", "write_text", {}),
     ):
         yield f"class_{module}.{name}", entry(module, name, given)
         yield (

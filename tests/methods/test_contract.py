@@ -9,7 +9,7 @@ import pytest
 
 import keras_audio_ssl as kas
 from keras_audio_ssl.callbacks import SkippedBatches
-from keras_audio_ssl.callbacks.checkpoint import state_of
+from keras_audio_ssl.callbacks.resume import state_of
 from keras_audio_ssl.engine import unwrapped
 from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.methods import make_method

@@ -1,11 +1,14 @@
+"""What a run was begun with, held against what it is now."""
+
 import os
 
 import numpy as np
 import pytest
 import soundfile
 
-from keras_audio_ssl.cli.pretrain import changed_files
-from keras_audio_ssl.cli.pretrain import write_contents
+from keras_audio_ssl.callbacks.resume import changed_files
+from keras_audio_ssl.callbacks.resume import read_record
+from keras_audio_ssl.callbacks.resume import write_contents
 from keras_audio_ssl.data import from_folder
 
 
@@ -38,3 +41,11 @@ def test_a_name_with_a_carriage_return_is_the_same_file(folder):
     write_contents(table, from_folder(folder, 0.01, 1))
     same = changed_files(table, from_folder(folder, 0.01, 1))
     assert same == "other parts of the files"
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    path = tmp_path / "run.json"
+    assert read_record(path) == {}
+    path.write_text('{"model": ')
+    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+        read_record(path)

@@ -4,12 +4,12 @@ import time
 
 import pytest
 
-from keras_audio_ssl.cli.lock import only_one
+from keras_audio_ssl.runs.lock import only_one
 
 HOLD = """
 import sys
 sys.argv[0] = "keras-audio-ssl"
-from keras_audio_ssl.cli.lock import only_one
+from keras_audio_ssl.runs.lock import only_one
 with only_one(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

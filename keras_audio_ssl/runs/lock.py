@@ -52,7 +52,7 @@ def _take(path, stack):
             raise ValueError(
                 f"another run, process {file.read() or 'unknown'}, is writing "
                 f"there now ({path}). Wait for it, stop it, or choose another "
-                "--output."
+                "output."
             ) from None
         except OSError:
             _remove(path)

@@ -1,0 +1,194 @@
+"""Where a run goes on: what it was begun with, and its last checkpoint."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from keras_audio_ssl import hub
+from keras_audio_ssl._files import as_json
+from keras_audio_ssl._files import drafts
+from keras_audio_ssl._files import write_table
+from keras_audio_ssl.engine import unwrapped
+
+
+def record(model, data) -> dict[str, Any]:
+    """What a run's course depends on, as plain values.
+
+    Args:
+        model: `PretextModel`, before it is trained.
+        data: `AudioDataset`.
+
+    Returns:
+        Dict of `model`, its configuration, and `signature`, of the data.
+    """
+    found = {"model": model.get_config(), "signature": data.signature()}
+    return json.loads(as_json(found))
+
+
+def read_record(path) -> dict[str, Any]:
+    """What was written when a run was begun; empty where nothing was.
+
+    Args:
+        path: The JSON file.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    path = Path(path)
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def changes(before, now, table, data) -> list[str]:
+    """What of a run's model and data is not as it was.
+
+    Args:
+        before: `record` of its beginning.
+        now: `record` of what is to go on.
+        table: The table of its files, as `write_contents` left it.
+        data: The data that are to go on.
+
+    Returns:
+        Lines `name: old then, new now`; for files, which of them.
+    """
+    old, new = ({**r.get("signature", {})} for r in (before, now))
+    lines = differences(
+        without_names(before.get("model")), without_names(now["model"]), "model"
+    )
+    if old.pop("files", None) != new.pop("files", None):
+        lines.append(changed_files(table, data))
+    return lines + differences(old, new, "data")
+
+
+def without_names(tree):
+    """A configuration without names, which count the models of a process."""
+    if isinstance(tree, dict):
+        if tree.get("class_name") == "DTypePolicy":
+            # Its name is all that it says.
+            return tree
+        return {k: without_names(v) for k, v in tree.items() if k != "name"}
+    if isinstance(tree, (list, tuple)):
+        return [without_names(v) for v in tree]
+    return tree
+
+
+def differences(before, now, name="") -> list[str]:
+    """What of two plain trees differs, in words.
+
+    Returns:
+        Lines `name: old then, new now`.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        lines = []
+        for key in sorted(before.keys() | now.keys()):
+            lines += differences(
+                before.get(key), now.get(key), f"{name}.{key}".strip(".")
+            )
+        return lines
+    return [] if before == now else [f"{name}: {before} then, {now} now"]
+
+
+def write_contents(path, data) -> None:
+    """Writes the table of the files that a run reads, and their bytes.
+
+    Args:
+        path: The CSV file.
+        data: `AudioDataset`.
+    """
+    write_table(path, ("file", "bytes"), data.contents(), "surrogateescape")
+
+
+def changed_files(path, data) -> str:
+    """What of a run's files is not as it was, in words.
+
+    Args:
+        path: The table that `write_contents` wrote.
+        data: `AudioDataset`.
+    """
+    if not Path(path).exists():
+        return "other files"
+    with open(
+        path, newline="", encoding="utf-8", errors="surrogateescape"
+    ) as file:
+        before = {r["file"]: int(r["bytes"]) for r in csv.DictReader(file)}
+    kinds: dict[str, list[str]] = {
+        "new": [],
+        "gone or unreadable": [],
+        "of another size": [],
+    }
+    for name, size in data.contents():
+        # What is left in the end is gone.
+        was = before.pop(name, None)
+        if was != size:
+            kinds["new" if was is None else "of another size"].append(name)
+    kinds["gone or unreadable"] = list(before)
+    parts = []
+    for kind, names in kinds.items():
+        if names:
+            some = ", ".join(sorted(names)[:3])
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            parts.append(f"{len(names)} files {kind}: {some}{more}")
+    return "; ".join(parts) or "other parts of the files"
+
+
+def checkpoints(folder) -> list[Path]:
+    """The complete checkpoints of a folder, oldest first."""
+    return sorted(Path(folder).glob("step_*.keras"))
+
+
+def last_checkpoint(folder, say=print):
+    """Opens the newest checkpoint that is whole.
+
+    Drafts that a killed process left are deleted; a file that was damaged
+    later, by the disk, say, is named and passed over. Files are read as
+    data, as `load_encoder` does.
+
+    Args:
+        folder: Of a `Checkpoint`.
+        say: Called with words about what is passed over.
+
+    Returns:
+        `(model, steps done)`, or `(None, 0)`: there is none.
+    """
+    for draft in drafts(Path(folder) / "step_*.keras"):
+        draft.unlink(missing_ok=True)
+    for path in reversed(checkpoints(folder)):
+        try:
+            return hub.load_model(path), int(path.stem[5:])
+        except ValueError as error:
+            say(f"passed over: {error}")
+    return None, 0
+
+
+def copy_state(source, target) -> None:
+    """Gives a compiled model the weights, optimizer and generators of one.
+
+    Args:
+        source: What `last_checkpoint` opened.
+        target: A model of the same settings, with its own optimizer.
+
+    Raises:
+        ValueError: They are not of the same kind.
+    """
+    for model in (source, target):
+        model.optimizer.build(model.trainable_variables)
+    olds, news = state_of(source), state_of(target)
+    if [(v.shape, v.dtype) for v in olds] != [(v.shape, v.dtype) for v in news]:
+        raise ValueError(
+            f"The checkpoint's variables are not those of this "
+            f"{type(target).__name__}: was it compiled with another optimizer?"
+        )
+    for old, new in zip(olds, news, strict=True):
+        new.assign(old.numpy())
+
+
+def state_of(model):
+    """All variables of a compiled model but the metrics'."""
+    metrics = {id(v) for v in model.metrics_variables}
+    own = [v for v in model.variables if id(v) not in metrics]
+    return own + unwrapped(model.optimizer).variables

@@ -1,0 +1,197 @@
+"""What a run comes to: model, data, steps."""
+
+import copy
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+
+from keras_audio_ssl.runs.asked import Asked
+
+
+class Plan(NamedTuple):
+    """A run before it begins.
+
+    Args:
+        model: The `PretextModel`, not compiled.
+        data: `AudioDataset`, epochs without end.
+        steps: Steps in all.
+    """
+
+    model: Any
+    data: Any
+    steps: int
+
+    def compile_model(self):
+        """Compiles the model with its own optimizer, for these steps."""
+        self.model.compile(total_steps=self.steps)
+
+
+def prepare(asked: Asked, encoder: Any = None) -> Plan:
+    """Makes the model, opens the data, counts the steps.
+
+    Args:
+        asked: The arguments.
+        encoder: In place of the one that `init_from` names, if it is given.
+
+    Raises:
+        ValueError: The method has no such preset or setting, or the data
+            cannot be used.
+    """
+    from keras_audio_ssl.methods import method_class
+
+    cls = method_class(asked.method)
+    check_settings(cls.__init__, asked.settings)
+    if asked.preset != "paper" and asked.preset not in cls.PRESETS:
+        raise ValueError(
+            f"`preset` must be paper or {', '.join(cls.PRESETS)}. "
+            f"Received: {asked.preset}"
+        )
+    model = make_model(asked, cls, encoder)
+    training = cls.TRAINING[asked.preset]
+    if isinstance(asked.data, (str, os.PathLike)):
+        data = open_stream(asked, training, model.encoder, shortest(model))
+    else:
+        data = as_stream(asked.data, model.encoder)
+    if data.seconds is not None and data.seconds < shortest(model):
+        raise ValueError(
+            f"`seconds` must be at least {shortest(model):.3f} for this "
+            f"method. Received: {data.seconds}"
+        )
+    if asked.epochs:
+        steps = asked.epochs * len(data)
+    else:
+        steps = asked.steps or training["steps"]
+    return Plan(model, data, int(steps))
+
+
+def make_model(asked, cls, encoder):
+    """The method's model, new."""
+    from keras_audio_ssl.hub import load_encoder
+    from keras_audio_ssl.methods import make_method
+
+    settings = dict(asked.settings)
+    if "classes" in inspect.signature(cls.__init__).parameters:
+        classes = classes_of(asked)
+        if classes is not None:
+            settings.setdefault("classes", classes)
+    if asked.init_from:
+        if encoder is None:
+            encoder = load_encoder(asked.init_from)
+        settings["encoder"] = encoder
+    return make_method(
+        asked.method, preset=asked.preset, seed=asked.seed, **settings
+    )
+
+
+def shortest(model):
+    """Seconds of the shortest clip that the method can use."""
+    return model.min_samples / model.encoder.sample_rate
+
+
+def classes_of(asked):
+    """Names of the classes of the data, if it has labels."""
+    if not isinstance(asked.data, (str, os.PathLike)):
+        return asked.data.classes
+    return None if asked.label is None else open_data(asked).classes
+
+
+def open_stream(asked, training, encoder, min_seconds):
+    """The data; a batch that was not asked for shrinks to what there is."""
+    from keras_audio_ssl.data import TooFewClips
+
+    options = {
+        "batch_size": asked.batch_size or training["batch_size"],
+        "seconds": training["seconds"]
+        if asked.seconds is None
+        else asked.seconds,
+        "sample_rate": encoder.sample_rate,
+        "seed": asked.seed,
+        "workers": asked.workers,
+        "min_seconds": min_seconds,
+        "repeat": True,
+    }
+    try:
+        return open_data(asked, **options)
+    except TooFewClips as error:
+        if asked.batch_size is not None:
+            raise
+        asked.say(
+            f"Batches of {error.clips} clips instead of the preset's "
+            f"{options['batch_size']}: there are no more."
+        )
+        options["batch_size"] = error.clips
+    return open_data(asked, **options)
+
+
+def open_data(asked, **options):
+    """The data set that `data` and `where` name."""
+    from keras_audio_ssl import data
+
+    path = Path(asked.data)
+    synthetic = asked.data == "synthetic"
+    if synthetic or path.is_dir():
+        for name in ("where", "label"):
+            if getattr(asked, name):
+                raise ValueError(
+                    f"`{name}` needs a manifest as `data`. Received: "
+                    f"{asked.data}"
+                )
+    if synthetic:
+        return data.synthetic(**options)
+    options["isolate"] = asked.isolate
+    if path.is_dir():
+        return data.from_folder(path, **options)
+    if not path.exists():
+        raise ValueError(f"`data`: there is no such file or folder: {path}")
+    if asked.label is not None:
+        options |= {
+            "label": asked.label,
+            "label_fraction": asked.label_fraction,
+            "unlabelled": True,
+        }
+    return data.from_manifest(path, where=asked.where, **options)
+
+
+def as_stream(data, encoder):
+    """A data set's epochs without end, from its first one.
+
+    The data set itself stays as it is.
+    """
+    from keras_audio_ssl.data import AudioDataset
+
+    if not isinstance(data, AudioDataset):
+        raise ValueError(
+            "`data` must be a folder, a manifest, 'synthetic' or an "
+            f"AudioDataset. Received: {type(data).__name__}"
+        )
+    if data.sample_rate != encoder.sample_rate:
+        raise ValueError(
+            f"`data` must be at the encoder's {encoder.sample_rate} Hz. "
+            f"Received: {data.sample_rate} Hz"
+        )
+    stream = copy.copy(data)
+    stream.repeat = True
+    stream.start(0)
+    return stream
+
+
+def check_settings(function, settings):
+    """Refuses settings that the function does not take.
+
+    Raises:
+        ValueError: Names the unknown key and what there is.
+    """
+    known = [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        and p.name not in ("self", "preset", "seed")
+    ]
+    for key in settings:
+        if key not in known:
+            raise ValueError(
+                f'`settings["{key}"]`: there is no such setting. Known: '
+                f"{', '.join(known)}; of the encoder encoder.NAME"
+            )

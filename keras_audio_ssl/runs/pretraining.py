@@ -1,0 +1,218 @@
+"""From audio without labels to an encoder's file."""
+
+import contextlib
+import json
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from keras_audio_ssl.runs.asked import Asked
+from keras_audio_ssl.runs.folder import claim
+from keras_audio_ssl.runs.folder import config_file
+from keras_audio_ssl.runs.folder import contents_file
+from keras_audio_ssl.runs.folder import drop_drafts
+from keras_audio_ssl.runs.folder import empty
+from keras_audio_ssl.runs.folder import is_finished
+from keras_audio_ssl.runs.folder import metrics_file
+from keras_audio_ssl.runs.folder import refuse
+from keras_audio_ssl.runs.folder import write_json
+from keras_audio_ssl.runs.lock import only_one
+from keras_audio_ssl.runs.plan import prepare
+from keras_audio_ssl.runs.ready import make_ready
+from keras_audio_ssl.runs.report import Run
+from keras_audio_ssl.runs.report import close
+from keras_audio_ssl.runs.report import export_files
+from keras_audio_ssl.runs.report import finished
+from keras_audio_ssl.runs.training import measure
+from keras_audio_ssl.runs.training import train
+
+
+def pretrain(
+    method: str,
+    data: Any,
+    output: Any,
+    *,
+    preset: str = "paper",
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    workers: int = 2,
+    init_from: Any = None,
+    checkpoint_every: int = 500,
+    resume: bool = False,
+    overwrite: bool = False,
+    tensorboard: bool = False,
+    estimate: bool = False,
+    where: Any = None,
+    label: str | None = None,
+    label_fraction: float = 1.0,
+    isolate: bool = False,
+    settings: dict[str, Any] | None = None,
+    say: Callable = print,
+    progress: bool = True,
+) -> Run:
+    """Trains an encoder on audio without labels, and keeps it in a file.
+
+    Beside the encoder `X.keras` the folder `X.run` is left: `config.json`,
+    `files.csv`, `history.csv`, `skipped.csv`, `metrics.json` and
+    `checkpoints/`. The same call again goes on with a run that was
+    interrupted, to the bit. Ctrl-C and SIGTERM save between two steps, if
+    this is the main thread; a second one interrupts at once.
+
+    Args:
+        method: Its registry name, a key of `kas.METHODS`.
+        data: A folder, a manifest (CSV), `"synthetic"`, or an `AudioDataset`
+            at the encoder's sample rate, which is read from its first epoch
+            on, over and over.
+        output: The encoder's file, ending in `.keras`.
+        preset: Size of the model and of the training: `"paper"` (default)
+            or one of the method's `PRESETS`.
+        epochs: Passes over the data; by default the preset's `steps`.
+        steps: Batches in all.
+        batch_size: Clips in a batch; by default the preset's, or all clips
+            where there are fewer.
+        seconds: Longest cut of a clip; by default the preset's.
+        seed: Of weights, draws and the order of the data that are opened
+            here, 0 by default.
+        workers: Threads that decode data that are opened here, 2 by default.
+        init_from: Encoder to start from, as for `load_encoder`; by default
+            random weights.
+        checkpoint_every: Steps between checkpoints, 500 by default.
+        resume: `True` to refuse to begin anew, and to go on with a run that
+            came to its end, for more steps.
+        overwrite: `True` to delete what is there.
+        tensorboard: `True` to write the history for TensorBoard too.
+        estimate: `True` to time a few steps and write nothing.
+        where: Rows of the manifest, as for `from_manifest`.
+        label: Column of the manifest with labels, for methods that use them;
+            an empty cell or -1 is a clip without label. A method whose class
+            takes `classes` is given their names.
+        label_fraction: Share of the labels that is used, of each class, the
+            same ones for the same `seed`; 1.0 by default.
+        isolate: `True` to decode in child processes, as for `from_folder`.
+        settings: Further arguments of the method's class.
+        say: Called with lines of words on how it goes.
+        progress: `False` for no bar and no lines that count the steps.
+
+    Returns:
+        `Run`, with `encoder`, `metrics`, `output` and `folder`; for an
+        estimate without encoder, and its costs as `metrics`.
+
+    Raises:
+        ValueError: An argument is wrong, something is there already, or what
+            goes on is another run; nothing was changed. `kas.runs.Failure`,
+            a kind of it, where the training failed, and
+            `kas.runs.Interrupted` where it was stopped.
+        OSError: A file cannot be written; says how far it came.
+
+    Example:
+
+    >>> run = kas.pretrain("byol_a", "my_audio", "byol_a.keras", epochs=100)
+    >>> run.encoder.embed("clip.flac")
+    """
+    asked = Asked(
+        method,
+        data,
+        Path(output),
+        preset=preset,
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        seconds=seconds,
+        seed=seed,
+        workers=workers,
+        init_from=init_from,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        overwrite=overwrite,
+        tensorboard=tensorboard,
+        where=where,
+        label=label,
+        label_fraction=label_fraction,
+        isolate=isolate,
+        settings=dict(settings or {}),
+        say=say,
+        progress=progress,
+    )
+    if estimate:
+        return cost_of(asked)
+    with only_one(asked.lock):
+        begun = claim(asked.output, asked.folder, resume, overwrite)
+        with seeded(asked.seed):
+            return carry_out(asked, begun)
+
+
+@contextlib.contextmanager
+def seeded(seed):
+    """Seeds what initializers draw from; then it is as it was before."""
+    import numpy as np
+
+    before = random.getstate(), np.random.get_state()
+    # Not `keras.utils.set_random_seed`, which loads TensorFlow under every
+    # backend; Keras' initializers take their seeds from here.
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+
+
+def cost_of(asked):
+    """The `Run` of an estimate."""
+    with seeded(asked.seed):
+        plan = prepare(asked)
+        plan.compile_model()
+        cost, words = measure(plan, asked)
+    return Run(None, cost, asked.output, asked.folder, words)
+
+
+def carry_out(asked, begun):
+    """A run, from the arguments to the encoder's file."""
+    from keras_audio_ssl.callbacks.resume import write_contents
+
+    folder = asked.folder
+    plan, first, config = make_ready(asked, begun)
+    outputs = list(export_files(plan.model, asked.output))
+    if asked.overwrite:
+        empty(outputs, folder)
+    elif not begun:
+        for path in outputs:
+            if path.exists():
+                refuse(path)
+    if first == plan.steps and is_finished(outputs, folder):
+        asked.say(f"All {first} steps are done: {asked.output} is up to date.")
+        metrics = json.loads(metrics_file(folder).read_text())
+        encoder = plan.model.encoder
+        return finished(encoder, metrics, plan.data.skipped, asked)
+    drop_drafts([*outputs, config_file(folder), contents_file(folder)])
+    # The last file of a run says that its encoder is up to date.
+    metrics_file(folder).unlink(missing_ok=True)
+    # Not before here: what was refused leaves nothing behind.
+    if not begun:
+        write_contents(contents_file(folder), plan.data)
+    write_json(config_file(folder), config)
+    begin = time.monotonic()
+    if first < plan.steps:
+        plan.data.start(*divmod(first, len(plan.data)))
+        announce(asked, plan, first)
+        train(plan, first, asked)
+    seconds = time.monotonic() - begin
+    return close(plan, plan.steps - first, seconds, asked)
+
+
+def announce(asked, plan, first):
+    """Says what begins now."""
+    import keras
+
+    asked.say(
+        f"{asked.method} ({asked.preset}), {plan.model.count_params():,} "
+        f"parameters, on {plan.data.num_clips:,} clips: steps {first + 1} to "
+        f"{plan.steps} of {plan.data.batch_size} clips, "
+        f"{keras.backend.backend()}"
+    )

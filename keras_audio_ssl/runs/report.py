@@ -1,0 +1,164 @@
+"""What a run has led to: files, measurements, words."""
+
+import platform
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+from keras_audio_ssl.runs.folder import metrics_file
+from keras_audio_ssl.runs.folder import write_json
+from keras_audio_ssl.runs.progress import duration
+
+# Clips that the closing probe on the synthetic corpus learns from, and is
+# tested on; none of them is trained on. One deviation of the score is 0.02.
+PROBE_CLIPS = (480, 720)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `pretrain` returns; `print` shows it in words.
+
+    Args:
+        encoder: The trained `Encoder`; None for an estimate.
+        metrics: `steps` and `seconds` of the training, `clips_per_second`,
+            number of `skipped` files and, on synthetic data, scores of a
+            `probe`; for an estimate its costs, as `StepCost.cost`.
+        output: The encoder's file.
+        folder: What lies beside it: `config.json`, `history.csv`,
+            `skipped.csv`, `metrics.json`, `checkpoints/`.
+        words: The same for a person.
+
+    Example:
+
+    >>> run = kas.pretrain("cola", "my_audio", "cola.keras")
+    >>> run.encoder.embed("clip.flac")
+    """
+
+    encoder: Any
+    metrics: dict[str, Any]
+    output: Path
+    folder: Path
+    words: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return self.words
+
+
+def export_files(model, output):
+    """The encoders of a model that are kept, by the file they go to."""
+    return {
+        output.with_name(f"{output.stem}.{name}.keras")
+        if name
+        else output: encoder
+        for name, encoder in model.exports().items()
+    }
+
+
+def close(plan, steps, seconds, asked):
+    """Writes the encoders and what was measured.
+
+    Args:
+        plan: `Plan`, its model trained.
+        steps: Steps of this training.
+        seconds: How long it took.
+        asked: The arguments.
+
+    Returns:
+        `Run`.
+    """
+    from keras_audio_ssl.hub import save_encoder
+
+    model, data = plan.model, plan.data
+    for path, encoder in export_files(model, asked.output).items():
+        save_encoder(encoder, path)
+    data.write_skipped(asked.folder / "skipped.csv")
+    metrics = {
+        "steps": steps,
+        "seconds": seconds,
+        "clips_per_second": steps * data.batch_size / seconds,
+        "skipped": len(data.skipped),
+    }
+    if isinstance(asked.data, str) and asked.data == "synthetic":
+        asked.say("probing the encoder on synthetic clips it has not seen")
+        metrics["probe"] = probe_synthetic(model.encoder, asked.seed)
+    write_json(metrics_file(asked.folder), metrics)
+    return finished(model.encoder, metrics, data.skipped, asked)
+
+
+def finished(encoder, metrics, skipped, asked):
+    """A `Run` that came to its end."""
+    return Run(
+        encoder,
+        metrics,
+        asked.output,
+        asked.folder,
+        in_words(metrics, skipped, asked.output, asked.folder),
+    )
+
+
+def probe_synthetic(encoder, seed):
+    """Accuracy of a linear probe: this encoder, untrained, log-mels."""
+    import numpy as np
+
+    from keras_audio_ssl import data
+    from keras_audio_ssl import evaluation
+
+    train, test = PROBE_CLIPS
+    # A seed of its own: the corpus of another seed has other clips.
+    corpus = data.SyntheticCorpus(train + test, seed=seed + 10_000)
+    clips = [corpus[i] for i in range(len(corpus))]
+    classes = corpus.classes["label"]
+    labels = [classes[i] for i in corpus.labels["label"]]
+    order = np.arange(train + test)
+    fold = evaluation.Fold("unseen clips", order[:train], order[train:])
+    rows = {
+        "trained": encoder,
+        "untrained": evaluation.untrained(encoder),
+        "log_mel_statistics": evaluation.LogMelStatistics(),
+    }
+    scores = {
+        name: evaluation.score(model.embed(clips), labels, [fold]).accuracy
+        for name, model in rows.items()
+    }
+    return {**scores, "classes": len(classes), "clips": test}
+
+
+def in_words(metrics, skipped, output, folder):
+    """What a run has led to, for a person."""
+    lines = [
+        f"{metrics['steps']} steps in {duration(metrics['seconds'])}, "
+        f"{metrics['clips_per_second']:.0f} clips/s"
+    ]
+    if skipped:
+        lines.append(
+            f"{len(skipped)} files were skipped, see {folder / 'skipped.csv'}:"
+        )
+        lines += [f"  {file}: {reason}" for file, reason in skipped[:5]]
+    if "probe" in metrics:
+        probe = metrics["probe"]
+        lines += [
+            f"linear probe, {probe['classes']} classes of sounds, unseen clips",
+            f"  this encoder          {probe['trained']:.3f}",
+            f"  the same, untrained   {probe['untrained']:.3f}",
+            f"  log-mel mean and std  {probe['log_mel_statistics']:.3f}",
+        ]
+    return "\n".join([*lines, f"encoder  {output}", f"run      {folder}"])
+
+
+def versions():
+    """What the run was made with."""
+    import keras
+    import numpy
+
+    import keras_audio_ssl
+
+    backend = keras.backend.backend()
+    return {
+        "keras_audio_ssl": keras_audio_ssl.__version__,
+        "keras": keras.__version__,
+        "backend": backend,
+        backend: __import__(backend).__version__,
+        "numpy": numpy.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,47 @@
+"""Runs that end before their time."""
+
+import contextlib
+import signal
+import threading
+
+
+class Failure(ValueError):
+    """Arguments were right and the work failed all the same."""
+
+
+class Interrupted(Failure):
+    """A run was asked to stop; what it has done is saved."""
+
+
+@contextlib.contextmanager
+def stop_when_asked(say):
+    """Ctrl-C and SIGTERM are noted, to be obeyed where nothing is lost.
+
+    A second one interrupts at once. Outside of the main thread, where Python
+    has no say about signals, nothing is changed.
+
+    Args:
+        say: Called with words when the first one comes.
+
+    Yields:
+        A list, empty until a signal comes.
+    """
+    asked: list[int] = []
+
+    def note(number, frame):
+        asked.append(number)
+        if len(asked) > 1:
+            raise KeyboardInterrupt
+        say("stopping after this step; once more stops at once")
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # `nohup` and background jobs ignore Ctrl-C: so it stays.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

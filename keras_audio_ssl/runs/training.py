@@ -1,0 +1,125 @@
+"""The training of a run, and how it ends before its time."""
+
+from keras_audio_ssl.runs.progress import Progress
+from keras_audio_ssl.runs.stopping import Failure
+from keras_audio_ssl.runs.stopping import Interrupted
+from keras_audio_ssl.runs.stopping import stop_when_asked
+
+# Why a training ended that nobody stopped, and what may help.
+NOT_FINITE = (
+    "no finite loss for ten batches up to step {}{}. Try a lower learning "
+    'rate: `settings["learning_rate"]`'
+)
+
+
+def train(plan, first, asked):
+    """One long Keras epoch over the steps that are left.
+
+    Args:
+        plan: `Plan`, its model compiled, its data at step `first`.
+        first: Steps that are done.
+        asked: The arguments.
+
+    Raises:
+        Interrupted: A signal came; the run can go on.
+        Failure: The loss is not finite any more.
+    """
+    import keras
+
+    from keras_audio_ssl.callbacks import Checkpoint
+    from keras_audio_ssl.callbacks import SkippedBatches
+    from keras_audio_ssl.callbacks import StepCost
+
+    left = plan.steps - first
+    checkpoint = Checkpoint(
+        asked.folder / "checkpoints", asked.checkpoint_every, first
+    )
+    skipped = SkippedBatches(say=asked.say)
+    watch = watchers(plan, first, asked)
+    with (
+        Progress("training", left, not asked.progress, asked.say) as progress,
+        stop_when_asked(asked.say) as signals,
+    ):
+
+        class Bar(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                progress.advance(note=f"loss {(logs or {})['loss']:.4f}")
+
+        class Stop(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                # Between two steps: inside of one, JAX's state is in flight.
+                if signals:
+                    raise KeyboardInterrupt
+
+        try:
+            plan.model.fit(
+                plan.data,
+                steps_per_epoch=left,
+                callbacks=[
+                    StepCost(left, asked.say),
+                    Bar(),
+                    *watch,
+                    checkpoint,
+                    skipped,
+                    Stop(),
+                ],
+                verbose=0,
+            )
+        except KeyboardInterrupt:
+            if len(signals) > 1:
+                raise
+            checkpoint.save()
+            raise Interrupted(
+                f"interrupted after step {checkpoint.step}; the same again "
+                "(or `resume=True`) goes on from there."
+            ) from None
+    path = checkpoint.save()
+    if skipped.stopped:
+        kept = f"; the last good weights are in {path}"
+        raise Failure(NOT_FINITE.format(checkpoint.step, kept))
+
+
+def watchers(plan, first, asked):
+    """The callbacks that write down how a run goes."""
+    from keras_audio_ssl.callbacks import EmbeddingMonitor
+    from keras_audio_ssl.callbacks import HistoryCSV
+    from keras_audio_ssl.callbacks import TensorBoard
+
+    every = max(1, min(20, plan.steps // 20))
+    watch, monitor = [], None
+    if plan.data.batch_size >= 4:
+        # Ten times a run: that costs little, and shows how it goes.
+        rows = every * max(1, plan.steps // (10 * every))
+        clips = plan.data[0]
+        monitor = EmbeddingMonitor(clips, None, rows, first, say=asked.say)
+        watch.append(monitor)
+    folder = asked.folder
+    if asked.tensorboard:
+        watch.append(TensorBoard(folder / "tensorboard", every, first, monitor))
+    watch.append(HistoryCSV(folder / "history.csv", every, first, monitor))
+    return watch
+
+
+def measure(plan, asked):
+    """Trains a few steps.
+
+    Args:
+        plan: `Plan`, its model compiled.
+        asked: The arguments.
+
+    Returns:
+        What all steps will cost, as `StepCost.cost`, and that in words.
+
+    Raises:
+        Failure: The loss is not finite.
+    """
+    from keras_audio_ssl.callbacks import StepCost
+
+    words = []
+    cost = StepCost(plan.steps, words.append, stop=True)
+    few = cost.warm + cost.measured
+    asked.say(f"timing up to {few} steps of {plan.data.batch_size} clips")
+    plan.model.fit(plan.data, steps_per_epoch=few, callbacks=[cost], verbose=0)
+    if cost.cost is None:
+        raise Failure(NOT_FINITE.format(cost.step, ""))
+    return cost.cost, words[0]

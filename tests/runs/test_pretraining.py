@@ -1,0 +1,268 @@
+"""`kas.pretrain` as a script calls it."""
+
+import json
+import os
+import random
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import keras_audio_ssl as kas
+from keras_audio_ssl.runs import Failure
+from keras_audio_ssl.runs import Interrupted
+from keras_audio_ssl.runs import report
+from keras_audio_ssl.runs.progress import Progress
+from tests.contract import same
+from tests.contract import waves
+from tests.contract import weights_of
+
+
+def pretrain(data, output, method="cola", **more):
+    """A short run, and what it said."""
+    said = []
+    run = kas.pretrain(
+        method,
+        data,
+        output,
+        **{"preset": "tiny", "steps": 4, "say": said.append, **more},
+    )
+    return run, said
+
+
+def arrays(clips=10, **more):
+    options = {"seconds": 1.0, "batch_size": 4, "seed": 3, **more}
+    return kas.data.from_arrays(waves(clips), **options)
+
+
+def trained_on(audio, output, **more):
+    return pretrain(audio, output, batch_size=4, checkpoint_every=2, **more)
+
+
+def signal_after(steps, monkeypatch, number=signal.SIGINT):
+    """Sends this process a signal after some steps of the next training."""
+    advance = Progress.advance
+
+    def sent(self, *args, **kwargs):
+        advance(self, *args, **kwargs)
+        if self.done == steps:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Progress, "advance", sent)
+
+
+def test_a_folder_becomes_an_encoder(audio, tmp_path):
+    run, said = trained_on(audio, tmp_path / "x.keras")
+    assert isinstance(run.encoder, kas.Encoder)
+    assert (run.output, run.folder) == (
+        tmp_path / "x.keras",
+        tmp_path / "x.run",
+    )
+    saved = kas.load_encoder(run.output)
+    assert same(weights_of(run.encoder), weights_of(saved))
+    assert run.metrics["steps"] == 4 and run.metrics["skipped"] == 1
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    assert metrics == run.metrics
+    assert "text.wav" in str(run) and "4 steps in" in str(run)
+    assert "text.wav" in (run.folder / "skipped.csv").read_text()
+    assert any("steps 1 to 4 of 4 clips" in line for line in said)
+
+
+def test_a_data_set_is_read_from_its_start_and_stays_as_it_is(tmp_path):
+    data = arrays()
+    data.start(5, 1)
+    one, _ = pretrain(data, tmp_path / "one.keras", epochs=2, steps=None)
+    assert (data.epoch, data.repeat) == (5, False)
+    assert one.metrics["steps"] == 4
+    other, _ = pretrain(arrays(repeat=True), tmp_path / "other.keras")
+    assert same(weights_of(one.encoder), weights_of(other.encoder))
+
+
+@pytest.mark.parametrize("method", ["cola", "byol_a", "apc"])
+def test_parts_are_the_whole_to_the_bit(method, audio, tmp_path):
+    whole, _ = trained_on(audio, tmp_path / "whole.keras", method=method)
+    parts = tmp_path / "parts.keras"
+    trained_on(audio, parts, method=method, steps=3)
+    run, said = trained_on(audio, parts, method=method, resume=True)
+    assert run.metrics["steps"] == 1
+    assert any("steps 4 to 4" in line for line in said)
+    assert same(weights_of(whole.encoder), weights_of(run.encoder))
+
+
+def test_parts_of_a_data_set_are_the_whole_to_the_bit(tmp_path):
+    whole, _ = pretrain(arrays(), tmp_path / "whole.keras", steps=5)
+    pretrain(arrays(), tmp_path / "parts.keras", steps=3)
+    run, _ = pretrain(arrays(), tmp_path / "parts.keras", steps=5, resume=True)
+    assert same(weights_of(whole.encoder), weights_of(run.encoder))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_interrupts_and_the_same_call_goes_on(
+    tmp_path, monkeypatch, number
+):
+    before = signal.getsignal(number)
+    whole, _ = pretrain(arrays(), tmp_path / "whole.keras")
+    with monkeypatch.context() as patch:
+        signal_after(3, patch, number)
+        with pytest.raises(Interrupted, match="after step 3.*`resume=True`"):
+            pretrain(arrays(), tmp_path / "cut.keras")
+    assert signal.getsignal(number) == before
+    run, _ = pretrain(arrays(), tmp_path / "cut.keras")
+    assert run.metrics["steps"] == 1
+    assert same(weights_of(whole.encoder), weights_of(run.encoder))
+
+
+def test_another_thread_leaves_signals_alone(tmp_path):
+    runs = []
+    thread = threading.Thread(
+        target=lambda: runs.append(pretrain(arrays(), tmp_path / "x.keras"))
+    )
+    thread.start()
+    thread.join()
+    assert runs[0][0].metrics["steps"] == 4
+
+
+def test_the_encoder_it_began_with_may_be_gone(tmp_path, monkeypatch):
+    first = tmp_path / "first.keras"
+    kas.COLA(preset="tiny", seed=9).encoder.save(first)
+    begun = {"init_from": first}
+    whole, _ = pretrain(arrays(), tmp_path / "whole.keras", **begun)
+    with monkeypatch.context() as patch:
+        signal_after(2, patch)
+        with pytest.raises(Interrupted):
+            pretrain(arrays(), tmp_path / "cut.keras", **begun)
+    first.unlink()
+    run, _ = pretrain(arrays(), tmp_path / "cut.keras", **begun)
+    assert same(weights_of(whole.encoder), weights_of(run.encoder))
+
+
+def test_random_numbers_of_the_caller_go_on(tmp_path):
+    np.random.seed(1)
+    random.seed(1)
+    want = np.random.rand(2), [random.random() for _ in range(2)]
+    np.random.seed(1)
+    random.seed(1)
+    got = [np.random.rand()], [random.random()]
+    pretrain(arrays(), tmp_path / "x.keras", steps=1)
+    got[0].append(np.random.rand())
+    got[1].append(random.random())
+    assert list(want[0]) == got[0] and want[1] == got[1]
+
+
+def test_a_second_run_is_refused(tmp_path):
+    output = tmp_path / "x.keras"
+    first, _ = pretrain(arrays(), output)
+    with pytest.raises(ValueError, match="`resume=True`.*`overwrite=True`"):
+        pretrain(arrays(), output)
+    again, said = pretrain(arrays(), output, resume=True)
+    assert said == [f"All 4 steps are done: {output} is up to date."]
+    assert again.metrics == first.metrics and str(again) == str(first)
+    assert same(weights_of(first.encoder), weights_of(again.encoder))
+    with pytest.raises(ValueError, match="4 steps already"):
+        pretrain(arrays(), output, steps=3, resume=True)
+    over, _ = pretrain(arrays(), output, steps=2, overwrite=True)
+    assert over.metrics["steps"] == 2
+    names = [p.name for p in (over.folder / "checkpoints").iterdir()]
+    assert names == ["step_000000002.keras"]
+
+
+def test_another_run_is_not_gone_on_with(tmp_path, monkeypatch):
+    output = tmp_path / "x.keras"
+    pretrain(arrays(), output)
+    for words, data, more in (
+        (r"settings\.noise: None then, 0\.5", arrays(),
+         {"settings": {"noise": 0.5}}),
+        ("method: cola then, apc now", arrays(), {"method": "apc"}),
+        ("data.batch_size: 4 then, 5 now", arrays(batch_size=5), {}),
+        ("data.clips: 10 then, 12 now", arrays(12), {}),
+        ("seed: 0 then, 1 now", arrays(), {"seed": 1}),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            pretrain(data, output, steps=6, resume=True, **more)
+    monkeypatch.setitem(kas.COLA.PRESETS["tiny"], "noise", 0.25)
+    with pytest.raises(ValueError, match=r"model\.noise: 0\.001 then, 0\.25"):
+        pretrain(arrays(), output, steps=6, resume=True)
+
+
+def test_an_estimate_writes_nothing(tmp_path):
+    run, said = pretrain(
+        arrays(), tmp_path / "x.keras", steps=5000, estimate=True
+    )
+    assert run.encoder is None
+    assert run.metrics["seconds"] == 5000 * run.metrics["seconds_per_step"] > 0
+    assert "5,000 steps in" in str(run) and "timing" in said[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_not_finite_fails(tmp_path):
+    settings = {"learning_rate": 1e30}
+    for more in ({}, {"estimate": True}):
+        with pytest.raises(Failure, match=r'settings\["learning_rate"\]'):
+            pretrain(
+                arrays(), tmp_path / "x.keras", steps=40, settings=settings,
+                **more,
+            )  # fmt: skip
+
+
+def test_every_encoder_of_a_method_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        report, "exports", lambda m: {"": m.encoder, "again": m.encoder}
+    )
+    output, other = tmp_path / "x.keras", tmp_path / "x.again.keras"
+    other.write_text("of somebody else")
+    with pytest.raises(ValueError, match=r"x\.again\.keras exists"):
+        pretrain(arrays(), output)
+    assert other.read_text() == "of somebody else"
+    other.unlink()
+    pretrain(arrays(), output)
+    one, two = kas.load_encoder(output), kas.load_encoder(other)
+    assert same(weights_of(one), weights_of(two))
+    other.unlink()
+    # A run with a part missing is not finished: the same again makes it.
+    run, said = pretrain(arrays(), output, resume=True)
+    assert other.exists() and run.metrics["steps"] == 0
+    assert not any("up to date" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    "words, more",
+    [
+        ("`method` must be one of apc", {"method": "nothing"}),
+        ("`output` must end in .keras", {"output": "y.h5"}),
+        ("`preset` must be paper or tiny", {"preset": "huge"}),
+        ("no such file or folder: no/such", {"data": "no/such"}),
+        (r'`settings\["colour"\]`', {"settings": {"colour": 1}}),
+        ("`epochs` or `steps`", {"epochs": 1}),
+        ("`steps` must be a whole number", {"steps": 0}),
+        ("`steps` must be a whole number", {"steps": 1.5}),
+        ("`batch_size` must be a whole number", {"batch_size": -1}),
+        ("`seed` must not be negative", {"seed": -1}),
+        ("`resume=True` or `overwrite=True`",
+         {"resume": True, "overwrite": True}),
+        ("`resume=True`: there is no run", {"resume": True}),
+        (r'`init_from` or `settings\["encoder"\]`',
+         {"init_from": "e.keras", "settings": {"encoder": "cnn"}}),
+        ("no encoder 'none.keras'", {"init_from": "none.keras"}),
+        ("`where` needs a manifest", {"where": "a=b"}),
+        ("`seconds` must be at least", {"seconds": 0.001}),
+        ("`batch_size=48` is more than the 12 clips", {"batch_size": 48}),
+        ("`seconds` is for a folder", {"data": "made", "seconds": 1.0}),
+        ("16000 Hz. Received: 8000 Hz", {"data": "slow"}),
+        ("AudioDataset. Received: list", {"data": [1, 2]}),
+    ],
+)  # fmt: skip
+def test_a_wrong_argument_leaves_nothing_behind(
+    words, more, audio, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    made = {
+        "made": lambda: arrays(),
+        "slow": lambda: arrays(sample_rate=8000),
+    }
+    options = {"data": audio, "output": "new/x.keras", **more}
+    if isinstance(options["data"], str) and options["data"] in made:
+        options["data"] = made[options["data"]]()
+    with pytest.raises(ValueError, match=words):
+        pretrain(**options)
+    assert not list(tmp_path.iterdir())
