@@ -98,7 +98,7 @@ def byol_a(batch=64, dim=512, frames=96, n_mels=64, **options):
     def call(self, x, training=False):
         return self.compare(x["first"], x["second"], training=training)
 
-    model = on(call)(kas.BYOLA)(dim=dim, n_mels=n_mels)
+    model = on(call)(kas.BYOLA)(encoder={"dim": dim, "n_mels": n_mels})
     views = [10 * noise(batch, frames, n_mels) for _ in range(2)]
     batch = dict(zip(("first", "second"), views, strict=True))
     return training(model, batch, **options)
@@ -106,7 +106,7 @@ def byol_a(batch=64, dim=512, frames=96, n_mels=64, **options):
 
 def byol_a_from_waveforms(batch=64, dim=512, samples=15200, **options):
     """All of it: crop, log-mel, mixup, random resized crop, networks."""
-    model = kas.BYOLA(dim=dim, seconds=samples / 16000)
+    model = kas.BYOLA(encoder={"dim": dim}, seconds=samples / 16000)
     waveforms = noise(batch, samples)
     model.encoder.frontend.adapt([waveforms])
     return training(model, waveforms, **options)
@@ -118,7 +118,8 @@ def cola(batch=32, frames=98, n_mels=64, encoder="efficientnet_b0", **options):
     def call(self, x, training=False):
         return self.embeddings(x, training)
 
-    model = on(call)(kas.COLA)(encoder=encoder, n_mels=n_mels)
+    settings = {"backbone": encoder, "n_mels": n_mels}
+    model = on(call)(kas.COLA)(encoder=settings)
     return training(model, 10 * noise(2 * batch, frames, n_mels), **options)
 
 
@@ -130,7 +131,8 @@ def apc(
     def call(self, x, training=False):
         return self.predict_ahead(x, training=training)
 
-    model = on(call)(kas.APC)(ahead, units, layers, n_mels=n_mels)
+    settings = {"units": units, "layers": layers, "n_mels": n_mels}
+    model = on(call)(kas.APC)(ahead, settings)
     return training(model, 10 * noise(batch, frames, n_mels), **options)
 
 
@@ -142,7 +144,7 @@ def log_mel(batch=64, samples=16000):
 
 def embedding(clips=32, seconds=2.0, dim=512, batched=True):
     """Clip vectors of BYOL-A's encoder from waveforms, without padding."""
-    encoder = kas.BYOLA(dim=dim).encoder
+    encoder = kas.BYOLA(encoder={"dim": dim}).encoder
     waveforms = noise(clips, int(16000 * seconds))
     encoder.frontend.adapt([waveforms])
 
@@ -157,7 +159,7 @@ def embedding(clips=32, seconds=2.0, dim=512, batched=True):
 
 def embed_method(clips=32, seconds=2.0, dim=512):
     """The same through `encoder.embed`, as users call it."""
-    encoder = kas.BYOLA(dim=dim).encoder
+    encoder = kas.BYOLA(encoder={"dim": dim}).encoder
     waveforms = noise(clips, int(16000 * seconds))
     encoder.frontend.adapt([waveforms])
 

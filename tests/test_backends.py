@@ -37,7 +37,8 @@ if others == [""]:
     encoders = {
         "cola": kas.COLA(preset="tiny").encoder,
         "byol_a": byol,
-        "byol_a_v2": kas.BYOLA("v2", preset="tiny", dim=192).encoder,
+        "byol_a_v2": kas.BYOLA(
+        "v2", {"dim": 192}, preset="tiny").encoder,
         "apc": kas.APC(preset="tiny").encoder,
         "readout": kas.Readout(byol),
         "efficientnet": Encoder(recipe("cola"), EfficientNetB0()),

@@ -55,7 +55,7 @@ def conv_norm_pool(
     if backend == "jax" or (backend == "torch" and fast_torch.is_plain(x)):
         # A rising function of the map may as well be applied after pooling,
         # to a fraction of the values. A negative gamma turns the map over.
-        sign = ops.stop_gradient(ops.where(gamma < 0, -1.0, 1.0))
+        sign = 1.0 - 2.0 * ops.cast(gamma < 0, "float32")
         kernel = ops.cast(kernel, "float32") * sign
         gamma = gamma * sign
         if backend == "jax":

@@ -70,7 +70,7 @@ def kernels() -> dict[str, Any]:
                 )
                 return total + product, None
 
-            total = jnp.zeros((filters, height * width * channels))
+            total = jnp.zeros((filters, height * width * channels), "float32")
             d_kernel = lax.scan(add_clip, total, (x, grad))[0].T
         d_kernel = d_kernel.reshape(kernel.shape).astype(kernel.dtype)
         return pull(grad)[0], d_kernel
@@ -132,7 +132,7 @@ def kernels() -> dict[str, Any]:
 
             return total + lax.map(weight, jnp.arange(height * width)), None
 
-        total = jnp.zeros((height * width, x.shape[-1]))
+        total = jnp.zeros((height * width, x.shape[-1]), "float32")
         d_kernel = lax.scan(add_clip, total, (x, grad))[0]
         # The gradient of the input is a correlation with the kernel turned
         # round, over gradients spread by the stride.
@@ -303,7 +303,7 @@ def kernels() -> dict[str, Any]:
             total += columns @ d_y.reshape(-1, filters)
             return total, pull(d_y.astype(y.dtype))[0]
 
-        total = jnp.zeros((kernel.size // filters, filters))
+        total = jnp.zeros((kernel.size // filters, filters), "float32")
         d_kernel, d_x = lax.scan(add_clip, total, (x, values, index))
         return d_x, d_kernel.reshape(kernel.shape), d_gamma, d_beta
 

@@ -1,7 +1,9 @@
 """Models that come back whole from an error, on every backend."""
 
+import collections
 import contextlib
 import functools
+import signal
 import threading
 
 import keras
@@ -66,18 +68,20 @@ class Whole:
             yield
         finally:
             if keras.backend.backend() == "jax" and not self._jax_state_synced:
-                if done := getattr(self, "_done", None):
-                    self._remember(done.pop()[1])
+                if self._done:
+                    self._remember(self._done.pop()[1])
                 self.jax_state_sync()
                 self._jax_state = None
 
     def _get_jax_state(self, purge_model_variables=False, **groups):
-        self._done = []
-        state = super()._get_jax_state(
-            purge_model_variables=purge_model_variables, **groups
-        )
+        # A list would be tracked, and what it holds be changed by that.
+        self._done = collections.deque(maxlen=1)
+        state = super()._get_jax_state(**groups)
         # What there is if the first step fails.
         self._remember(state)
+        self._jax_state_synced = False
+        if purge_model_variables:
+            self._purge_model_variables(**groups)
         return state
 
     def _remember(self, state):
@@ -88,13 +92,32 @@ class Whole:
             return super()._make_function(step_function, *args, **kwargs)
 
         def kept(state, data):
-            # An interrupt comes between two instructions of Python, and
-            # there is none between the step's end and the list.
-            self._done.clear()
-            self._done.extend(map(step_function, (state,), (data,)))
+            with uninterrupted():
+                self._done.append(step_function(state, data))
             return self._done[0]
 
         return super()._make_function(kept, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def uninterrupted():
+    """Holds an interrupt (Ctrl-C, a notebook's stop button) back till the end.
+
+    A compiled step uses up what it is given; what it gives must be kept.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not (main and callable(handler)):
+        yield
+        return
+    asked = []
+    signal.signal(signal.SIGINT, lambda *args: asked.append(args))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if asked:
+        handler(*asked[-1])
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ from keras import ops
 from keras_audio_ssl.features import frame_signal
 from keras_audio_ssl.features import pad_reflect
 from keras_audio_ssl.features import reflect_index
-from keras_audio_ssl.features import valid_mask
 from keras_audio_ssl.features import window_function
 from tests.features.helpers import numpy
 
@@ -95,8 +94,3 @@ def test_reflect_index_stays_inside():
         index = numpy(reflect_index(position, samples))
         assert index.min() == 0
         assert index.max() == max(samples - 1, 0)
-
-
-def test_valid_mask():
-    got = numpy(valid_mask(ops.convert_to_tensor([0, 2, 5], "int32"), 3))
-    assert got.tolist() == [[False] * 3, [True, True, False], [True] * 3]

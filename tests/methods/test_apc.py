@@ -135,7 +135,7 @@ def test_the_reference_loss_averages_padding_too():
 
 
 def test_vq_predicts_from_codes_and_hands_on_what_was_before_them():
-    model = tiny(codebooks=[5, 7], layers=1)
+    model = tiny(codebooks=[5, 7], encoder={"layers": 1})
     x = features(model, clips=4, frames=60)
     outputs = model.predict_ahead(x)
     codes = array(outputs["codes"]).reshape(-1, 2)
@@ -177,7 +177,7 @@ def test_arguments_are_checked(kwargs, match):
 def test_what_the_normalisation_takes_away():
     x = waves(4)
     for normalize, alike in (("utterance", True), ("per_bin", False)):
-        model = kas.APC(preset="tiny", normalize=normalize)
+        model = kas.APC(preset="tiny", encoder={"normalize": normalize})
         frontend = model.encoder.frontend
         assert frontend.normalize == normalize
         if not alike:
@@ -187,7 +187,7 @@ def test_what_the_normalisation_takes_away():
                      for y in (x, 0.5 * x))  # fmt: skip
         assert (np.abs(near - far).mean() < 0.01) == alike
         again = kas.APC.from_config(model.get_config())
-        assert again.normalize == normalize
+        assert again.encoder.frontend.normalize == normalize
 
 
 def test_trivial_predictors_on_real_speech():

@@ -98,7 +98,6 @@ def model(golden):
     )
     model = ReadyViews(
         encoder=backbone,
-        n_mels=bins,
         hidden_dim=hidden,
         projection_dim=online["projector.net.3.weight"].shape[0],
         seconds=samples / frontend.sample_rate,

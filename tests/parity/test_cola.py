@@ -34,7 +34,6 @@ def make(golden, similarity, temperature=None):
     width, dim = golden[HEAD[0]].shape
     model = COLA(
         encoder=AudioNTT(8, dim=width, conv_channels=2),
-        n_mels=8,
         embedding_dim=dim,
         similarity=similarity,
         temperature=temperature,
