@@ -1,6 +1,5 @@
 """Models that come back whole from an error, on every backend."""
 
-import collections
 import contextlib
 import functools
 import signal
@@ -68,14 +67,10 @@ class Whole:
             yield
         finally:
             if keras.backend.backend() == "jax" and not self._jax_state_synced:
-                if self._done:
-                    self._remember(self._done.pop()[1])
                 self.jax_state_sync()
                 self._jax_state = None
 
     def _get_jax_state(self, purge_model_variables=False, **groups):
-        # A list would be tracked, and what it holds be changed by that.
-        self._done = collections.deque(maxlen=1)
         state = super()._get_jax_state(**groups)
         # What there is if the first step fails.
         self._remember(state)
@@ -85,7 +80,9 @@ class Whole:
         return state
 
     def _remember(self, state):
-        self._jax_state = dict(zip(STATES[len(state)], state, strict=True))
+        # Past Keras' tracking, which would copy the lists at each step.
+        groups = zip(STATES[len(state)], state, strict=True)
+        vars(self)["_jax_state"] = dict(groups)
 
     def _make_function(self, step_function, *args, **kwargs):
         if keras.backend.backend() != "jax":
@@ -93,8 +90,9 @@ class Whole:
 
         def kept(state, data):
             with uninterrupted():
-                self._done.append(step_function(state, data))
-            return self._done[0]
+                out, state = step_function(state, data)
+                self._remember(state)
+            return out, state
 
         return super()._make_function(kept, *args, **kwargs)
 
