@@ -22,7 +22,7 @@ class Model(Whole, RecordedLayer, keras.Model):
     """
 
     def __init__(self, **kwargs):
-        check_types(type(self).__name__, kwargs.get("dtype"))
+        check_default_type(type(self).__name__)
         super().__init__(autocast=False, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
@@ -59,20 +59,12 @@ class Model(Whole, RecordedLayer, keras.Model):
         self.optimizer.build(variables)
 
 
-def check_types(name, dtype):
-    """Refuses types that no audio model computes with.
+def check_default_type(name):
+    """Refuses another default type of Keras than float32.
 
     Raises:
-        ValueError: The policy keeps weights in half precision, or Keras'
-            default type is not float32.
+        ValueError: It is another one.
     """
-    policy = keras.dtype_policies.get(dtype)
-    if policy.variable_dtype != "float32":
-        raise ValueError(
-            f"{name} keeps its weights in float32. Received: dtype policy "
-            f"{policy.name!r}. For half precision take 'mixed_bfloat16' or "
-            "'mixed_float16'."
-        )
     if keras.config.floatx() != "float32":
         raise ValueError(
             f"{name} needs Keras' default type, float32. Received: "

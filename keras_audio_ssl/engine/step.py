@@ -29,6 +29,13 @@ class FiniteStep:
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
+        # Small steps are lost in half precision.
+        if self.dtype_policy.variable_dtype != "float32":
+            raise ValueError(
+                f"{type(self).__name__} trains weights in float32. Received: "
+                f"dtype policy {self.dtype_policy.name!r}. For half precision "
+                "take 'mixed_bfloat16' or 'mixed_float16'."
+            )
         for name, shape in (("updates", ()), ("skipped", (2,))):
             weight = self.add_weight(
                 shape=shape, dtype="int32", initializer="zeros",

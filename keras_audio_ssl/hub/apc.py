@@ -243,14 +243,9 @@ def _apc(
         )
     model = APC(
         n_future,
-        units,
-        layers,
-        prenet,
-        **options,
-        encoder=encoder,
+        encoder,
         codebooks=[codes for _, codes in sizes] or None,
         codebook_dims=[dim for dim, _ in sizes] or None,
-        n_mels=bins,
     )
     state.load(head_rules(model, postnet, codebooks))
     state.report.settings["n_future"] = n_future

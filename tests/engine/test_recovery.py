@@ -80,10 +80,11 @@ def test_a_batch_that_fails_leaves_the_model_whole(model, way, tmp_path):
 def test_an_encoder_whose_predict_fails_is_whole(model):
     encoder = model.encoder
     want = encoder.embed(waves(2))
-    with pytest.raises(ValueError, match="samples"):
-        encoder.predict_on_batch(waves(2, 0.01))
-    with pytest.raises(ValueError, match="samples"):
-        encoder.predict(waves(2, 0.01), verbose=0)
+    wrong = waves(2)[None]
+    with pytest.raises(ValueError, match="shape"):
+        encoder.predict_on_batch(wrong)
+    with pytest.raises(ValueError, match="shape"):
+        encoder.predict(wrong, verbose=0)
     np.testing.assert_array_equal(encoder.embed(waves(2)), want)
 
 
