@@ -7,6 +7,8 @@ from keras_audio_ssl.features import mel_filterbank
 from keras_audio_ssl.features import mel_to_hz
 from tests.features import reference
 
+pytestmark = pytest.mark.no_backend
+
 
 @pytest.mark.parametrize("norm", [None, "slaney"])
 @pytest.mark.parametrize("scale", ["htk", "slaney"])
