@@ -72,7 +72,8 @@ class Whole:
                 self._jax_state = None
 
     def _get_jax_state(self, purge_model_variables=False, **groups):
-        self._done = []
+        # Keras would wrap an attribute, and the states that are put in it.
+        object.__setattr__(self, "_done", [])
         state = super()._get_jax_state(
             purge_model_variables=purge_model_variables, **groups
         )
