@@ -7,7 +7,8 @@ from keras_audio_ssl.features import mel_filterbank
 from keras_audio_ssl.features import mel_to_hz
 from tests.features import reference
 
-pytestmark = pytest.mark.no_backend
+# One worker compiles what librosa compiles.
+pytestmark = [pytest.mark.no_backend, pytest.mark.xdist_group("librosa")]
 
 
 @pytest.mark.parametrize("norm", [None, "slaney"])
