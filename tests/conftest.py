@@ -1,5 +1,8 @@
+import inspect
 import os
 import tempfile
+
+import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -11,3 +14,45 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# Most of a suite on JAX is XLA at work on programs that run a few times. What
+# it does by default is tested by `tests/parity` and `tests/faults`, on
+# TensorFlow, and with `JAX_DISABLE_MOST_OPTIMIZATIONS=0`.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
+class Computed(BaseException):
+    """A test that is marked `no_backend` computed with one.
+
+    No `Exception`: nothing that such a test looks at may catch it.
+    """
+
+
+@pytest.fixture(autouse=True)
+def no_backend(request, monkeypatch):
+    """Keeps the mark true: whatever a backend would do raises.
+
+    That is to make a variable, to call a layer, an operation or a random
+    generator, and to ask which backend it is.
+    """
+    if request.node.get_closest_marker("no_backend") is None:
+        return
+    import keras
+
+    def refuse(name):
+        def refused(*args, **kwargs):
+            raise Computed(
+                f"{name}: this test computes with a backend, so the mark "
+                "`no_backend` must go"
+            )
+
+        return refused
+
+    for module in (keras.ops, keras.random):
+        for name, function in vars(module).items():
+            if inspect.isfunction(function):
+                monkeypatch.setattr(module, name, refuse(name))
+    monkeypatch.setattr(keras.Variable, "__init__", refuse("Variable"))
+    monkeypatch.setattr(keras.Operation, "__call__", refuse("a call"))
+    monkeypatch.setattr(keras.Layer, "__call__", refuse("a call"))
+    for module in (keras.backend, keras.config):
+        monkeypatch.setattr(module, "backend", refuse("backend"))

@@ -1,9 +1,52 @@
 """What every method must do; `tests/methods/test_contract.py` runs it."""
 
+import zlib
+
 import keras
 import numpy as np
 
+from keras_audio_ssl.callbacks.resume import state_of
+
 BACKEND = keras.backend.backend()
+BACKENDS = ("jax", "tensorflow", "torch")
+# Methods of four kinds: two views, a target network, a prediction along
+# time, a reconstruction.
+FOUR_KINDS = ("cola", "byol_a", "apc", "denoising")
+# What the base class does alike for every method, and where Keras can.
+IN_TURN = {
+    "accumulation": BACKENDS,
+    "eager": BACKENDS,
+    "float16": BACKENDS,
+    "steps_per_execution": ("jax", "tensorflow"),
+}
+
+
+def methods_here(quality, methods, backend=BACKEND):
+    """The methods that a quality of the base class is tested with.
+
+    The four kinds on every backend, and each of the others on one, always
+    the same.
+
+    Args:
+        quality: A key of `IN_TURN`.
+        methods: Names of all methods.
+        backend: The one the tests run on.
+
+    Returns:
+        Sorted list of names.
+    """
+    backends = IN_TURN[quality]
+
+    def turn(name):
+        return backends[
+            zlib.crc32(f"{name} {quality}".encode()) % len(backends)
+        ]
+
+    return [
+        name
+        for name in sorted(methods)
+        if name in FOUR_KINDS or turn(name) == backend
+    ]
 
 
 def waves(clips=8, seconds=1.2, sample_rate=16000, seed=0):
@@ -34,6 +77,18 @@ def step(model, x):
 
 def weights_of(model):
     return [v.numpy() for v in model.weights]
+
+
+def values_of(model):
+    """All variables of a compiled model, metrics too, with their values."""
+    variables = [*state_of(model), *model.metrics_variables]
+    return [(v, v.numpy()) for v in variables]
+
+
+def put_back(values):
+    """Gives variables the values that `values_of` saw."""
+    for variable, value in values:
+        variable.assign(value)
 
 
 def same(a, b):

@@ -15,6 +15,8 @@ from tests.broken import kinds
 from tests.broken.__main__ import judge
 from tests.broken.__main__ import read_skipped
 
+pytestmark = pytest.mark.no_backend
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -11,6 +11,8 @@ from keras_audio_ssl.callbacks.resume import read_record
 from keras_audio_ssl.callbacks.resume import write_contents
 from keras_audio_ssl.data import from_folder
 
+pytestmark = pytest.mark.no_backend
+
 
 @pytest.fixture
 def folder(tmp_path):

@@ -18,6 +18,8 @@ from keras_audio_ssl.doctor.cache import FactsCache
 from keras_audio_ssl.doctor.cache import cache_file
 from tests.cli.test_cli import run
 
+pytestmark = pytest.mark.no_backend
+
 RATE = 16000
 
 

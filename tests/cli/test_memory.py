@@ -4,6 +4,8 @@ import pytest
 
 from keras_audio_ssl.cli import memory
 
+pytestmark = pytest.mark.no_backend
+
 
 @pytest.fixture
 def executed(monkeypatch):

@@ -15,6 +15,8 @@ from keras_audio_ssl.data.audio import AudioFile
 from keras_audio_ssl.data.reading import read_part
 from tests.data_folder import data_folder
 
+pytestmark = pytest.mark.no_backend
+
 FORMATS = {
     "pcm.wav": {"subtype": "PCM_16"},
     "float.wav": {"subtype": "FLOAT"},

@@ -11,6 +11,8 @@ from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
 from tests.broken import kinds
 
+pytestmark = pytest.mark.no_backend
+
 FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG",
            "MP3")  # fmt: skip
 # libsndfile says that it can seek in this one, and cannot.

@@ -18,6 +18,8 @@ from tests.data.test_audio import REASONS
 from tests.data.test_audio import broken
 from tests.data.test_audio import sound
 
+pytestmark = pytest.mark.no_backend
+
 
 def ramp(samples, rate=1000):
     """A clip whose every sample tells where it lies."""

@@ -13,6 +13,8 @@ from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data.sources import ArrayClips
 from keras_audio_ssl.data.sources import FileClips
 
+pytestmark = pytest.mark.no_backend
+
 
 class Where(FileClips):
     """Each crop with where it lies, and in which file."""

@@ -17,6 +17,8 @@ from keras_audio_ssl.data import sources
 from keras_audio_ssl.data.manifest import scan_manifest
 from tests.data.test_sources import write
 
+pytestmark = pytest.mark.no_backend
+
 TABLE = "file,start,end,kind,split\n" + "".join(
     f"é{k % 12:02}.wav,{0.01 * (k % 3)},{'' if k % 2 else 0.09},"
     f"{'dog cat owl'.split()[k % 3]},{'test' if k % 5 else 'train'}\n"

@@ -9,6 +9,8 @@ from keras_audio_ssl.data import from_huggingface
 from keras_audio_ssl.data import from_manifest
 from tests.data.test_sources import write
 
+pytestmark = pytest.mark.no_backend
+
 WAVES = np.full((40, 20), 0.1, "float32")
 
 

@@ -3,6 +3,8 @@ import pytest
 
 from keras_audio_ssl.data import bucket
 
+pytestmark = pytest.mark.no_backend
+
 
 def slow(samples):
     """The next number that is 8 or less times a power of two."""

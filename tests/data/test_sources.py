@@ -14,6 +14,8 @@ from keras_audio_ssl.data import read_manifest
 from keras_audio_ssl.data.sources import Names
 from tests.data.test_audio import sound
 
+pytestmark = pytest.mark.no_backend
+
 
 def write(path, samples=1600, seed=0, channels=1, rate=16000):
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,8 @@ from keras_audio_ssl.data.synthetic_sounds import tract
 from keras_audio_ssl.data.synthetic_speech import VOICES
 from keras_audio_ssl.data.synthetic_speech import VOWELS
 
+pytestmark = pytest.mark.no_backend
+
 KINDS = ("sounds", "speech")
 
 

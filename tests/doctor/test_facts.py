@@ -10,6 +10,8 @@ from keras_audio_ssl.doctor.facts import RECORD
 from keras_audio_ssl.doctor.facts import Facts
 from keras_audio_ssl.doctor.facts import examine
 
+pytestmark = pytest.mark.no_backend
+
 RATE = 16000
 
 

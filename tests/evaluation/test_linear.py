@@ -7,6 +7,8 @@ from keras_audio_ssl.evaluation.linear import Logistic
 from keras_audio_ssl.evaluation.linear import fewer_dims
 from keras_audio_ssl.evaluation.linear import standardise
 
+pytestmark = pytest.mark.no_backend
+
 
 def clusters(n, dims, classes=4, seed=0, spread=1.0):
     rng = np.random.default_rng(seed)

@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 
 from keras_audio_ssl.evaluation import neighbours
 from keras_audio_ssl.evaluation.neighbours import Neighbours
+
+pytestmark = pytest.mark.no_backend
 
 
 def by_hand(x, y, test, k):

@@ -10,6 +10,8 @@ from tests.evaluation.fakes import tone
 from tests.evaluation.fakes import write_corpus
 from tests.evaluation.fakes import write_table
 
+pytestmark = pytest.mark.no_backend
+
 
 @pytest.fixture
 def corpus(tmp_path):

@@ -8,6 +8,8 @@ from keras_audio_ssl.evaluation.scoring import Fold
 from keras_audio_ssl.evaluation.scoring import divide
 from keras_audio_ssl.evaluation.scoring import score
 
+pytestmark = pytest.mark.no_backend
+
 
 def problem(n=90, dims=6, noise=1.5, seed=0):
     rng = np.random.default_rng(seed)

@@ -9,6 +9,8 @@ from tests.data_folder import data_folder
 from tests.evaluation.fakes import BandEncoder
 from tests.evaluation.fakes import write_corpus
 
+pytestmark = pytest.mark.no_backend
+
 
 @pytest.fixture
 def real():

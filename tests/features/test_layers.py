@@ -14,6 +14,9 @@ from tests.features import reference
 from tests.features.helpers import input_gradient
 from tests.features.helpers import numpy
 
+# One worker compiles what librosa compiles.
+pytestmark = pytest.mark.xdist_group("librosa")
+
 WAVE = reference.signal(6400)
 
 

@@ -7,6 +7,9 @@ from keras_audio_ssl.features import mel_filterbank
 from keras_audio_ssl.features import mel_to_hz
 from tests.features import reference
 
+# One worker compiles what librosa compiles.
+pytestmark = [pytest.mark.no_backend, pytest.mark.xdist_group("librosa")]
+
 
 @pytest.mark.parametrize("norm", [None, "slaney"])
 @pytest.mark.parametrize("scale", ["htk", "slaney"])

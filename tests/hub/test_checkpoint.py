@@ -19,6 +19,8 @@ from keras_audio_ssl.hub.checkpoint import read_checkpoint
 from keras_audio_ssl.hub.checkpoint import tensors_of
 from keras_audio_ssl.hub.unpickle import CheckpointError
 
+pytestmark = pytest.mark.no_backend
+
 layouts = pytest.mark.parametrize("zipped", [True, False])
 
 

@@ -247,6 +247,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.no_backend
 @pytest.mark.parametrize(
     "hostile", HOSTILE, ids=lambda e: f"{e['module']}.{e['class_name']}"
 )

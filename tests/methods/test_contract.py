@@ -9,14 +9,18 @@ import pytest
 
 import keras_audio_ssl as kas
 from keras_audio_ssl.callbacks import SkippedBatches
+from keras_audio_ssl.callbacks.resume import copy_state
 from keras_audio_ssl.callbacks.resume import state_of
 from keras_audio_ssl.engine import unwrapped
 from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.methods import make_method
 from tests.contract import BACKEND
 from tests.contract import batch
+from tests.contract import methods_here
+from tests.contract import put_back
 from tests.contract import same
 from tests.contract import step
+from tests.contract import values_of
 from tests.contract import waves
 from tests.contract import weights_of
 
@@ -33,7 +37,25 @@ def tiny(name, **kwargs):
     return model
 
 
-@pytest.fixture(scope="module", params=sorted(METHODS))
+def grouped(names):
+    """Methods as parameters; a method's tests share a worker, and a model."""
+    return [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in names]
+
+
+def in_turn(quality):
+    """Parametrizes a test of what the base class does for every method."""
+    names = methods_here(quality, METHODS, BACKEND)
+    return pytest.mark.parametrize("name", grouped(names), scope="module")
+
+
+def quick_optimizer(model):
+    """The paper's optimizer, at a rate that shows in 16 steps."""
+    paper = model.default_optimizer()
+    config = {**paper.get_config(), "learning_rate": 3e-3}
+    return type(paper).from_config(config)
+
+
+@pytest.fixture(scope="module", params=grouped(sorted(METHODS)))
 def name(request):
     return request.param
 
@@ -44,11 +66,20 @@ def trained(name):
     keras.utils.set_random_seed(1)
     model = make_method(name, preset="tiny")
     assert isinstance(model, kas.PretextModel)
-    model.compile(optimizer=keras.optimizers.Adam(3e-3))
+    model.compile(quick_optimizer(model), jit_compile=BACKEND != "torch")
     before = weights_of(model.encoder.backbone)
     history = model.fit(batch(16), batch_size=8, epochs=8, verbose=0).history
     assert not same(before, weights_of(model.encoder.backbone))
     return model, history
+
+
+@pytest.fixture
+def model(trained):
+    """The one compiled model of a method, put back after each test."""
+    model, _ = trained
+    kept = values_of(model)
+    yield model
+    put_back(kept)
 
 
 def test_fit_lowers_the_loss(trained):
@@ -61,8 +92,7 @@ def test_fit_lowers_the_loss(trained):
     assert set(history) - {"loss"}, "no metric beside the loss"
 
 
-def test_evaluate_and_predict_leave_the_weights_alone(trained):
-    model, _ = trained
+def test_evaluate_and_predict_leave_the_weights_alone(model):
     x, before = batch(8), weights_of(model)
     logs = model.evaluate(x, batch_size=8, verbose=0, return_dict=True)
     assert np.isfinite(list(logs.values())).all()
@@ -72,8 +102,7 @@ def test_evaluate_and_predict_leave_the_weights_alone(trained):
     assert same(before, weights_of(model))
 
 
-def test_the_exported_encoder_is_the_encoder_alone(trained, tmp_path):
-    model, _ = trained
+def test_the_exported_encoder_is_the_encoder_alone(model, tmp_path):
     x, path = waves(2), tmp_path / "encoder.keras"
     model.encoder.save(path)
     opened = kas.load_encoder(path)
@@ -81,8 +110,7 @@ def test_the_exported_encoder_is_the_encoder_alone(trained, tmp_path):
     assert len(opened.weights) < len(model.weights)
 
 
-def test_the_step_after_a_reload_is_the_step_without_it(trained, tmp_path):
-    model, _ = trained
+def test_the_step_after_a_reload_is_the_step_without_it(model, tmp_path):
     path, x = tmp_path / "model.keras", batch(8)
     model.save(path)
     with zipfile.ZipFile(path) as archive:
@@ -115,6 +143,7 @@ def test_compile_without_arguments_takes_the_papers_optimizer(name):
     assert got == want
 
 
+@in_turn("accumulation")
 def test_gradient_accumulation_counts_updates(name):
     model, x = tiny(name), batch(8)
     model.compile(keras.optimizers.SGD(1e-3, gradient_accumulation_steps=2))
@@ -139,6 +168,7 @@ def test_mixed_bfloat16(name):
     assert keras.backend.standardize_dtype(frames.dtype) == "float32"
 
 
+@in_turn("float16")
 def test_float16_scales_its_loss_and_an_overflow_moves_nothing(name):
     model, x = tiny(name, dtype="mixed_float16"), batch(8)
     model.compile(
@@ -156,17 +186,16 @@ def test_float16_scales_its_loss_and_an_overflow_moves_nothing(name):
     assert int(model.updates) == 1
 
 
-@pytest.mark.parametrize("eager", [False, True])
-def test_a_batch_that_is_not_finite_changes_nothing(name, eager):
-    model, x = tiny(name), batch(8)
-    model.compile(run_eagerly=eager)
+def skips_what_is_not_finite(model):
+    """Two batches of NaN between two good ones leave no trace."""
+    x = batch(8)
     first = step(model, x)
 
     def state():
         moving = {id(model.skipped), *(id(v) for v in model._seed_states())}
         return [v.numpy() for v in state_of(model) if id(v) not in moving]
 
-    before = state()
+    before, updates = state(), int(model.updates)
     bad = {k: v.copy() for k, v in x.items()}
     bad["waveform"][3] = np.nan
     for turn in range(2):
@@ -178,22 +207,35 @@ def test_a_batch_that_is_not_finite_changes_nothing(name, eager):
     step(model, x)
     assert not same(before, state())
     assert all(np.isfinite(v).all() for v in state())
-    assert model.skipped_batches() == (2, 0) and int(model.updates) == 2
+    assert model.skipped_batches() == (2, 0)
+    assert int(model.updates) == updates + 1
 
 
-def test_ten_batches_in_a_row_that_are_not_finite_end_the_run(name):
-    model, x = tiny(name), batch(8)
-    model.compile()
+def test_a_batch_that_is_not_finite_changes_nothing(model):
+    skips_what_is_not_finite(model)
+
+
+@in_turn("eager")
+def test_a_batch_that_is_not_finite_changes_nothing_eagerly(name):
+    model = tiny(name)
+    model.compile(run_eagerly=True)
+    skips_what_is_not_finite(model)
+
+
+def test_ten_batches_in_a_row_that_are_not_finite_end_the_run(model):
     said = []
     watch = SkippedBatches(say=said.append)
-    x = {k: np.tile(v, (4,) + (1,) * (v.ndim - 1)) for k, v in x.items()}
+    x = {
+        k: np.tile(v, (16,) + (1,) * (v.ndim - 1)) for k, v in batch(8).items()
+    }
     x["waveform"][8:16] = np.nan
-    model.fit(x, batch_size=8, shuffle=False, verbose=0, callbacks=[watch])
+    some = {k: v[:32] for k, v in x.items()}
+    model.fit(some, batch_size=8, shuffle=False, verbose=0, callbacks=[watch])
     assert not watch.stopped and len(said) == 1 and "skipped 1" in said[0]
     before = [v.numpy() for v in model.trainable_variables]
     x["waveform"][:] = np.nan
     history = model.fit(
-        x, batch_size=2, epochs=3, verbose=0, callbacks=[watch]
+        x, batch_size=8, epochs=3, verbose=0, callbacks=[watch]
     ).history
     assert len(history["loss"]) == 1 and watch.stopped
     assert "10 batches in a row" in said[-1]
@@ -201,21 +243,21 @@ def test_ten_batches_in_a_row_that_are_not_finite_end_the_run(name):
     assert same(before, [v.numpy() for v in model.trainable_variables])
 
 
-def test_eager_steps_validation_and_labels(name):
-    x, labels = batch(4), np.arange(4) % 2
-    logs = []
-    for eager in (True, False):
-        model = tiny(name)
-        model.compile(run_eagerly=eager)
-        logs.append(step(model, x)["loss"])
+def test_eager_steps_validation_and_labels(name, model):
+    x, labels = batch(8), np.arange(8) % 2
+    eager = tiny(name)
+    eager.compile(quick_optimizer(eager), run_eagerly=True)
+    copy_state(eager, model)
+    logs = [step(m, x)["loss"] for m in (eager, model)]
     assert logs[0] == pytest.approx(logs[1], rel=2e-4)
     logs = model.fit(
-        x, labels, batch_size=4, validation_data=(x, labels), verbose=0
+        x, labels, batch_size=8, validation_data=(x, labels), verbose=0
     ).history
     assert np.isfinite(logs["val_loss"]).all()
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras: not on PyTorch")
+@in_turn("steps_per_execution")
 def test_jit_compile_and_steps_per_execution(name):
     model, x = tiny(name), batch(16)
     model.compile(jit_compile=True, steps_per_execution=2)
@@ -224,11 +266,13 @@ def test_jit_compile_and_steps_per_execution(name):
     assert int(model.updates) == 4
 
 
-def test_one_seed_one_run_and_silence_is_finite(name):
-    x, logs = batch(4), []
+def test_one_seed_one_run_and_silence_is_finite(name, model):
+    x, logs = batch(8), []
     for _ in range(2):
-        model = tiny(name, seed=3)
-        model.compile()
+        fresh = tiny(name, seed=3)
+        fresh.compile(quick_optimizer(fresh))
+        copy_state(fresh, model)
+        model.reset_metrics()
         logs.append([step(model, x)["loss"] for _ in range(2)])
     assert logs[0] == logs[1]
     silence = {**x, "waveform": np.zeros_like(x["waveform"])}
@@ -251,9 +295,7 @@ def test_another_encoder_can_stand_in(name):
     assert model.encoder.embed(waves(2)).shape == (2, 12)
 
 
-def test_bad_input_is_named(name):
-    model = tiny(name)
-    model.compile()
+def test_bad_input_is_named(name, model):
     with pytest.raises(ValueError, match="waveform"):
         model.fit({"wave": waves(4)}, verbose=0)
     with pytest.raises(ValueError, match="preset"):

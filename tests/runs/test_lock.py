@@ -6,6 +6,8 @@ import pytest
 
 from keras_audio_ssl.runs.lock import only_one
 
+pytestmark = pytest.mark.no_backend
+
 HOLD = """
 import sys
 sys.argv[0] = "keras-audio-ssl"

@@ -19,6 +19,8 @@ from keras_audio_ssl.viz.doctor_page import printable
 from keras_audio_ssl.viz.doctor_page import spectrogram_png
 from keras_audio_ssl.viz.doctor_page import wav_uri
 
+pytestmark = pytest.mark.no_backend
+
 NASTY = "<script>alert('x')</script>&\"\x1b[2J\u202e\udcff.wav"
 VOID = {"meta", "img", "link", "br"}
 
