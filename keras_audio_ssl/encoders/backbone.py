@@ -50,13 +50,25 @@ class Backbone(Layer):
         many = self.pooling.join == "concat"
         return self.dim * (len(self.pooling.kinds) if many else 1)
 
-    def level_lengths(self, lengths, stride):
-        """Valid frames of a level of this stride, at least one."""
-        return ops.maximum(ops.cast(lengths, "int32") // stride, 1)
+    def level_lengths(self, lengths, level=-1):
+        """Valid frames of a level, at least one.
+
+        Rounds down; a backbone whose frames are counted in another way, as
+        where strides round up, says so here.
+
+        Args:
+            lengths: `(batch,)`, valid feature frames.
+            level: Its index, default -1, the last.
+
+        Returns:
+            `(batch,)` int32.
+        """
+        frames = ops.cast(lengths, "int32") // self.strides[level]
+        return ops.maximum(frames, 1)
 
     def frame_lengths(self, lengths):
         """Valid output frames for `lengths` feature frames."""
-        return self.level_lengths(lengths, self.stride)
+        return self.level_lengths(lengths)
 
     def call(self, features, lengths=None, training=None):
         time = features.shape[1]

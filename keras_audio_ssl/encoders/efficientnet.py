@@ -84,13 +84,13 @@ class EfficientNetB0(Backbone):
 
     def levels(self, features, lengths=None, training=None):
         x = features[..., None] * self.rescale
-        valid = None if lengths is None else self.level_lengths(lengths, 2)
+        valid = None if lengths is None else half(lengths)
         x = self.stem(x, lengths=valid, training=training)
         hidden = []
         for stage, dim in zip(self.stages, self.dims, strict=False):
             for block in stage:
                 if valid is not None and block.stride == 2:
-                    out = self.level_lengths(valid, 2)
+                    out = half(valid)
                 else:
                     out = valid
                 x = block(x, lengths=valid, after=out, training=training)
@@ -100,6 +100,11 @@ class EfficientNetB0(Backbone):
         x = self.top(x, lengths=valid, training=training)
         frames = ops.max(x, axis=2)
         return [*hidden, frames]
+
+
+def half(lengths):
+    """Valid steps after a stride of 2, at least one."""
+    return ops.maximum(ops.cast(lengths, "int32") // 2, 1)
 
 
 def unit(channels, bins, filters, kernel=1, stride=1, **options):

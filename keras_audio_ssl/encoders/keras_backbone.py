@@ -46,10 +46,10 @@ class KerasBackbone(Backbone):
         spec = keras.KerasTensor(shape, dtype="float32")
         return self.network(spec).shape
 
-    def level_lengths(self, lengths, stride):
+    def level_lengths(self, lengths, level=-1):
         if self.rank == 2:
             return ops.ones_like(ops.cast(lengths, "int32"))
-        return super().level_lengths(lengths, stride)
+        return super().level_lengths(lengths, level)
 
     def levels(self, features, lengths=None, training=None):
         x = features[..., None] if self.channel_axis else features

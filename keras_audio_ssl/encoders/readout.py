@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_audio_ssl.blocks import FramePool
+from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.encoders.encoder import Encoder
 
@@ -11,7 +12,9 @@ class Readout(Encoder):
     """An encoder whose vectors join the levels of another one.
 
     Where a representation is read decides as much as how it was trained.
-    Frames of finer levels are averaged to the frame rate of the encoder.
+    Frames of finer levels are averaged to the frame rate of the encoder; a
+    clip's last frame over those finer ones that there are, where the
+    encoder's strides round up.
 
     Args:
         encoder: `Encoder` to read.
@@ -59,6 +62,9 @@ class LevelsBackbone(Backbone):
         self.strides = [backbone.strides[i] for i in self.indices]
         self.pooling = FramePool(pooling, join="concat", name="pooling")
 
+    def level_lengths(self, lengths, level=-1):
+        return self.backbone.level_lengths(lengths, self.indices[level])
+
     def frame_lengths(self, lengths):
         return self.backbone.frame_lengths(lengths)
 
@@ -67,19 +73,49 @@ class LevelsBackbone(Backbone):
         hidden = [outputs["hidden"][i] for i in self.indices]
         frames, clip = [], []
         count = ops.shape(outputs["frames"])[1]
-        for level, stride in zip(hidden, self.strides, strict=True):
+        for i, level in enumerate(hidden):
             valid = None
             if lengths is not None:
-                valid = self.backbone.level_lengths(lengths, stride)
+                valid = self.level_lengths(lengths, i)
             clip.append(self.pooling(level, lengths=valid))
-            step = self.stride // stride
-            if step > 1:
-                shape = (-1, count, step, level.shape[-1])
-                whole = level[:, : count * step]
-                level = ops.mean(ops.reshape(whole, shape), axis=2)
-            frames.append(level[:, :count])
+            step = self.stride // self.strides[i]
+            frames.append(averaged(level, count, step, valid))
         return {
             "frames": ops.concatenate(frames, axis=-1),
             "clip": ops.concatenate(clip, axis=-1),
             "hidden": hidden,
         }
+
+
+def averaged(level, count, step, lengths=None):
+    """Means of so many frames each.
+
+    Args:
+        level: `(batch, frames, dim)`.
+        count: Means wanted.
+        step: Frames in one.
+        lengths: `(batch,)`, valid frames; the others are left out. All of
+            them if None.
+
+    Returns:
+        `(batch, count, dim)`; zero where there is no valid frame.
+    """
+    if step == 1:
+        return level[:, :count]
+    dim, dtype = level.shape[-1], level.dtype
+    level = ops.cast(level, "float32")
+    valid = ops.ones_like(level[..., :1])
+    if lengths is not None:
+        level, valid = (mask_frames(x, lengths) for x in (level, valid))
+    # As many zeros as there could be frames missing, and then cut.
+    sums, shares = (
+        ops.sum(
+            ops.reshape(
+                ops.pad(x, ((0, 0), (0, step), (0, 0)))[:, : count * step],
+                (-1, count, step, width),
+            ),
+            axis=2,
+        )
+        for x, width in ((level, dim), (valid, 1))
+    )
+    return ops.cast(sums / ops.maximum(shares, 1.0), dtype)
