@@ -11,9 +11,9 @@ class Backbone(Layer):
 
     A subclass builds its layers in the constructor, sets the attributes
     below and implements `levels`, which returns the list of its hidden
-    levels, first to last; the last one is the output. With `lengths` it
-    keeps every level zero past each clip's end, so that convolutions see
-    what they would see for the clip alone.
+    levels, first to last. With `lengths` it keeps every level zero past each
+    clip's end, so that convolutions see what they would see for the clip
+    alone.
 
     Call arguments:
         features: `(batch, time, bins)`.
@@ -26,23 +26,47 @@ class Backbone(Layer):
 
     Attributes:
         n_features: Bins of the features.
-        dim: Width of frames.
-        stride: Feature frames in one output frame.
-        strides: The same for each level.
+        strides: Feature frames in one frame of each level.
         dims: Width of each level.
         min_frames: Fewest feature frames it can take.
+        pooling: Frames to clip vector.
+        output_level: Index of the level that is the output, default -1, the
+            last; a class's, or an argument of its constructor.
     """
 
     n_features: int
-    dim: int
-    stride: int
     strides: list[int]
     dims: list[int]
     min_frames: int = 1
     pooling: FramePool
+    output_level: int = -1
 
     def levels(self, features, lengths=None, training=None):
         raise NotImplementedError
+
+    def at_output(self, of_levels):
+        """The output's among what there is of each level, first to last.
+
+        Raises:
+            ValueError: `output_level` is not among the levels.
+        """
+        count = len(of_levels)
+        if not -count <= self.output_level < count:
+            raise ValueError(
+                f"`output_level` must be an index of {count} levels. "
+                f"Received: {self.output_level}"
+            )
+        return of_levels[self.output_level]
+
+    @property
+    def dim(self) -> int:
+        """Width of the output's frames."""
+        return self.at_output(self.dims)
+
+    @property
+    def stride(self) -> int:
+        """Feature frames in one output frame."""
+        return self.at_output(self.strides)
 
     @property
     def clip_dim(self) -> int:
@@ -68,7 +92,7 @@ class Backbone(Layer):
 
     def frame_lengths(self, lengths):
         """Valid output frames for `lengths` feature frames."""
-        return self.level_lengths(lengths)
+        return self.level_lengths(lengths, self.output_level)
 
     def call(self, features, lengths=None, training=None):
         time = features.shape[1]
@@ -79,7 +103,7 @@ class Backbone(Layer):
                 f"feature frames. Received: {time}"
             )
         hidden = self.levels(features, lengths, training)
-        frames = hidden[-1]
+        frames = self.at_output(hidden)
         valid = None if lengths is None else self.frame_lengths(lengths)
         clip = self.pooling(frames, lengths=valid)
         return {"frames": frames, "clip": clip, "hidden": hidden}

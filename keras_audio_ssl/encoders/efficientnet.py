@@ -43,7 +43,6 @@ class EfficientNetB0(Backbone):
     """
 
     min_frames = 32
-    stride = 32
 
     def __init__(self, n_features=64, drop_connect=0.2, rescale=1.0, **kwargs):
         super().__init__(**kwargs)
@@ -51,7 +50,6 @@ class EfficientNetB0(Backbone):
             raise ValueError(
                 f"`n_features` must be at least 32. Received: {n_features}"
             )
-        self.dim = TOP
         policy = self.dtype_policy
         self.stem = unit(1, n_features, STEM, 3, 2, dtype=policy)
         bins, channels = -(-n_features // 2), STEM

@@ -76,6 +76,7 @@ class Encoder(Model):
                 f"The backbone expects {backbone.n_features} features a "
                 f"frame and the front end gives {frontend.n_features}."
             )
+        backbone.at_output(backbone.dims)  # It must be among them.
 
     @property
     def sample_rate(self) -> int:

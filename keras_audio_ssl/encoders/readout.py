@@ -12,9 +12,9 @@ class Readout(Encoder):
     """An encoder whose vectors join the levels of another one.
 
     Where a representation is read decides as much as how it was trained.
-    Frames of finer levels are averaged to the frame rate of the encoder; a
-    clip's last frame over those finer ones that there are, where the
-    encoder's strides round up.
+    Frames of finer levels are averaged to the frame rate of the encoder, or
+    of the coarsest level that is read; a clip's last frame over those finer
+    ones that there are, where the encoder's strides round up.
 
     Args:
         encoder: `Encoder` to read.
@@ -56,23 +56,39 @@ class LevelsBackbone(Backbone):
             )
         self.indices = [i % count for i in wanted]
         self.n_features = backbone.n_features
-        self.stride, self.min_frames = backbone.stride, backbone.min_frames
+        self.min_frames = backbone.min_frames
         self.dims = [backbone.dims[i] for i in self.indices]
-        self.dim = sum(self.dims)
         self.strides = [backbone.strides[i] for i in self.indices]
+        # The level that sets the rate, unless it is the encoder's own.
+        self.coarsest = max(self.indices, key=lambda i: backbone.strides[i])
+        if backbone.strides[self.coarsest] <= backbone.stride:
+            self.coarsest = None
         self.pooling = FramePool(pooling, join="concat", name="pooling")
 
     def level_lengths(self, lengths, level=-1):
         return self.backbone.level_lengths(lengths, self.indices[level])
 
+    @property
+    def dim(self):
+        return sum(self.dims)
+
+    @property
+    def stride(self):
+        return max(self.backbone.stride, *self.strides)
+
     def frame_lengths(self, lengths):
-        return self.backbone.frame_lengths(lengths)
+        if self.coarsest is None:
+            return self.backbone.frame_lengths(lengths)
+        return self.backbone.level_lengths(lengths, self.coarsest)
 
     def call(self, features, lengths=None, training=None):
         outputs = self.backbone(features, lengths=lengths, training=training)
         hidden = [outputs["hidden"][i] for i in self.indices]
         frames, clip = [], []
-        count = ops.shape(outputs["frames"])[1]
+        paced = outputs["frames"]
+        if self.coarsest is not None:
+            paced = outputs["hidden"][self.coarsest]
+        count = ops.shape(paced)[1]
         for i, level in enumerate(hidden):
             valid = None
             if lengths is not None:

@@ -12,7 +12,7 @@ from keras_audio_ssl.encoders import Backbone
 class RoundsUp(Backbone):
     """Two convolutions of stride 2, whose lengths round up: 49, 25, 13."""
 
-    def __init__(self, n_features=5, units=4, **kwargs):
+    def __init__(self, n_features=5, units=4, output_level=-1, **kwargs):
         super().__init__(**kwargs)
         self.convs, width = [], n_features
         for i in range(2):
@@ -20,7 +20,6 @@ class RoundsUp(Backbone):
             conv.build((None, None, width))
             self.convs.append(conv)
             width = units
-        self.dim, self.stride = units, 4
         self.dims, self.strides = [units, units], [2, 4]
         self.pooling = FramePool(("mean",), name="pooling")
 
