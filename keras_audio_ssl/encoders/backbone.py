@@ -15,14 +15,25 @@ class Backbone(Layer):
     clip's end, so that convolutions see what they would see for the clip
     alone.
 
+    A subclass that has attention maps says so (`has_attention`): then
+    `levels` takes `return_attention` too, and where it is true returns
+    `(levels, maps)`. It is not given otherwise, so that attention can be
+    computed in the backend's fastest way, which knows no maps.
+
     Call arguments:
         features: `(batch, time, bins)`.
         lengths: Optional `(batch,)`, valid feature frames.
+        return_attention: Adds `"attention"`.
 
     Returns:
         Dict of `"frames"` `(batch, frames, dim)`, `"clip"` `(batch, clip
         dim)` and `"hidden"`, the list of levels `(batch, frames of the
-        level, dim of the level)`.
+        level, dim of the level)`; if wanted `"attention"`, the list of maps
+        `(batch, heads, frames, frames)`.
+
+    Raises:
+        ValueError: There are fewer feature frames than `min_frames`, or maps
+            are wanted of a backbone that has none.
 
     Attributes:
         n_features: Bins of the features.
@@ -32,6 +43,7 @@ class Backbone(Layer):
         pooling: Frames to clip vector.
         output_level: Index of the level that is the output, default -1, the
             last; a class's, or an argument of its constructor.
+        has_attention: Whether there are attention maps, default False.
     """
 
     n_features: int
@@ -40,6 +52,7 @@ class Backbone(Layer):
     min_frames: int = 1
     pooling: FramePool
     output_level: int = -1
+    has_attention: bool = False
 
     def levels(self, features, lengths=None, training=None):
         raise NotImplementedError
@@ -94,7 +107,9 @@ class Backbone(Layer):
         """Valid output frames for `lengths` feature frames."""
         return self.level_lengths(lengths, self.output_level)
 
-    def call(self, features, lengths=None, training=None):
+    def call(
+        self, features, lengths=None, training=None, return_attention=False
+    ):
         time = features.shape[1]
         # Under JAX an unknown time is no None, but a symbol.
         if isinstance(time, int) and time < self.min_frames:
@@ -102,8 +117,16 @@ class Backbone(Layer):
                 f"{type(self).__name__} needs at least {self.min_frames} "
                 f"feature frames. Received: {time}"
             )
-        hidden = self.levels(features, lengths, training)
+        if return_attention and not self.has_attention:
+            raise ValueError(f"{type(self).__name__} has no attention maps.")
+        outputs = {}
+        if return_attention:
+            hidden, outputs["attention"] = self.levels(
+                features, lengths, training, return_attention=True
+            )
+        else:
+            hidden = self.levels(features, lengths, training)
         frames = self.at_output(hidden)
         valid = None if lengths is None else self.frame_lengths(lengths)
         clip = self.pooling(frames, lengths=valid)
-        return {"frames": frames, "clip": clip, "hidden": hidden}
+        return {"frames": frames, "clip": clip, "hidden": hidden, **outputs}

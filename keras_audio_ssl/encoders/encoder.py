@@ -42,7 +42,9 @@ class Encoder(Model):
         lengths: Optional `(batch,)`, samples before the padding. A clip's
             vectors then don't depend on the rest of the batch.
         return_hidden: Adds `"hidden"`, the list of the backbone's levels.
-        return_attention: Adds `"attention"`, for backbones that have maps.
+        return_attention: Adds `"attention"`, the list of the backbone's maps
+            `(batch, heads, frames, frames)`, for backbones that have some.
+            They cost time and memory; without, none is computed.
 
     Returns:
         Dict of `"frames"` `(batch, frames, dim)` and `"clip"`
@@ -135,14 +137,14 @@ class Encoder(Model):
             lengths = waveform.get("lengths", lengths)
             waveform = waveform["waveform"]
         features, valid = self.features(waveform, lengths)
-        outputs = self.backbone(features, lengths=valid, training=training)
+        outputs = self.backbone(
+            features,
+            lengths=valid,
+            training=training,
+            return_attention=return_attention,
+        )
         wanted = ["frames", "clip"] + ["hidden"] * return_hidden
-        if return_attention:
-            if "attention" not in outputs:
-                raise ValueError(
-                    f"{type(self.backbone).__name__} has no attention maps."
-                )
-            wanted.append("attention")
+        wanted += ["attention"] * return_attention
         return {
             key: keras.tree.map_structure(
                 lambda x: ops.cast(x, "float32"), outputs[key]

@@ -69,6 +69,10 @@ class LevelsBackbone(Backbone):
         return self.backbone.level_lengths(lengths, self.indices[level])
 
     @property
+    def has_attention(self):
+        return self.backbone.has_attention
+
+    @property
     def dim(self):
         return sum(self.dims)
 
@@ -81,8 +85,15 @@ class LevelsBackbone(Backbone):
             return self.backbone.frame_lengths(lengths)
         return self.backbone.level_lengths(lengths, self.coarsest)
 
-    def call(self, features, lengths=None, training=None):
-        outputs = self.backbone(features, lengths=lengths, training=training)
+    def call(
+        self, features, lengths=None, training=None, return_attention=False
+    ):
+        outputs = self.backbone(
+            features,
+            lengths=lengths,
+            training=training,
+            return_attention=return_attention,
+        )
         hidden = [outputs["hidden"][i] for i in self.indices]
         frames, clip = [], []
         paced = outputs["frames"]
@@ -97,6 +108,7 @@ class LevelsBackbone(Backbone):
             step = self.stride // self.strides[i]
             frames.append(averaged(level, count, step, valid))
         return {
+            **outputs,
             "frames": ops.concatenate(frames, axis=-1),
             "clip": ops.concatenate(clip, axis=-1),
             "hidden": hidden,

@@ -6,6 +6,7 @@ import keras_audio_ssl as kas
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import RecurrentStack
 from keras_audio_ssl.features import LogMel
+from tests.encoders.tiny import Attends
 from tests.encoders.tiny import RoundsUp
 from tests.encoders.tiny import array
 from tests.encoders.tiny import noise
@@ -77,3 +78,35 @@ def test_a_readout_follows_the_coarsest_level():
     assert frames.shape == (1, hidden[1].shape[1], 8)
     np.testing.assert_array_equal(frames[..., 4:], hidden[1])
     assert len(both.embed_frames(wave[0])) == frames.shape[1]
+
+
+@pytest.mark.parametrize("wrap", [lambda e: e, kas.Readout])
+def test_attention_maps_come_when_asked_for(wrap):
+    keras.utils.set_random_seed(0)
+    net = Attends()
+    whole = wrap(encoder(net))
+    waves = np.concatenate([noise(1, 4000), 0.1 * noise(1, 4000, seed=1)])
+    lengths = np.array([4000, 1600], "int32")
+    plain = whole(waves, lengths=lengths)
+    assert set(plain) == {"frames", "clip"} and net.asked == [False]
+    out = whole(waves, lengths=lengths, return_attention=True)
+    assert set(out) == {"frames", "clip", "attention"}
+    assert net.asked == [False, True]
+    for key in ("frames", "clip"):
+        np.testing.assert_array_equal(array(out[key]), array(plain[key]))
+    assert len(out["attention"]) == 2
+    for maps in map(array, out["attention"]):
+        assert maps.shape == (2, 2, 26, 26) and maps.dtype == "float32"
+        np.testing.assert_allclose(maps.sum(-1), 1.0, atol=1e-5)
+        # Nothing of a short clip looks at its padding.
+        assert not maps[1, :, :11, 11:].any()
+    whole.embed(waves)
+    assert net.asked[2:] == [False]
+
+
+@pytest.mark.parametrize("wrap", [lambda e: e, kas.Readout])
+def test_maps_of_a_backbone_without_any_are_refused(wrap):
+    whole = wrap(encoder(RoundsUp()))
+    with pytest.raises(ValueError, match="RoundsUp has no attention maps"):
+        whole(noise(1, 4000), return_attention=True)
+    assert not whole.backbone.has_attention

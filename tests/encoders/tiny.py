@@ -7,6 +7,7 @@ from keras import ops
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.encoders import Backbone
+from keras_audio_ssl.engine import frame_mask
 
 
 class RoundsUp(Backbone):
@@ -34,6 +35,41 @@ class RoundsUp(Backbone):
                 x = mask_frames(x, self.level_lengths(lengths, level))
             hidden.append(x)
         return hidden
+
+
+class Attends(Backbone):
+    """Two layers of self-attention."""
+
+    has_attention = True
+
+    def __init__(self, n_features=5, heads=2, **kwargs):
+        super().__init__(**kwargs)
+        self.asked = []
+        self.layers = []
+        for i in range(2):
+            layer = keras.layers.MultiHeadAttention(heads, 3, name=f"layer_{i}")
+            layer.build(*[(None, None, n_features)] * 2)
+            self.layers.append(layer)
+        self.dims, self.strides = [n_features] * 2, [1] * 2
+        self.pooling = FramePool(("mean",), name="pooling")
+
+    def levels(
+        self, features, lengths=None, training=None, return_attention=False
+    ):
+        self.asked.append(return_attention)
+        x, mask, hidden, maps = features, None, [], []
+        if lengths is not None:
+            mask = frame_mask(lengths, ops.shape(x)[1])[:, None]
+        for layer in self.layers:
+            out, scores = layer(
+                x, x, attention_mask=mask, return_attention_scores=True
+            )
+            x = x + out
+            if lengths is not None:
+                x = mask_frames(x, lengths)
+            hidden.append(x)
+            maps.append(scores)
+        return (hidden, maps) if return_attention else hidden
 
 
 def array(x):
