@@ -49,20 +49,20 @@ class AudioNTT(Backbone):
                 f"`version` must be 'v1' or 'v2'. Received: {version!r}"
             )
         blocks = 3 if version == "v1" else 2
-        self.stride = self.min_frames = 2**blocks
-        if n_features < self.stride:
+        stride = self.min_frames = 2**blocks
+        if n_features < stride:
             raise ValueError(
-                f"`n_features` must be at least {self.stride}. "
+                f"`n_features` must be at least {stride}. "
                 f"Received: {n_features}"
             )
-        conv_dim = conv_channels * (n_features // self.stride)
-        self.dim = dim or (512 if version == "v1" else 3072)
-        self.hidden_dim = hidden_dim or (self.dim if version == "v1" else 2048)
-        out_dim = self.dim if version == "v1" else self.dim - conv_dim
+        conv_dim = conv_channels * (n_features // stride)
+        dim = dim or (512 if version == "v1" else 3072)
+        self.hidden_dim = hidden_dim or (dim if version == "v1" else 2048)
+        out_dim = dim if version == "v1" else dim - conv_dim
         if out_dim < 1:
             raise ValueError(
                 f"`dim` must exceed the convolution's {conv_dim} features. "
-                f"Received: dim={self.dim}"
+                f"Received: dim={dim}"
             )
         kind = {"dtype": self.dtype_policy}
         self.blocks = []
@@ -85,9 +85,8 @@ class AudioNTT(Backbone):
         self.pooling = FramePool(("mean", "max"), name="pooling", **kind)
         self.dims = [
             conv_channels * (n_features // 2 ** (i + 1)) for i in range(blocks)
-        ] + [self.hidden_dim, self.dim]
-        self.strides = [2 ** (i + 1) for i in range(blocks)]
-        self.strides += [self.stride] * 2
+        ] + [self.hidden_dim, dim]
+        self.strides = [2 ** (i + 1) for i in range(blocks)] + [stride] * 2
 
     def levels(self, features, lengths=None, training=None):
         x, hidden = features[..., None], []

@@ -11,38 +11,75 @@ class Backbone(Layer):
 
     A subclass builds its layers in the constructor, sets the attributes
     below and implements `levels`, which returns the list of its hidden
-    levels, first to last; the last one is the output. With `lengths` it
-    keeps every level zero past each clip's end, so that convolutions see
-    what they would see for the clip alone.
+    levels, first to last. With `lengths` it keeps every level zero past each
+    clip's end, so that convolutions see what they would see for the clip
+    alone.
+
+    A subclass that has attention maps says so (`has_attention`): then
+    `levels` takes `return_attention` too, and where it is true returns
+    `(levels, maps)`. It is not given otherwise, so that attention can be
+    computed in the backend's fastest way, which knows no maps.
 
     Call arguments:
         features: `(batch, time, bins)`.
         lengths: Optional `(batch,)`, valid feature frames.
+        return_attention: Adds `"attention"`.
 
     Returns:
         Dict of `"frames"` `(batch, frames, dim)`, `"clip"` `(batch, clip
         dim)` and `"hidden"`, the list of levels `(batch, frames of the
-        level, dim of the level)`.
+        level, dim of the level)`; if wanted `"attention"`, the list of maps
+        `(batch, heads, frames, frames)`.
+
+    Raises:
+        ValueError: There are fewer feature frames than `min_frames`, or maps
+            are wanted of a backbone that has none.
 
     Attributes:
         n_features: Bins of the features.
-        dim: Width of frames.
-        stride: Feature frames in one output frame.
-        strides: The same for each level.
+        strides: Feature frames in one frame of each level.
         dims: Width of each level.
         min_frames: Fewest feature frames it can take.
+        pooling: Frames to clip vector.
+        output_level: Index of the level that is the output, default -1, the
+            last; a class's, or an argument of its constructor.
+        has_attention: Whether there are attention maps, default False.
     """
 
     n_features: int
-    dim: int
-    stride: int
     strides: list[int]
     dims: list[int]
     min_frames: int = 1
     pooling: FramePool
+    output_level: int = -1
+    has_attention: bool = False
 
     def levels(self, features, lengths=None, training=None):
         raise NotImplementedError
+
+    def at_output(self, of_levels):
+        """The output's among what there is of each level, first to last.
+
+        Raises:
+            ValueError: `output_level` is not among the levels.
+        """
+        count = len(of_levels)
+        if not -count <= self.output_level < count:
+            raise ValueError(
+                f"`output_level` must be an index of {count} levels. "
+                f"Received: {self.output_level}"
+            )
+        return of_levels[self.output_level]
+
+    @property
+    def dim(self) -> int:
+        """Width of the output's frames."""
+        return self.at_output(self.dims)
+
+    @property
+    def stride(self) -> int:
+        """Feature frames in one output frame."""
+        return self.at_output(self.strides)
 
     @property
     def clip_dim(self) -> int:
@@ -50,15 +87,29 @@ class Backbone(Layer):
         many = self.pooling.join == "concat"
         return self.dim * (len(self.pooling.kinds) if many else 1)
 
-    def level_lengths(self, lengths, stride):
-        """Valid frames of a level of this stride, at least one."""
-        return ops.maximum(ops.cast(lengths, "int32") // stride, 1)
+    def level_lengths(self, lengths, level=-1):
+        """Valid frames of a level, at least one.
+
+        Rounds down; a backbone whose frames are counted in another way, as
+        where strides round up, says so here.
+
+        Args:
+            lengths: `(batch,)`, valid feature frames.
+            level: Its index, default -1, the last.
+
+        Returns:
+            `(batch,)` int32.
+        """
+        frames = ops.cast(lengths, "int32") // self.strides[level]
+        return ops.maximum(frames, 1)
 
     def frame_lengths(self, lengths):
         """Valid output frames for `lengths` feature frames."""
-        return self.level_lengths(lengths, self.stride)
+        return self.level_lengths(lengths, self.output_level)
 
-    def call(self, features, lengths=None, training=None):
+    def call(
+        self, features, lengths=None, training=None, return_attention=False
+    ):
         time = features.shape[1]
         # Under JAX an unknown time is no None, but a symbol.
         if isinstance(time, int) and time < self.min_frames:
@@ -66,8 +117,16 @@ class Backbone(Layer):
                 f"{type(self).__name__} needs at least {self.min_frames} "
                 f"feature frames. Received: {time}"
             )
-        hidden = self.levels(features, lengths, training)
-        frames = hidden[-1]
+        if return_attention and not self.has_attention:
+            raise ValueError(f"{type(self).__name__} has no attention maps.")
+        outputs = {}
+        if return_attention:
+            hidden, outputs["attention"] = self.levels(
+                features, lengths, training, return_attention=True
+            )
+        else:
+            hidden = self.levels(features, lengths, training)
+        frames = self.at_output(hidden)
         valid = None if lengths is None else self.frame_lengths(lengths)
         clip = self.pooling(frames, lengths=valid)
-        return {"frames": frames, "clip": clip, "hidden": hidden}
+        return {"frames": frames, "clip": clip, "hidden": hidden, **outputs}

@@ -43,7 +43,6 @@ class EfficientNetB0(Backbone):
     """
 
     min_frames = 32
-    stride = 32
 
     def __init__(self, n_features=64, drop_connect=0.2, rescale=1.0, **kwargs):
         super().__init__(**kwargs)
@@ -51,7 +50,6 @@ class EfficientNetB0(Backbone):
             raise ValueError(
                 f"`n_features` must be at least 32. Received: {n_features}"
             )
-        self.dim = TOP
         policy = self.dtype_policy
         self.stem = unit(1, n_features, STEM, 3, 2, dtype=policy)
         bins, channels = -(-n_features // 2), STEM
@@ -84,13 +82,13 @@ class EfficientNetB0(Backbone):
 
     def levels(self, features, lengths=None, training=None):
         x = features[..., None] * self.rescale
-        valid = None if lengths is None else self.level_lengths(lengths, 2)
+        valid = None if lengths is None else half(lengths)
         x = self.stem(x, lengths=valid, training=training)
         hidden = []
         for stage, dim in zip(self.stages, self.dims, strict=False):
             for block in stage:
                 if valid is not None and block.stride == 2:
-                    out = self.level_lengths(valid, 2)
+                    out = half(valid)
                 else:
                     out = valid
                 x = block(x, lengths=valid, after=out, training=training)
@@ -100,6 +98,11 @@ class EfficientNetB0(Backbone):
         x = self.top(x, lengths=valid, training=training)
         frames = ops.max(x, axis=2)
         return [*hidden, frames]
+
+
+def half(lengths):
+    """Valid steps after a stride of 2, at least one."""
+    return ops.maximum(ops.cast(lengths, "int32") // 2, 1)
 
 
 def unit(channels, bins, filters, kernel=1, stride=1, **options):

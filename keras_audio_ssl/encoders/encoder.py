@@ -18,6 +18,12 @@ from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.engine import Model
 from keras_audio_ssl.features import FrontEnd
 
+# Seconds of a clip of which `batch_size` pass the network together; of longer
+# ones, fewer do.
+CLIP_SECONDS = 2
+# Batches that are loaded at once, so that clips of like length meet.
+LOADED_BATCHES = 16
+
 
 class Encoder(Model):
     """A pretrained, or to be pretrained, audio encoder.
@@ -36,7 +42,9 @@ class Encoder(Model):
         lengths: Optional `(batch,)`, samples before the padding. A clip's
             vectors then don't depend on the rest of the batch.
         return_hidden: Adds `"hidden"`, the list of the backbone's levels.
-        return_attention: Adds `"attention"`, for backbones that have maps.
+        return_attention: Adds `"attention"`, the list of the backbone's maps
+            `(batch, heads, frames, frames)`, for backbones that have some.
+            They cost time and memory; without, none is computed.
 
     Returns:
         Dict of `"frames"` `(batch, frames, dim)` and `"clip"`
@@ -70,6 +78,7 @@ class Encoder(Model):
                 f"The backbone expects {backbone.n_features} features a "
                 f"frame and the front end gives {frontend.n_features}."
             )
+        backbone.at_output(backbone.dims)  # It must be among them.
 
     @property
     def sample_rate(self) -> int:
@@ -128,14 +137,14 @@ class Encoder(Model):
             lengths = waveform.get("lengths", lengths)
             waveform = waveform["waveform"]
         features, valid = self.features(waveform, lengths)
-        outputs = self.backbone(features, lengths=valid, training=training)
+        outputs = self.backbone(
+            features,
+            lengths=valid,
+            training=training,
+            return_attention=return_attention,
+        )
         wanted = ["frames", "clip"] + ["hidden"] * return_hidden
-        if return_attention:
-            if "attention" not in outputs:
-                raise ValueError(
-                    f"{type(self.backbone).__name__} has no attention maps."
-                )
-            wanted.append("attention")
+        wanted += ["attention"] * return_attention
         return {
             key: keras.tree.map_structure(
                 lambda x: ops.cast(x, "float32"), outputs[key]
@@ -180,7 +189,8 @@ class Encoder(Model):
                 lengths.
             sample_rate: Hz of arrays, which are resampled where it differs
                 from the encoder's (the default).
-            batch_size: Clips that pass the network together.
+            batch_size: Clips of up to two seconds that pass the network
+                together; of longer ones, as many as make up no more sound.
 
         Returns:
             numpy float32 `(dim,)` for one clip, `(clips, dim)` otherwise.
@@ -292,28 +302,39 @@ class Encoder(Model):
 
     def _batches(self, clips, batch_size):
         """Yields (indices, outputs, valid frames) in a few padded shapes."""
+        budget = batch_size * bucket(CLIP_SECONDS * self.sample_rate)
         # Reading in windows of neighbours bounds the memory; sorting inside
         # a window bounds the padding.
-        window = 16 * batch_size
-        for start in range(0, len(clips), window):
-            waves = {
-                i: clips[i].load()
-                for i in range(start, min(start + window, len(clips)))
-            }
-            order = sorted(waves, key=lambda i: len(waves[i]))
-            while order:
-                longest = bucket(len(waves[order[0]]), self.min_samples)
-                group = [
-                    i for i in order[:batch_size] if len(waves[i]) <= longest
-                ]
-                order = order[len(group) :]
-                yield self._run(group, [waves[i] for i in group], batch_size)
+        waves, samples = {}, 0
+        for i, clip in enumerate(clips):
+            waves[i] = clip.load()
+            samples += len(waves[i])
+            if (
+                i + 1 == len(clips)
+                or len(waves) == LOADED_BATCHES * batch_size
+                or samples >= LOADED_BATCHES * budget
+            ):
+                yield from self._sorted(waves, batch_size, budget)
+                waves, samples = {}, 0
 
-    def _run(self, indices, waves, batch_size):
+    def _sorted(self, waves, batch_size, budget):
+        """What `_batches` yields, of waveforms by index."""
+        order = sorted(waves, key=lambda i: len(waves[i]))
+        while order:
+            longest = bucket(len(waves[order[0]]), self.min_samples)
+            most = min(batch_size, max(1, budget // longest))
+            group = [i for i in order[:most] if len(waves[i]) <= longest]
+            order = order[len(group) :]
+            # Powers of two, so that few shapes compile.
+            rows = min(most, 1 << (len(group) - 1).bit_length())
+            yield self._run(group, [waves[i] for i in group], rows)
+
+    def _run(self, indices, waves, rows):
         lengths = np.array([len(w) for w in waves], "int32")
         lengths = np.maximum(lengths, self.min_samples)
-        rows = len(waves) if len(waves) == 1 else batch_size
-        if len(set(lengths)) == 1 and lengths[0] < 2 * self.sample_rate:
+        if len(set(lengths)) == 1 and (
+            lengths[0] < CLIP_SECONDS * self.sample_rate
+        ):
             # Clips of one length need no masks: the network's quick path.
             batch = np.zeros((rows, lengths[0]), "float32")
             x: Any = batch

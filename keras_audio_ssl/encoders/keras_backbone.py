@@ -33,23 +33,22 @@ class KerasBackbone(Backbone):
                 "The encoder must give (batch, frames, dim), (batch, frames, "
                 f"bins, channels) or (batch, dim). Received: {shape}"
             )
-        self.dim = int(shape[-1])
+        dim = int(shape[-1])
         if len(shape) == 4:
-            self.dim *= int(shape[2])
+            dim *= int(shape[2])
         frames = 1 if len(shape) == 2 else int(shape[1])
-        self.stride = max(1, round(time / frames))
         self.rank = len(shape)
-        self.dims, self.strides = [self.dim], [self.stride]
+        self.dims, self.strides = [dim], [max(1, round(time / frames))]
         self.pooling = FramePool(("mean",), name="pooling")
 
     def _output_shape(self, shape):
         spec = keras.KerasTensor(shape, dtype="float32")
         return self.network(spec).shape
 
-    def level_lengths(self, lengths, stride):
+    def level_lengths(self, lengths, level=-1):
         if self.rank == 2:
             return ops.ones_like(ops.cast(lengths, "int32"))
-        return super().level_lengths(lengths, stride)
+        return super().level_lengths(lengths, level)
 
     def levels(self, features, lengths=None, training=None):
         x = features[..., None] if self.channel_axis else features

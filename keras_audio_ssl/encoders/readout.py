@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_audio_ssl.blocks import FramePool
+from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.encoders.encoder import Encoder
 
@@ -11,7 +12,9 @@ class Readout(Encoder):
     """An encoder whose vectors join the levels of another one.
 
     Where a representation is read decides as much as how it was trained.
-    Frames of finer levels are averaged to the frame rate of the encoder.
+    Frames of finer levels are averaged to the frame rate of the encoder, or
+    of the coarsest level that is read; a clip's last frame over those finer
+    ones that there are, where the encoder's strides round up.
 
     Args:
         encoder: `Encoder` to read.
@@ -53,33 +56,94 @@ class LevelsBackbone(Backbone):
             )
         self.indices = [i % count for i in wanted]
         self.n_features = backbone.n_features
-        self.stride, self.min_frames = backbone.stride, backbone.min_frames
+        self.min_frames = backbone.min_frames
         self.dims = [backbone.dims[i] for i in self.indices]
-        self.dim = sum(self.dims)
         self.strides = [backbone.strides[i] for i in self.indices]
+        # The level that sets the rate, unless it is the encoder's own.
+        self.coarsest = max(self.indices, key=lambda i: backbone.strides[i])
+        if backbone.strides[self.coarsest] <= backbone.stride:
+            self.coarsest = None
         self.pooling = FramePool(pooling, join="concat", name="pooling")
 
-    def frame_lengths(self, lengths):
-        return self.backbone.frame_lengths(lengths)
+    def level_lengths(self, lengths, level=-1):
+        return self.backbone.level_lengths(lengths, self.indices[level])
 
-    def call(self, features, lengths=None, training=None):
-        outputs = self.backbone(features, lengths=lengths, training=training)
+    @property
+    def has_attention(self):
+        return self.backbone.has_attention
+
+    @property
+    def dim(self):
+        return sum(self.dims)
+
+    @property
+    def stride(self):
+        return max(self.backbone.stride, *self.strides)
+
+    def frame_lengths(self, lengths):
+        if self.coarsest is None:
+            return self.backbone.frame_lengths(lengths)
+        return self.backbone.level_lengths(lengths, self.coarsest)
+
+    def call(
+        self, features, lengths=None, training=None, return_attention=False
+    ):
+        outputs = self.backbone(
+            features,
+            lengths=lengths,
+            training=training,
+            return_attention=return_attention,
+        )
         hidden = [outputs["hidden"][i] for i in self.indices]
         frames, clip = [], []
-        count = ops.shape(outputs["frames"])[1]
-        for level, stride in zip(hidden, self.strides, strict=True):
+        paced = outputs["frames"]
+        if self.coarsest is not None:
+            paced = outputs["hidden"][self.coarsest]
+        count = ops.shape(paced)[1]
+        for i, level in enumerate(hidden):
             valid = None
             if lengths is not None:
-                valid = self.backbone.level_lengths(lengths, stride)
+                valid = self.level_lengths(lengths, i)
             clip.append(self.pooling(level, lengths=valid))
-            step = self.stride // stride
-            if step > 1:
-                shape = (-1, count, step, level.shape[-1])
-                whole = level[:, : count * step]
-                level = ops.mean(ops.reshape(whole, shape), axis=2)
-            frames.append(level[:, :count])
+            step = self.stride // self.strides[i]
+            frames.append(averaged(level, count, step, valid))
         return {
+            **outputs,
             "frames": ops.concatenate(frames, axis=-1),
             "clip": ops.concatenate(clip, axis=-1),
             "hidden": hidden,
         }
+
+
+def averaged(level, count, step, lengths=None):
+    """Means of so many frames each.
+
+    Args:
+        level: `(batch, frames, dim)`.
+        count: Means wanted.
+        step: Frames in one.
+        lengths: `(batch,)`, valid frames; the others are left out. All of
+            them if None.
+
+    Returns:
+        `(batch, count, dim)`; zero where there is no valid frame.
+    """
+    if step == 1:
+        return level[:, :count]
+    dim, dtype = level.shape[-1], level.dtype
+    level = ops.cast(level, "float32")
+    valid = ops.ones_like(level[..., :1])
+    if lengths is not None:
+        level, valid = (mask_frames(x, lengths) for x in (level, valid))
+    # As many zeros as there could be frames missing, and then cut.
+    sums, shares = (
+        ops.sum(
+            ops.reshape(
+                ops.pad(x, ((0, 0), (0, step), (0, 0)))[:, : count * step],
+                (-1, count, step, width),
+            ),
+            axis=2,
+        )
+        for x, width in ((level, dim), (valid, 1))
+    )
+    return ops.cast(sums / ops.maximum(shares, 1.0), dtype)

@@ -32,8 +32,6 @@ class RecurrentStack(Backbone):
         Representation Learning", arXiv 1904.03240.
     """
 
-    stride = 1
-
     def __init__(
         self,
         n_features=80,
@@ -48,7 +46,7 @@ class RecurrentStack(Backbone):
         super().__init__(**kwargs)
         if layers < 1:
             raise ValueError(f"`layers` must be positive. Received: {layers}")
-        self.dim, self.n_layers = units, layers
+        self.n_layers = layers
         kind = {"dtype": self.dtype_policy}
         self.prenet, self.layers, width = [], [], n_features
         for i in range(prenet_layers):

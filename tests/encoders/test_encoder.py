@@ -13,6 +13,7 @@ from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import EfficientNetB0
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import RecurrentStack
+from keras_audio_ssl.encoders.encoder import Clip
 from keras_audio_ssl.features import recipe
 
 
@@ -170,6 +171,64 @@ def test_embed_resamples_arrays_and_reads_files(tmp_path):
     assert scaled(from_file, encoder.embed(native)) < 0.05
     listed = encoder.embed([tmp_path / "a.wav", native])
     assert listed.shape == (2, encoder.dim)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Rows and samples of each batch that passes the network."""
+    shapes = []
+    predict = Encoder.predict_on_batch
+
+    def watched(self, x):
+        shapes.append((x["waveform"] if isinstance(x, dict) else x).shape)
+        return predict(self, x)
+
+    monkeypatch.setattr(Encoder, "predict_on_batch", watched)
+    return shapes
+
+
+def test_long_clips_pass_the_network_in_smaller_batches(computed):
+    encoder = wake(build("v1"))
+    lengths = (12000, 130000, 40000, 5000, 39000, 17000, 131000, 40500, 300000)
+    waves = clips(lengths)
+    vectors = encoder.embed(waves, batch_size=4)
+    # Four clips of two seconds, or one clip of any length.
+    assert all(n == 1 or n * m <= 4 * 32768 for n, m in computed)
+    assert sum(n for n, _ in computed) < len(lengths) + 3
+    for wave, vector in zip(waves, vectors, strict=True):
+        assert scaled(encoder.embed(wave), vector) < 1e-5
+
+
+def test_a_batch_has_few_sizes(computed):
+    encoder = build("v1")
+    for count in range(1, 12):
+        encoder.embed(clips((8000,) * count), batch_size=6)
+    assert {n for n, _ in computed} == {1, 2, 4, 6}
+
+
+def test_loaded_sound_is_bounded(monkeypatch):
+    encoder = build("v1")
+    held, most = [], []
+    load, run = Clip.load, Encoder._sorted
+
+    def loaded(self):
+        wave = load(self)
+        held.append(len(wave))
+        return wave
+
+    def ran(self, *args):
+        most.append((len(held), sum(held)))
+        held.clear()
+        return run(self, *args)
+
+    monkeypatch.setattr(Clip, "load", loaded)
+    monkeypatch.setattr(Encoder, "_sorted", ran)
+    long, short = clips((300000,))[0], clips((4000,))[0]
+    encoder.embed([long] * 5 + [short] * 40, batch_size=1)
+    # Sixteen clips, or sixteen times two seconds and the clip that reached it.
+    assert len(most) == 5 and sum(n for n, _ in most) == 45
+    assert max(n for n, _ in most) == 16
+    assert max(n for _, n in most) < 16 * 32768 + 300000
 
 
 def test_bad_audio_is_named(tmp_path):
