@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from keras_audio_ssl.encoders import Encoder as Encoder
     from keras_audio_ssl.encoders import Readout as Readout
     from keras_audio_ssl.evaluation import Classifier as Classifier
+    from keras_audio_ssl.hub import from_preset as from_preset
     from keras_audio_ssl.hub import load_encoder as load_encoder
     from keras_audio_ssl.methods import *
     from keras_audio_ssl.runs import pretrain as pretrain
@@ -62,6 +63,7 @@ _NAMES = {
     "Classifier": "evaluation",
     "Encoder": "encoders",
     "Readout": "encoders",
+    "from_preset": "hub",
     "load_encoder": "hub",
     "pretrain": "runs",
 }

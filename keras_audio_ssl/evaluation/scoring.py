@@ -88,6 +88,19 @@ class ProbeResult:
         """Accuracy of always answering the most frequent class."""
         return float(self.confusion.sum(axis=1).max() / self.n)
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the accuracy, by Wilson's formula.
+
+        It takes the test examples as independent: where many are of one
+        speaker or recording, the truth is wider.
+        """
+        n, p, z = self.n, self.accuracy, 1.96
+        middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+        spread = p * (1 - p) / n + z**2 / (4 * n**2)
+        half = z * float(np.sqrt(spread)) / (1 + z**2 / n)
+        return max(middle - half, 0.0), min(middle + half, 1.0)
+
     def to_dict(self, confusion: bool = True) -> dict[str, Any]:
         """The result as JSON can hold it.
 
@@ -95,6 +108,7 @@ class ProbeResult:
             confusion: Whether to include the confusion matrix.
         """
         out = {**dataclasses.asdict(self), "chance": self.chance}
+        out["interval"] = list(self.interval)
         out["confusion"] = self.confusion.tolist()
         out["skipped"] = [list(item) for item in self.skipped]
         if not confusion:

@@ -83,7 +83,7 @@ TASKS: dict[str, Task] = {
 
 
 def run_task(
-    name: str,
+    name: str | Task,
     encoder: Any,
     data_folder: Any = None,
     seen: str | None = None,
@@ -92,7 +92,7 @@ def run_task(
     """Runs one standard task.
 
     Args:
-        name: A key of `TASKS`.
+        name: A key of `TASKS`, or a `Task`.
         encoder: As for `probe`; the `Embeddings` of an encoder are computed
             once for all tasks on a data set.
         data_folder: Folder of the data sets; None for the one that the
@@ -110,11 +110,14 @@ def run_task(
 
     >>> print(kas.evaluation.run_task("scene", encoder, "data", "unseen"))
     """
-    if name not in TASKS:
+    if isinstance(name, Task):
+        task = name
+    elif name in TASKS:
+        task = TASKS[name]
+    else:
         raise ValueError(
             f"The tasks are {', '.join(TASKS)}. Received: {name!r}"
         )
-    task = TASKS[name]
     if data_folder is None:
         data_folder = os.environ.get("KERAS_AUDIO_SSL_DATA")
         if not data_folder:
@@ -124,7 +127,9 @@ def run_task(
             )
     manifest = os.path.join(data_folder, task.folder, "manifest.csv")
     if not os.path.isfile(manifest):
-        raise ValueError(f"Task {name!r} needs {manifest}, which is missing.")
+        raise ValueError(
+            f"Task {task.title!r} needs {manifest}, which is missing."
+        )
     settings = {"task": task.title, **task.options, **options}
     return probe(encoder, manifest, seen=seen, **settings)
 

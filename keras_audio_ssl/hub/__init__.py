@@ -10,9 +10,11 @@ _NAMES = {
     "ImportReport": "report",
     "LicenceError": "importers",
     "encoder_names": "load",
+    "from_preset": "load",
     "import_checkpoint": "importers",
     "load_encoder": "load",
     "load_model": "load",
+    "read_card": "load",
     "read_checkpoint": "checkpoint",
     "save_encoder": "load",
 }

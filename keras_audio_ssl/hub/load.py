@@ -1,5 +1,6 @@
 """Opening and keeping encoders."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,15 @@ def weights_folder() -> Path:
 
     Returns:
         The folder named by the environment variable
-        `KERAS_AUDIO_SSL_WEIGHTS`, else `weights/` beside the package, as in
-        a checkout.
+        `KERAS_AUDIO_SSL_WEIGHTS`, else `_weights/` in an installed package,
+        else `weights/` beside the package, as in a checkout.
     """
     named = os.environ.get("KERAS_AUDIO_SSL_WEIGHTS")
     if named:
         return Path(named)
-    return Path(keras_audio_ssl.__file__).resolve().parents[1] / "weights"
+    package = Path(keras_audio_ssl.__file__).resolve().parent
+    installed = package / "_weights"
+    return installed if installed.is_dir() else package.parent / "weights"
 
 
 def encoder_names() -> list[str]:
@@ -36,9 +39,41 @@ def encoder_names() -> list[str]:
     Example:
 
     >>> encoder_names()
-    ['byol_a', 'cola']
+    ['apc', 'byol_a', 'cola']
     """
     return sorted(path.stem for path in weights_folder().glob("*.keras"))
+
+
+def read_card(name: str) -> dict[str, Any]:
+    """What is known of a named encoder: how it was made, what it is worth.
+
+    Args:
+        name: A name of `encoder_names()`.
+
+    Returns:
+        Its card: `summary`, `training`, `data` with licences, `scores` and
+        more, as `weights/README.md` says; empty for an encoder without one.
+
+    Raises:
+        ValueError: There is no encoder of this name, or its card is damaged.
+
+    Example:
+
+    >>> read_card("cola")["training"]["where"]
+    'split=train'
+    """
+    if name not in encoder_names():
+        raise ValueError(_unknown(name))
+    path = weights_folder() / f"{name}.json"
+    if not path.is_file():
+        return {}
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no card: {error}") from error
+    if not isinstance(card, dict):
+        raise ValueError(f"{path} is no card: it must hold an object.")
+    return card
 
 
 def load_encoder(
@@ -72,6 +107,10 @@ def load_encoder(
     """
     model = _open(find_encoder(name_or_path), custom_objects or {}, False)
     return model if isinstance(model, Encoder) else model.encoder
+
+
+# KerasHub's name for the same.
+from_preset = load_encoder
 
 
 def load_model(
@@ -150,10 +189,15 @@ def find_encoder(name_or_path: str | os.PathLike) -> Path:
                 "libraries are for `keras-audio-ssl import`."
             )
         return path
+    raise ValueError(_unknown(name_or_path))
+
+
+def _unknown(name):
+    """That there is no such encoder, and which there are."""
     known = ", ".join(encoder_names()) or "none"
-    raise ValueError(
-        f"There is no encoder {os.fspath(name_or_path)!r}: no such file, and "
-        f"the names in {weights_folder()} are: {known}."
+    return (
+        f"There is no encoder {os.fspath(name)!r}: no such file, and the "
+        f"names in {weights_folder()} are: {known}."
     )
 
 

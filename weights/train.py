@@ -1,0 +1,425 @@
+"""Makes the weights that ship with the package, and what is said of them.
+
+    python weights/train.py cola
+    python weights/train.py --table
+
+Trains NAME by its recipe, on the rows `split=train` of `pretrain.csv` alone,
+into `weights/NAME.keras`; then scores it on recordings that it has not heard,
+and writes its card, `NAME.json`, and the table in `README.md`. Interrupted,
+the same command goes on; `--overwrite` begins anew, `--score` leaves the
+training out.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import platform
+from pathlib import Path
+
+from keras_audio_ssl._files import as_json
+from keras_audio_ssl._files import write_text
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE.parents[1] / "shared" / "data" / "pretrain.csv"
+WHERE = "split=train"
+MAX_BYTES = 4_500_000
+
+# What each is, and the arguments of `kas.pretrain` that make it.
+RECIPES = {
+    "apc": {
+        "summary": "speech and notes, a vector a frame: 3 GRU layers of 256",
+        "method": "apc",
+        "settings": {
+            "encoder": {"units": 256, "layers": 3, "normalize": "per_bin"},
+            "learning_rate": 1e-3,
+        },
+        "steps": 300,
+        "batch_size": 16,
+        "seconds": 2.0,
+    },
+    "byol_a": {
+        "summary": "sounds of all kinds, a vector a clip: AudioNTT, 512 wide",
+        "method": "byol_a",
+        "settings": {
+            "encoder": {"dim": 512},
+            "seconds": 0.475,
+            "learning_rate": 1e-3,
+        },
+        "steps": 300,
+        "batch_size": 64,
+        "seconds": 0.95,
+    },
+    "cola": {
+        "summary": "sounds of all kinds, a vector a clip: AudioNTT, 512 wide",
+        "method": "cola",
+        "settings": {"encoder": {"backbone": "cnn"}, "seconds": 0.335},
+        "steps": 400,
+        "batch_size": 64,
+        "seconds": 4.0,
+    },
+}
+
+CORPORA = {
+    "esc10": {
+        "title": "ESC-10, K. J. Piczak 2015",
+        "licence": "CC BY 3.0",
+    },
+    "fsdd": {
+        "title": "Free Spoken Digit Dataset, Z. Jackson et al.",
+        "licence": "CC BY-SA 4.0",
+    },
+    "librispeech_mini": {
+        "title": "LibriSpeech, 251 utterances of train-clean-100, Panayotov "
+        "et al. 2015",
+        "licence": "CC BY 4.0",
+    },
+    "philharmonia": {
+        "title": "Philharmonia Orchestra sound samples",
+        "licence": "CC BY-SA 3.0, not to be sold or offered as samples",
+    },
+}
+
+
+# Where an encoder is read: its own clip vector, and `Readout` of all levels.
+READINGS = ("clip", "levels")
+ROWS = ("log_mel", "clip", "clip_untrained", "levels", "levels_untrained")
+HOW_SCORED = (
+    "Frozen vectors, standardised, multinomial logistic regression, C chosen "
+    "within the training part; `clip` is the encoder's own vector (of frames "
+    "for phones), `levels` is `Readout` with mean, maximum and deviation of "
+    "all levels; untrained is the same encoder with random weights of seed 0. "
+    "Intervals are Wilson's, 95 %, and take the test examples as independent: "
+    "they are few speakers', so the truth is wider."
+)
+
+HELD_SPEAKERS = ("theo", "yweweler")
+SEEN_SPEAKERS = ("george", "jackson", "lucas", "nicolas")
+HELD_INSTRUMENTS = ("cello", "double_bass", "saxophone")
+SEEN_INSTRUMENTS = (
+    "bass_clarinet", "bassoon", "clarinet", "contrabassoon", "flute",
+    "french_horn", "trombone",
+)  # fmt: skip
+
+
+def held_tasks():
+    """Tasks that test on recordings which no weight has heard.
+
+    Returns:
+        Dict of name to `Task`.
+    """
+    from keras_audio_ssl.evaluation import TASKS
+    from keras_audio_ssl.evaluation import Task
+
+    def parts(column, train, test):
+        return {
+            "split": {column: {"train": train, "test": test}},
+            "groups": column,
+        }
+
+    return {
+        "scene": Task(
+            "10 scenes, recordings of fold 5",
+            "esc10",
+            {"label": "label", **parts("fold", "1234", "5")},
+        ),
+        "digit": Task(
+            "10 digits, two unseen speakers",
+            "fsdd",
+            {
+                "label": "label",
+                **parts("speaker", SEEN_SPEAKERS, HELD_SPEAKERS),
+            },
+        ),
+        "speaker_2": Task(
+            "2 speakers, unseen digits",
+            "fsdd",
+            TASKS["speaker_6"].options | {"where": {"speaker": HELD_SPEAKERS}},
+        ),
+        "speaker_5": TASKS["speaker_5"],
+        "emotion": TASKS["emotion"],
+        "phone": TASKS["phone"],
+        "instrument": Task(
+            "3 instruments, unseen notes",
+            "philharmonia",
+            TASKS["instrument"].options
+            | {"where": {"instrument": HELD_INSTRUMENTS}},
+        ),
+        "pitch": Task(
+            "pitch class, three unseen instruments",
+            "philharmonia",
+            {
+                "label": "pitch_class",
+                **parts("instrument", SEEN_INSTRUMENTS, HELD_INSTRUMENTS),
+            },
+        ),
+    }
+
+
+def train(name, data, steps=None, overwrite=False):
+    """Trains a weight by its recipe, or goes on with it.
+
+    Args:
+        name: A key of `RECIPES`.
+        data: `pretrain.csv`.
+        steps: Other than the recipe's.
+        overwrite: Whether what is there may go.
+
+    Returns:
+        What the card says of the training.
+    """
+    import keras_audio_ssl as kas
+
+    recipe = dict(RECIPES[name])
+    summary, method = recipe.pop("summary"), recipe.pop("method")
+    recipe["steps"] = steps or recipe["steps"]
+    run = kas.pretrain(
+        method,
+        data,
+        HERE / f"{name}.keras",
+        where=WHERE,
+        overwrite=overwrite,
+        **recipe,
+    )
+    print(run)
+    config = json.loads((run.folder / "config.json").read_text())
+    steps, batch_size = recipe["steps"], recipe["batch_size"]
+    return {
+        "name": name,
+        "summary": summary,
+        "method": method,
+        "training": {
+            **recipe,
+            "where": WHERE,
+            "seed": config["seed"],
+            # A run that went on measured its last part only.
+            "seconds_trained": round(
+                steps * batch_size / run.metrics["clips_per_second"]
+            ),
+            "files_too_short": run.metrics["skipped"],
+            "versions": config["versions"],
+        },
+        "data": corpora(data),
+    }
+
+
+def corpora(data):
+    """What a table of recordings holds of each corpus, as the card says it."""
+    from keras_audio_ssl.data import read_manifest
+
+    table = read_manifest(data, where=WHERE)
+    out = []
+    for corpus in sorted(set(table["corpus"])):
+        seconds = [
+            float(duration)
+            for name, duration in zip(
+                table["corpus"], table["duration"], strict=True
+            )
+            if name == corpus
+        ]
+        out.append(
+            {
+                "corpus": corpus,
+                **CORPORA[corpus],
+                "files": len(seconds),
+                "hours": round(sum(seconds) / 3600, 2),
+            }
+        )
+    return out
+
+
+def describe(path):
+    """What the card says of an encoder's file."""
+    import keras_audio_ssl as kas
+
+    encoder = kas.load_encoder(path)
+    content = path.read_bytes()
+    if len(content) > MAX_BYTES:
+        raise ValueError(
+            f"{path} must be at most {MAX_BYTES:,} bytes to go into the "
+            f"wheel. Received: {len(content):,}"
+        )
+    return {
+        "sample_rate": encoder.sample_rate,
+        "frame_rate": encoder.frame_rate,
+        "dim": encoder.dim,
+        "parameters": encoder.count_params(),
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def measure(path, folder):
+    """Scores an encoder beside log-mel statistics and itself untrained.
+
+    Args:
+        path: Its file.
+        folder: Where the data sets lie.
+
+    Returns:
+        What the card says of it.
+    """
+    import keras_audio_ssl as kas
+    from keras_audio_ssl import evaluation
+
+    trained = kas.load_encoder(path)
+    untrained = evaluation.untrained(trained)
+    encoders = (
+        evaluation.LogMelStatistics(),
+        trained,
+        untrained,
+        kas.Readout(trained),
+        kas.Readout(untrained),
+    )
+    scores = {}
+    for row, encoder in zip(ROWS, encoders, strict=True):
+        # One for all tasks: what they share is embedded once.
+        vectors = evaluation.Embeddings(encoder)
+        for name, task in held_tasks().items():
+            result = evaluation.run_task(task, vectors, folder, "unseen")
+            about = {
+                "title": result.task,
+                "seen": result.seen,
+                "n": result.n,
+                "classes": len(result.classes),
+                "chance": round(result.chance, 4),
+            }
+            scores.setdefault(name, about)[row] = {
+                "accuracy": round(result.accuracy, 4),
+                "interval": [round(x, 4) for x in result.interval],
+            }
+            print(
+                f"{row:<17} {name:<11} {result.accuracy:.3f}  "
+                f"{result.embedding_seconds:.0f} + {result.seconds:.0f} s",
+                flush=True,
+            )
+    return {"how_scored": HOW_SCORED, "scores": scores, **judge(scores)}
+
+
+def judge(scores):
+    """Where the better reading of an encoder differs from that untrained.
+
+    Args:
+        scores: Those of its card.
+
+    Returns:
+        Names of tasks as `beats_untrained` and `loses_to_untrained`, by more
+        than the 95 % interval of the difference, and a `verdict` in words.
+    """
+    better, worse = [], []
+    for name, task in scores.items():
+        a = max(task[r]["accuracy"] for r in READINGS)
+        b = max(task[f"{r}_untrained"]["accuracy"] for r in READINGS)
+        chance = 1.96 * math.sqrt((a * (1 - a) + b * (1 - b)) / task["n"])
+        if abs(a - b) > chance:
+            (better if a > b else worse).append(name)
+    words = [
+        "Better than untrained: " + ", ".join(better) + "."
+        if better
+        else "It beats its untrained self on no task."
+    ]
+    if worse:
+        words.append("Worse: " + ", ".join(worse) + ".")
+    if len(better) + len(worse) < len(scores):
+        words.append("The others differ by no more than chance.")
+    return {
+        "beats_untrained": better,
+        "loses_to_untrained": worse,
+        "verdict": " ".join(words),
+    }
+
+
+def cards():
+    """The cards that lie here, by name."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(HERE.glob("*.json"))
+    }
+
+
+def table():
+    """The cards in Markdown: a line a weight, then its scores."""
+    lines = [
+        "| name | method | what for | dim | parameters | MB | training | "
+        "than untrained |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, card in cards().items():
+        training = card["training"]
+        lines.append(
+            f"| `{name}` | `{card['method']}` | {card['summary']} "
+            f"| {card['dim']} | {card['parameters']:,} "
+            f"| {card['bytes'] / 1e6:.1f} | {training['steps']} steps of "
+            f"{training['batch_size']}, "
+            f"{training['seconds_trained'] / 60:.0f} min | {card['verdict']} |"
+        )
+    for name, card in cards().items():
+        lines += [
+            "",
+            f"### {name}",
+            "",
+            "| task | audio | tested | chance | log-mel | clip vector "
+            "| untrained | all levels | untrained |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for task in card["scores"].values():
+            cells = [
+                task["title"],
+                task["seen"],
+                str(task["n"]),
+                short(task["chance"]),
+                *(
+                    f"{short(task[row]['accuracy'])} "
+                    f"({'-'.join(map(short, task[row]['interval']))})"
+                    for row in ROWS
+                ),
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def short(share):
+    """A share with three digits, as `.890`."""
+    return f"{share:.3f}".removeprefix("0")
+
+
+BEGIN, END = "<!-- from the cards -->\n", "\n<!-- to here -->"
+
+
+def readme():
+    """`README.md` with the table of the cards that lie here."""
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}{table()}{END}{rest.partition(END)[2]}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", nargs="?", choices=sorted(RECIPES))
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--steps", type=int, help="other than the recipe's")
+    parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument("--score", action="store_true", help="do not train")
+    parser.add_argument("--table", action="store_true", help="of all cards")
+    parser.add_argument(
+        "--hardware", default=f"{os.cpu_count()} cores, {platform.machine()}"
+    )
+    args = parser.parse_args()
+    if args.name is None and not args.table:
+        parser.error("give a NAME or --table")
+    if args.name:
+        file = HERE / f"{args.name}.keras"
+        if args.score:
+            card = cards()[args.name]
+        else:
+            card = train(args.name, args.data, args.steps, args.overwrite)
+            card["training"]["hardware"] = args.hardware
+        card |= describe(file)
+        card |= measure(file, args.data.parent)
+        write_text(HERE / f"{args.name}.json", as_json(card))
+    write_text(HERE / "README.md", readme())
+
+
+if __name__ == "__main__":
+    main()
