@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.engine import check_choice
 
 
 def crop(x, start, length):
@@ -49,10 +50,7 @@ class RandomCrop(Layer):
         super().__init__(**kwargs)
         if length < 1:
             raise ValueError(f"`length` must be positive. Received: {length}")
-        if pad not in ("both", "right"):
-            raise ValueError(
-                f"`pad` must be 'both' or 'right'. Received: {pad!r}"
-            )
+        check_choice("pad", pad, ("both", "right"))
         self.length = int(length)
 
     def draw(self, waveform, lengths=None, seed=None):

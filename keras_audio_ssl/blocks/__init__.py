@@ -1,5 +1,7 @@
 """Layers that encoders and heads are built of."""
 
+from keras_audio_ssl.blocks.bilinear import BilinearSimilarity
+from keras_audio_ssl.blocks.bilinear import COLAHead
 from keras_audio_ssl.blocks.conv import BatchNorm
 from keras_audio_ssl.blocks.conv import ConvBlock
 from keras_audio_ssl.blocks.conv import ConvNorm
@@ -11,5 +13,6 @@ from keras_audio_ssl.blocks.pool import pool_frames
 from keras_audio_ssl.blocks.quantizer import GumbelQuantizer
 from keras_audio_ssl.blocks.quantizer import codebook_perplexity
 from keras_audio_ssl.blocks.seeds import fresh_seed
+from keras_audio_ssl.blocks.target import ProjectedBackbone
 from keras_audio_ssl.blocks.target import TargetNetwork
 from keras_audio_ssl.engine import frame_mask

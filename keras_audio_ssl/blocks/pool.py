@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
 
 POOLS = ("mean", "max", "std")
@@ -71,10 +72,7 @@ class FramePool(Layer):
 
     def __init__(self, kinds=("mean",), join="sum", **kwargs):
         super().__init__(**kwargs)
-        if join not in ("sum", "concat"):
-            raise ValueError(
-                f"`join` must be 'sum' or 'concat'. Received: {join!r}"
-            )
+        check_choice("join", join, ("sum", "concat"))
         self.kinds = tuple(kinds)
 
     def call(self, x, lengths=None):

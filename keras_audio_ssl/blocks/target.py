@@ -76,3 +76,22 @@ class TargetNetwork(Layer):
     def trainable(self, value):
         if hasattr(self, "network"):
             self._freeze()
+
+
+class ProjectedBackbone(Layer):
+    """Backbone and projector: what BYOL's target network copies.
+
+    Args:
+        backbone: `Backbone`.
+        projector: Layer on the clip vector.
+
+    Returns:
+        `(clip (batch, dim), projection (batch, projection_dim))`.
+    """
+
+    def __init__(self, backbone, projector, **kwargs):
+        super().__init__(**kwargs)
+
+    def call(self, features, training=None):
+        clip = self.backbone(features, training=training)["clip"]
+        return clip, self.projector(clip, training=training)

@@ -8,6 +8,7 @@ from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import fresh_seed
 from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.engine import check_choice
 
 
 class AudioNTT(Backbone):
@@ -44,10 +45,7 @@ class AudioNTT(Backbone):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if version not in ("v1", "v2"):
-            raise ValueError(
-                f"`version` must be 'v1' or 'v2'. Received: {version!r}"
-            )
+        check_choice("version", version, ("v1", "v2"))
         blocks = 3 if version == "v1" else 2
         stride = self.min_frames = 2**blocks
         if n_features < stride:

@@ -41,7 +41,7 @@ class Recorded(Registered):
 
     def __init_subclass__(cls, **kwargs):
         if "__init__" in vars(cls):
-            cls.__init__ = recorded(cls, cls.__init__)  # type: ignore[misc]
+            cls.__init__ = recorded(cls, cls.__init__)
         super().__init_subclass__(**kwargs)
 
     def __init__(self, **kwargs):
@@ -155,9 +155,7 @@ def recorded(cls, init):
         if getattr(type(self), "build", None) is keras.layers.Layer.build:
             self.built = True
 
-    wrapped.__signature__ = (  # type: ignore[attr-defined]
-        with_preset(signature) if cls.PRESETS else signature
-    )
+    wrapped.__signature__ = with_preset(signature) if cls.PRESETS else signature
     return wrapped
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
 from keras_audio_ssl.features.backend import as_one
 from keras_audio_ssl.features.statistics import LEVELS
@@ -90,13 +91,13 @@ class FrontEnd(Layer):
         super().__init__(**kwargs)
         _check_positive("sample_rate", sample_rate)
         _check_positive("hop_length", hop_length)
-        _check_choice("level", level, LEVELS)
+        check_choice("level", level, LEVELS)
         if level_samples is not None:
             _check_positive("level_samples", level_samples)
-            _check_choice("level", level, ("l2",))
-        _check_choice("deltas", deltas, (0, 1, 2))
-        _check_choice("normalize", normalize, NORMALIZATIONS)
-        _check_choice("norm_ddof", norm_ddof, (0, 1))
+            check_choice("level", level, ("l2",))
+        check_choice("deltas", deltas, (0, 1, 2))
+        check_choice("normalize", normalize, NORMALIZATIONS)
+        check_choice("norm_ddof", norm_ddof, (0, 1))
         self.frame_rate = sample_rate / hop_length
         self.n_features = n_bins * (1 + deltas)
         self._given = (_plain(mean), _plain(std))
@@ -338,11 +339,4 @@ def _check_positive(label, value):
     if not value > 0:
         raise ValueError(
             f"`{label}` must be positive. Received: {label}={value}"
-        )
-
-
-def _check_choice(label, value, choices):
-    if value not in choices:
-        raise ValueError(
-            f"`{label}` must be one of {choices}. Received: {label}={value!r}"
         )

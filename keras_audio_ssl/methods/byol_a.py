@@ -12,8 +12,9 @@ from keras_audio_ssl.augment import RandomResizeCrop
 from keras_audio_ssl.augment import RunningNorm
 from keras_audio_ssl.augment import standardize_batch
 from keras_audio_ssl.blocks import MLPHead
+from keras_audio_ssl.blocks import ProjectedBackbone
 from keras_audio_ssl.blocks import TargetNetwork
-from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import contrastive_accuracy
 from keras_audio_ssl.losses import cosine_similarity
@@ -103,15 +104,8 @@ class BYOLA(PretextModel):
         seed=0,
         **kwargs,
     ):
-        if version not in VERSIONS:
-            raise ValueError(
-                f"`version` must be 'v1' or 'v2'. Received: {version!r}"
-            )
-        if pre_norm not in ("measured", "running"):
-            raise ValueError(
-                "`pre_norm` must be 'measured' or 'running'. "
-                f"Received: {pre_norm!r}"
-            )
+        check_choice("version", version, VERSIONS)
+        check_choice("pre_norm", pre_norm, ("measured", "running"))
         paper = {"backbone": "audio_ntt", "frontend": "byol_a"}
         super().__init__(encoder, {**paper, "version": version}, seed, **kwargs)
         for name, value in VERSIONS[version].items():
@@ -213,22 +207,3 @@ class BYOLA(PretextModel):
 
     def needs_statistics(self):
         return self.running_norm is None and super().needs_statistics()
-
-
-class ProjectedBackbone(Layer):
-    """Backbone and projector: what BYOL's target network copies.
-
-    Args:
-        backbone: `Backbone`.
-        projector: Layer on the clip vector.
-
-    Returns:
-        `(clip (batch, dim), projection (batch, projection_dim))`.
-    """
-
-    def __init__(self, backbone, projector, **kwargs):
-        super().__init__(**kwargs)
-
-    def call(self, features, training=None):
-        clip = self.backbone(features, training=training)["clip"]
-        return clip, self.projector(clip, training=training)

@@ -8,7 +8,9 @@ import numpy as np
 from keras import ops
 
 from keras_audio_ssl.augment import RandomCrop
-from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.blocks import BilinearSimilarity
+from keras_audio_ssl.blocks import COLAHead
+from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.features import scale_level
 from keras_audio_ssl.losses import contrastive_accuracy
@@ -91,16 +93,8 @@ class COLA(PretextModel):
         seed=0,
         **kwargs,
     ):
-        if similarity not in ("bilinear", "cosine"):
-            raise ValueError(
-                "`similarity` must be 'bilinear' or 'cosine'. "
-                f"Received: {similarity!r}"
-            )
-        if normalize not in ("segment", "clip"):
-            raise ValueError(
-                "`normalize` must be 'segment' or 'clip'. "
-                f"Received: {normalize!r}"
-            )
+        check_choice("similarity", similarity, ("bilinear", "cosine"))
+        check_choice("normalize", normalize, ("segment", "clip"))
         paper = {"backbone": "efficientnet_b0", "frontend": "cola"}
         if normalize == "segment":
             # A clip of any length has the level its segments were trained at.
@@ -194,54 +188,3 @@ class COLA(PretextModel):
         if self.symmetric:
             loss = 0.5 * (loss + row_cross_entropy(ops.transpose(s)))
         return loss
-
-    def default_optimizer(self, total_steps=None):
-        return keras.optimizers.Adam(self.learning_rate)
-
-
-class COLAHead(Layer):
-    """Dense, and for the bilinear similarity layer norm and tanh.
-
-    Args:
-        input_dim: Width of the clip vector.
-        output_dim: Width of the embedding.
-        normalize: Whether layer norm and tanh follow.
-    """
-
-    def __init__(self, input_dim, output_dim, normalize=True, **kwargs):
-        super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
-        self.dense = keras.layers.Dense(output_dim, name="dense", **kind)
-        self.dense.build((None, input_dim))
-        if normalize:
-            self.norm = keras.layers.LayerNormalization(
-                epsilon=1e-3, name="norm", **kind
-            )
-            self.norm.build((None, output_dim))
-
-    def call(self, x):
-        x = self.dense(x)
-        return ops.tanh(self.norm(x)) if self.normalize else x
-
-
-class BilinearSimilarity(Layer):
-    """`a W p`, with a learnt matrix that need not be symmetric.
-
-    Args:
-        dim: Width of the embeddings.
-
-    Returns:
-        `(rows, columns)`.
-    """
-
-    def __init__(self, dim, **kwargs):
-        kwargs["dtype"] = "float32"
-        super().__init__(**kwargs)
-        self.weight = self.add_weight(
-            shape=(dim, dim),
-            initializer=keras.initializers.RandomNormal(stddev=0.05),
-            name="weight",
-        )
-
-    def call(self, a, p):
-        return (a @ self.weight) @ ops.transpose(p)

@@ -103,7 +103,7 @@ class PretextModel(FiniteStep, Model):
             total_steps: Updates of the run, over which warm-up and decay are
                 spread; None for the paper's own number.
         """
-        return keras.optimizers.Adam(1e-3)
+        return keras.optimizers.Adam(getattr(self, "learning_rate", 1e-3))
 
     @property
     def min_samples(self) -> int:

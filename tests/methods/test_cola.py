@@ -4,8 +4,8 @@ import pytest
 from keras import ops
 
 import keras_audio_ssl as kas
+from keras_audio_ssl.blocks import BilinearSimilarity
 from keras_audio_ssl.features import scale_level
-from keras_audio_ssl.methods.cola import BilinearSimilarity
 from tests.contract import batch
 from tests.contract import step
 from tests.contract import waves

@@ -1,0 +1,54 @@
+"""COLA's projection, and its learnt similarity."""
+
+import keras
+from keras import ops
+
+from keras_audio_ssl.engine import Layer
+
+
+class COLAHead(Layer):
+    """Dense, and for the bilinear similarity layer norm and tanh.
+
+    Args:
+        input_dim: Width of the clip vector.
+        output_dim: Width of the embedding.
+        normalize: Whether layer norm and tanh follow.
+    """
+
+    def __init__(self, input_dim, output_dim, normalize=True, **kwargs):
+        super().__init__(**kwargs)
+        kind = {"dtype": self.dtype_policy}
+        self.dense = keras.layers.Dense(output_dim, name="dense", **kind)
+        self.dense.build((None, input_dim))
+        if normalize:
+            self.norm = keras.layers.LayerNormalization(
+                epsilon=1e-3, name="norm", **kind
+            )
+            self.norm.build((None, output_dim))
+
+    def call(self, x):
+        x = self.dense(x)
+        return ops.tanh(self.norm(x)) if self.normalize else x
+
+
+class BilinearSimilarity(Layer):
+    """`a W p`, with a learnt matrix that need not be symmetric.
+
+    Args:
+        dim: Width of the embeddings.
+
+    Returns:
+        `(rows, columns)`.
+    """
+
+    def __init__(self, dim, **kwargs):
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        self.weight = self.add_weight(
+            shape=(dim, dim),
+            initializer=keras.initializers.RandomNormal(stddev=0.05),
+            name="weight",
+        )
+
+    def call(self, a, p):
+        return (a @ self.weight) @ ops.transpose(p)
