@@ -24,7 +24,10 @@ def test_a_type_checker_knows_them_and_their_errors(tmp_path):
     names = sorted(set(dir(kas)) - {"__version__"})
     lines = [f"kas.{name}" for name in names]
     good.write_text("\n".join(["import keras_audio_ssl as kas", *lines]))
-    bad.write_text("import keras_audio_ssl as kas\nkas.BYOLAA\nkas.methods.X\n")
+    bad.write_text(
+        "import keras_audio_ssl as kas\n"
+        "kas.BYOLAA\nkas.methods.X\nkas.hub.Y\nkas.runs.Z\n"
+    )
     for path, code in ((good, 0), (bad, 1)):
         done = subprocess.run(
             [sys.executable, "-m", "mypy", "--no-incremental", str(path)],
@@ -32,7 +35,8 @@ def test_a_type_checker_knows_them_and_their_errors(tmp_path):
             text=True,
         )
         assert done.returncode == code, done.stdout + done.stderr
-    assert 'no attribute "BYOLAA"' in done.stdout and '"X"' in done.stdout
+    for name in ("BYOLAA", "X", "Y", "Z"):
+        assert f'no attribute "{name}"' in done.stdout
 
 
 OPEN = """

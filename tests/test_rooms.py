@@ -46,7 +46,7 @@ MAY = {
     "viz": set(),
 }
 # What every room may use.
-SHARED = {"_files"}
+SHARED = {"_files", "_lazy"}
 BACKENDS = {"tensorflow", "jax", "torch", "keras_hub", "librosa"}
 
 

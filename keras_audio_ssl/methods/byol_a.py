@@ -205,5 +205,5 @@ class BYOLA(PretextModel):
             frontend.measured.assign(1.0)
         return features
 
-    def needs_statistics(self):
-        return self.running_norm is None and super().needs_statistics()
+    def unmeasured(self):
+        return [] if self.running_norm else super().unmeasured()

@@ -1,23 +1,22 @@
 """Runs: from audio to an encoder's file, and what is left beside it."""
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
-# Loaded on first use: the command line answers `--help` without Keras.
-_NAMES = {
-    "Failure": "stopping",
-    "Interrupted": "stopping",
-    "Run": "report",
-    "pretrain": "pretraining",
-}
+from keras_audio_ssl._lazy import lazily
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_NAMES[name]}")
-    return getattr(module, name)
-
-
-def __dir__():
-    return sorted(_NAMES)
+if TYPE_CHECKING:
+    from keras_audio_ssl.runs.pretraining import pretrain as pretrain
+    from keras_audio_ssl.runs.report import Run as Run
+    from keras_audio_ssl.runs.stopping import Failure as Failure
+    from keras_audio_ssl.runs.stopping import Interrupted as Interrupted
+else:
+    # Out of a type checker's sight, for which every name would be right.
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "Failure": "stopping",
+            "Interrupted": "stopping",
+            "Run": "report",
+            "pretrain": "pretraining",
+        },
+    )
