@@ -44,6 +44,9 @@ class Backbone(Layer):
         output_level: Index of the level that is the output, default -1, the
             last; a class's, or an argument of its constructor.
         has_attention: Whether there are attention maps, default False.
+        exact_lengths: Whether a clip with `lengths` gives what it gives
+            alone, default True; else `embed` runs clips of unequal length one
+            by one.
     """
 
     n_features: int
@@ -53,6 +56,7 @@ class Backbone(Layer):
     pooling: FramePool
     output_level: int = -1
     has_attention: bool = False
+    exact_lengths: bool = True
 
     def levels(self, features, lengths=None, training=None):
         raise NotImplementedError

@@ -40,7 +40,8 @@ class Encoder(Model):
         waveform: `(batch, samples)` float32 in [-1, 1] at `sample_rate`, or
             a dict with `"waveform"` and `"lengths"`.
         lengths: Optional `(batch,)`, samples before the padding. A clip's
-            vectors then don't depend on the rest of the batch.
+            vectors then don't depend on the rest of the batch, but for
+            backbones that know of no padding (`exact_lengths`).
         return_hidden: Adds `"hidden"`, the list of the backbone's levels.
         return_attention: Adds `"attention"`, the list of the backbone's maps
             `(batch, heads, frames, frames)`, for backbones that have some.
@@ -321,7 +322,9 @@ class Encoder(Model):
         """What `_batches` yields, of waveforms by index."""
         order = sorted(waves, key=lambda i: len(waves[i]))
         while order:
-            longest = bucket(len(waves[order[0]]), self.min_samples)
+            longest = max(len(waves[order[0]]), self.min_samples)
+            if self.backbone.exact_lengths:
+                longest = bucket(longest)
             most = min(batch_size, max(1, budget // longest))
             group = [i for i in order[:most] if len(waves[i]) <= longest]
             order = order[len(group) :]
@@ -334,6 +337,7 @@ class Encoder(Model):
         lengths = np.maximum(lengths, self.min_samples)
         if len(set(lengths)) == 1 and (
             lengths[0] < CLIP_SECONDS * self.sample_rate
+            or not self.backbone.exact_lengths
         ):
             # Clips of one length need no masks: the network's quick path.
             batch = np.zeros((rows, lengths[0]), "float32")

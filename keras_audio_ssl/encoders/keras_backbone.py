@@ -1,33 +1,49 @@
 """Any Keras model or layer as a backbone."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.encoders.backbone import Backbone
 
+# Feature frames, or samples, that a network is tried with.
+PROBES = (128, 1024, 16000, 64000)
+# What the backends say of an input that is too short.
+TOO_SHORT = (ValueError, TypeError, RuntimeError, IndexError)
+
 
 class KerasBackbone(Backbone):
     """Any Keras model or layer as a backbone.
 
-    Such a model knows nothing of padding: `lengths` select the frames that
-    are pooled, but what a padded frame holds may leak into its neighbours.
+    Its stride, how its lengths round and the fewest frames that it takes are
+    measured. One that takes inputs of a single length only reads clips of any
+    length inside of `Windowed`.
+
+    Such a model knows nothing of padding: what a padded frame holds may leak
+    into its neighbours. So `embed` runs clips of unequal length one by one.
+    Where `lengths` are given, as in training on padded batches, they select
+    the frames that are pooled, no more.
 
     Args:
         network: Model or layer, see `make_encoder`.
         n_features: Bins of the features.
+        exact_lengths: Whether no frame of the network depends on its
+            neighbours, as with `Dense` or `Identity`, default False. Then
+            padding does no harm, and `embed` may pad.
+
+    Raises:
+        ValueError: The network takes no features of this many bins at any
+            length that is tried, or gives neither frames nor vectors.
     """
 
-    def __init__(self, network, n_features, **kwargs):
+    def __init__(self, network, n_features, exact_lengths=False, **kwargs):
         super().__init__(**kwargs)
         self.network = network
-        time = 128
+        if isinstance(network, keras.Sequential) and not network.built:
+            build_for_any_time(network, n_features)
         self.channel_axis = False
-        try:
-            shape = self._output_shape((1, time, n_features))
-        except ValueError:
-            self.channel_axis = True
-            shape = self._output_shape((1, time, n_features, 1))
+        time, shape = self._probe()
         if len(shape) not in (2, 3, 4):
             raise ValueError(
                 "The encoder must give (batch, frames, dim), (batch, frames, "
@@ -36,19 +52,22 @@ class KerasBackbone(Backbone):
         dim = int(shape[-1])
         if len(shape) == 4:
             dim *= int(shape[2])
-        frames = 1 if len(shape) == 2 else int(shape[1])
         self.rank = len(shape)
-        self.dims, self.strides = [dim], [max(1, round(time / frames))]
+        # Output frames of any input, where they do not grow with it, and
+        # else the `least` in `(time - least) // stride + 1` of them.
+        self.constant, self.least = None, 1
+        self.dims, self.strides = [dim], [self._measured_stride(time)]
+        if self.constant is None:
+            self.least = self._measured_least(time)
+        self.min_frames = self._measured_minimum(time)
         self.pooling = FramePool(("mean",), name="pooling")
 
-    def _output_shape(self, shape):
-        spec = keras.KerasTensor(shape, dtype="float32")
-        return self.network(spec).shape
-
     def level_lengths(self, lengths, level=-1):
-        if self.rank == 2:
-            return ops.ones_like(ops.cast(lengths, "int32"))
-        return super().level_lengths(lengths, level)
+        lengths = ops.cast(lengths, "int32")
+        if self.constant is not None:
+            return ops.full_like(lengths, self.constant)
+        frames = (lengths - self.least) // self.strides[level] + 1
+        return ops.maximum(frames, 1)
 
     def levels(self, features, lengths=None, training=None):
         x = features[..., None] if self.channel_axis else features
@@ -61,3 +80,116 @@ class KerasBackbone(Backbone):
         if self.rank == 4:
             x = ops.reshape(x, (-1, ops.shape(x)[1], self.dim))
         return [x]
+
+    def _output_shape(self, time):
+        """The network's output for so many frames, which it must take."""
+        shape = (1, time, self.n_features) + (1,) * self.channel_axis
+        spec = keras.KerasTensor(shape, dtype="float32")
+        return tuple(self.network(spec).shape)
+
+    def _frames(self, time):
+        """Output frames of so many; 0 where the network takes none."""
+        try:
+            shape = self._output_shape(time)
+        except TOO_SHORT:
+            return 0
+        return 1 if len(shape) == 2 else int(shape[1])
+
+    def _probe(self):
+        """`(feature frames, shape of the output)` that the network takes."""
+        known = getattr(self.network, "input_shape", None) or ()
+        fixed = len(known) > 2 and isinstance(known[1], int)
+        lengths, refusal = known[1:2] if fixed else PROBES, None
+        for self.channel_axis in (False, True):
+            for time in lengths:
+                try:
+                    shape = self._output_shape(time)
+                except TOO_SHORT as error:
+                    refusal = error
+                    continue
+                if 0 not in shape:
+                    return time, shape
+        raise ValueError(
+            "The encoder must take (batch, time, bins) or (batch, time, "
+            f"bins, 1) of {self.n_features} bins. It takes none of the times "
+            f"{', '.join(map(str, lengths))}: {refusal}"
+        ) from refusal
+
+    def _measured_stride(self, time):
+        frames = self._frames(time)
+        stride = max(1, round(time / frames))
+        if self.rank == 2:
+            self.constant = 1
+            return stride
+        for _ in range(4):
+            # So far on that a frame more or less makes no difference.
+            more = min(4 * stride**2, 2**24)
+            grown = self._frames(time + more) - frames
+            if grown < 1:
+                self.constant = frames
+                break
+            before, stride = stride, max(1, round(more / grown))
+            if stride == before:
+                break
+        return stride
+
+    def _measured_least(self, time):
+        frames, stride = self._frames(time), self.strides[0]
+        # The next frame comes somewhere in the next stride.
+        following = first(
+            time, time + stride, lambda n: self._frames(n) > frames
+        )
+        return following - frames * stride
+
+    def _measured_minimum(self, time):
+        guess = min(max(self.least, 1), time)
+        if not self._frames(guess):
+            least = first(guess, time, self._frames)
+        elif guess > 1 and self._frames(guess - 1):
+            least = first(0, guess - 1, self._frames)
+        else:
+            least = guess
+        # A mean of no frames has a shape too, but no value.
+        while self.rank == 2 and least < time and not self._is_defined(least):
+            least = min(2 * least, time)
+        return least
+
+    def _is_defined(self, time):
+        zeros = ops.zeros((1, time, self.n_features), "float32")
+        try:
+            frames = self.levels(zeros, training=False)[0]
+        except TOO_SHORT:
+            return False
+        return bool(np.isfinite(ops.convert_to_numpy(frames)).all())
+
+
+def first(low, high, holds):
+    """The first whole number above `low` for which a condition holds.
+
+    It holds for `high`, and from the first one on.
+    """
+    while high - low > 1:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def build_for_any_time(network, n_features):
+    """Builds a `Sequential`, which else takes its first input's time only.
+
+    Args:
+        network: The `Sequential`; left as it is if it needs a known time.
+        n_features: Bins of the features.
+    """
+    for shape in ((None, None, n_features), (None, None, n_features, 1)):
+        # A failure leaves traces, so a copy goes first.
+        copy = keras.Sequential.from_config(network.get_config())
+        try:
+            copy.build(shape)
+        except TOO_SHORT:
+            continue
+        network.build(shape)
+        return

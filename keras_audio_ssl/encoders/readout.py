@@ -69,6 +69,10 @@ class LevelsBackbone(Backbone):
         return self.backbone.level_lengths(lengths, self.indices[level])
 
     @property
+    def exact_lengths(self):
+        return self.backbone.exact_lengths
+
+    @property
     def has_attention(self):
         return self.backbone.has_attention
 

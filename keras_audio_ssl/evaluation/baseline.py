@@ -7,9 +7,10 @@ import numpy as np
 from keras import ops
 
 from keras_audio_ssl.encoders import Encoder
+from keras_audio_ssl.encoders import KerasBackbone
 from keras_audio_ssl.encoders import Readout
-from keras_audio_ssl.encoders import make_encoder
 from keras_audio_ssl.features import LogMel
+from keras_audio_ssl.features import front_ends
 
 
 class LogMelStatistics(Readout):
@@ -40,14 +41,17 @@ class LogMelStatistics(Readout):
             f_max=min(7800.0, sample_rate / 2),
             log_add=1e-6,
         )
-        encoder = make_encoder(keras.layers.Identity(), frontend)
+        bands = KerasBackbone(
+            keras.layers.Identity(), n_mels, exact_lengths=True
+        )
+        encoder = Encoder(frontend, bands)
         super().__init__(encoder, pooling=("mean", "std"), **kwargs)
 
 
 def untrained(encoder: Encoder, seed: int = 0) -> Encoder:
     """The same encoder with fresh random weights.
 
-    The front end keeps its statistics, which are measured, not learnt.
+    Its front ends keep their statistics, which are measured, not learnt.
 
     Args:
         encoder: Any `Encoder`; it is left as it is.
@@ -70,8 +74,7 @@ def untrained(encoder: Encoder, seed: int = 0) -> Encoder:
         fresh = keras.saving.deserialize_keras_object(config)
     finally:
         random.setstate(state)
-    for new, old in zip(
-        fresh.frontend.weights, encoder.frontend.weights, strict=True
-    ):
-        new.assign(ops.convert_to_numpy(old))
+    for new, old in zip(front_ends(fresh), front_ends(encoder), strict=True):
+        for weight, value in zip(new.weights, old.weights, strict=True):
+            weight.assign(ops.convert_to_numpy(value))
     return fresh

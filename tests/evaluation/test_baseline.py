@@ -118,3 +118,24 @@ def test_untrained_log_mels_are_the_same():
     np.testing.assert_array_equal(
         untrained(encoder).embed(noise(0.5)), encoder.embed(noise(0.5))
     )
+
+
+class TwoFrontEnds(Encoder):
+    """An encoder that holds a second front end, beside its own."""
+
+    def __init__(self, frontend, backbone, **kwargs):
+        super().__init__(frontend, backbone, **kwargs)
+        self.second = recipe("byol_a", n_mels=8)
+
+
+def test_untrained_keeps_the_statistics_of_every_front_end():
+    net = AudioNTT(16, dim=16, conv_channels=8)
+    encoder = TwoFrontEnds(recipe("byol_a", n_mels=16), net)
+    encoder.frontend.adapt([noise(1.0)[None]])
+    encoder.second.adapt([0.01 * noise(1.0)[None]])
+    fresh = untrained(encoder)
+    for name in ("frontend", "second"):
+        new, old = getattr(fresh, name), getattr(encoder, name)
+        assert new.adapted and float(ops.convert_to_numpy(new.mean)) != 0.0
+        for a, b in zip(weights(new), weights(old), strict=True):
+            np.testing.assert_array_equal(a, b)
