@@ -15,7 +15,9 @@ from keras_audio_ssl.evaluation.scoring import score
 TRAIN_FRAMES = 20_000
 
 
-def frame_probe(embeddings, manifest, table, path, label, division, options):
+def frame_probe(
+    embeddings, manifest, table, path, label, division, options, every_frame
+):
     """Scores frame vectors; arguments as `probe` has prepared them.
 
     Returns:
@@ -61,6 +63,8 @@ def frame_probe(embeddings, manifest, table, path, label, division, options):
     x, labels, where = middles.joined(intervals[label])
     folds, groups = divisions(take(table, where), labels, division, seed)
     result = score(x, labels, folds, groups, task=label, **options)
+    if not every_frame:
+        return result, skipped
     x, labels, where = spread.joined(intervals[label])
     folds, _ = divisions(take(table, where), labels, division, seed)
     rng = np.random.default_rng(seed)

@@ -39,6 +39,7 @@ def probe(
     groups: str | None = None,
     where: Any = None,
     frames: Any = None,
+    every_frame: bool = True,
     halves: bool = False,
     classifier: str = "logistic",
     grid: Sequence[float] | None = None,
@@ -77,6 +78,7 @@ def probe(
             path as it is or beside the manifest. The frame at the middle of
             each interval is classified; then all labelled frames are, by a
             classifier trained on at most 20,000 of them.
+        every_frame: Whether they are: it takes most of the time.
         halves: Train on the first half of each clip, test on the second; C
             is chosen with the two halves of the first half.
         classifier: `"logistic"`, or `"knn"` for nearest neighbours.
@@ -140,7 +142,14 @@ def probe(
     before = embeddings.seconds
     if frames is not None:
         result, skipped = frame_probe(
-            embeddings, manifest, table, frames, label, division, options
+            embeddings,
+            manifest,
+            table,
+            frames,
+            label,
+            division,
+            options,
+            every_frame,
         )
     else:
         result, skipped = clip_probe(

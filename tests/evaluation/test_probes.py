@@ -166,6 +166,15 @@ def test_frames_at_the_middle_of_phones_and_all_of_them(phones):
     assert "over all 180 frames" in str(result)
 
 
+def test_the_middles_alone_where_every_frame_is_not_wanted(phones):
+    options = {"frames": "phones.csv", "leave_one_out": "speaker"}
+    every = probe(BandEncoder(), phones, **options)
+    middles = probe(BandEncoder(), phones, every_frame=False, **options)
+    assert middles.per_fold == every.per_fold
+    assert (middles.frame_accuracy, middles.frames) == (None, 0)
+    assert "frames" not in str(middles)
+
+
 def test_frames_are_labelled_by_their_time(phones, monkeypatch):
     # Labels moved by one phone and pause: the tone tells the wrong one.
     text = (phones.parent / "phones.csv").read_text()

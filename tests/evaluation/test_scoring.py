@@ -48,6 +48,20 @@ def test_scores_are_means_over_folds_and_classes():
     assert result.unlearnt == 0
 
 
+def test_the_interval_holds_the_shares_that_wilson_does_not_refuse():
+    x, _, labels = problem()
+    result = score(x, labels, thirds(90))
+    low, high = result.interval
+    assert result.to_dict()["interval"] == [low, high]
+    # The score test refuses a true share p that lies 1.96 deviations off.
+    p = np.linspace(0, 1, 100_001)[1:-1]
+    deviation = np.sqrt(p * (1 - p) / result.n)
+    kept = p[np.abs(result.accuracy - p) <= 1.96 * deviation]
+    assert (low, high) == pytest.approx((kept[0], kept[-1]), abs=2e-5)
+    result.accuracy = 1.0
+    assert 0.95 < result.interval[0] < 0.96
+
+
 @pytest.mark.parametrize("classifier", ["logistic", "knn"])
 def test_the_choice_does_not_see_the_test_part(classifier):
     x, _, labels = problem(noise=2.5)

@@ -3,6 +3,7 @@ import csv
 import pytest
 
 from keras_audio_ssl.evaluation import TASKS
+from keras_audio_ssl.evaluation import Task
 from keras_audio_ssl.evaluation import run_task
 from keras_audio_ssl.evaluation import run_tasks
 from tests.data_folder import data_folder
@@ -54,6 +55,15 @@ def test_the_folder_may_come_from_the_environment(small, monkeypatch):
     monkeypatch.delenv("KERAS_AUDIO_SSL_DATA")
     with pytest.raises(ValueError, match="KERAS_AUDIO_SSL_DATA"):
         run_task("scene", BandEncoder())
+
+
+def test_a_task_of_ones_own(small):
+    task = Task("sounds of s2", "esc10", {"label": "label", "fold": "fold"})
+    result = run_task(task, BandEncoder(), small)
+    assert (result.task, result.n) == ("sounds of s2", 24)
+    missing = Task("nothing", "nowhere", {"label": "label"})
+    with pytest.raises(ValueError, match="'nothing' needs .*nowhere"):
+        run_task(missing, BandEncoder(), small)
 
 
 def test_errors_name_what_is_there(small):

@@ -1,0 +1,196 @@
+"""The encoders that ship with the package, and their cards."""
+
+import hashlib
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import keras_audio_ssl as kas
+from keras_audio_ssl.hub import encoder_names
+from keras_audio_ssl.hub import read_card
+from keras_audio_ssl.hub.load import weights_folder
+from tests.cli.test_cli import run as command
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "weights"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.keras"))
+
+
+@pytest.fixture(scope="module")
+def recipes():
+    """`weights/train.py` as a module."""
+    path = FOLDER / "train.py"
+    spec = importlib.util.spec_from_file_location("weights_train", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def shipped(monkeypatch):
+    monkeypatch.delenv("KERAS_AUDIO_SSL_WEIGHTS", raising=False)
+
+
+def test_every_recipe_has_its_weight_and_its_card(recipes):
+    assert NAMES == encoder_names() == sorted(recipes.RECIPES)
+    assert NAMES == sorted(recipes.cards())
+    for name, recipe in recipes.RECIPES.items():
+        assert recipe["method"] in kas.METHODS, name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_opens_an_encoder(name):
+    encoder = kas.load_encoder(name)
+    card = read_card(name)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(16000)
+    vector = encoder.embed(noise.astype("float32"))
+    assert vector.shape == (card["dim"],) and np.ptp(vector) > 0
+    assert kas.Readout(encoder).embed(noise).ndim == 1
+    for key in ("sample_rate", "frame_rate", "dim"):
+        assert getattr(encoder, key) == card[key]
+    assert encoder.count_params() == card["parameters"]
+
+
+def test_from_preset_is_the_same():
+    assert kas.from_preset is kas.load_encoder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_is_that_of_the_file(name):
+    content = (FOLDER / f"{name}.keras").read_bytes()
+    card = read_card(name)
+    assert card["sha256"] == hashlib.sha256(content).hexdigest()
+    assert card["bytes"] == len(content) <= 4_500_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_is_complete(name, recipes):
+    card = read_card(name)
+    assert card["name"] == name and card["method"] in kas.METHODS
+    assert card["summary"] and card["how_scored"]
+    training = card["training"]
+    assert training["where"] == "split=train"
+    for key in ("steps", "batch_size", "seconds", "seconds_trained"):
+        assert training[key] > 0, key
+    assert training["seed"] == 0 and training["hardware"]
+    assert training["settings"] == recipes.RECIPES[name]["settings"]
+    assert {"keras", "keras_audio_ssl", "python"} <= set(training["versions"])
+    corpora = {corpus["corpus"]: corpus for corpus in card["data"]}
+    # The seventh part is free for research only: no weight has heard it.
+    assert set(corpora) == {
+        "esc10", "fsdd", "librispeech_mini", "philharmonia",
+    }  # fmt: skip
+    for corpus in corpora.values():
+        assert corpus["files"] > 0 and corpus["hours"] > 0
+        assert corpus["licence"].startswith("CC BY") and corpus["title"]
+    assert not re.search(r"/(work|home|tmp|root)/", json.dumps(card))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_scores_are_beside_the_baselines(name, recipes):
+    card = read_card(name)
+    tasks = recipes.held_tasks()
+    assert set(card["scores"]) == set(tasks)
+    for key, task in card["scores"].items():
+        assert task["title"] == tasks[key].title
+        assert task["seen"] == "unseen" and task["n"] > 0
+        for row in recipes.ROWS:
+            low, high = task[row]["interval"]
+            assert 0 <= low <= task[row]["accuracy"] <= high <= 1
+    for key, value in recipes.judge(card["scores"]).items():
+        assert card[key] == value, key
+    if not card["beats_untrained"]:
+        assert "on no task" in card["verdict"]
+
+
+def scores(trained, untrained, n=100):
+    rows = {"clip": trained, "clip_untrained": untrained,
+            "levels": 0.1, "levels_untrained": 0.1}  # fmt: skip
+    return {"n": n, **{row: {"accuracy": x} for row, x in rows.items()}}
+
+
+def test_a_verdict_calls_chance_chance(recipes):
+    even = {"a": scores(0.6, 0.55), "b": scores(0.55, 0.6)}
+    assert recipes.judge(even) == {
+        "beats_untrained": [],
+        "loses_to_untrained": [],
+        "verdict": "It beats its untrained self on no task. "
+        "The others differ by no more than chance.",
+    }
+    # Five points are chance in a hundred examples, and none in ten thousand.
+    clear = {"a": scores(0.6, 0.55, 10_000), "b": scores(0.55, 0.6, 10_000)}
+    told = recipes.judge(clear)
+    assert told["beats_untrained"] == ["a"]
+    assert told["loses_to_untrained"] == ["b"]
+    assert told["verdict"] == "Better than untrained: a. Worse: b."
+
+
+def test_the_table_is_made_from_the_cards(recipes):
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert text == recipes.readme()
+    for name in NAMES:
+        assert f"### {name}\n" in text
+
+
+def test_list_shows_them(capsys):
+    code, out, _ = command(capsys, "list", "--json")
+    listed = json.loads(out)["weights"]
+    assert code == 0 and sorted(listed) == NAMES
+    out = command(capsys, "list")[1]
+    for name, about in listed.items():
+        size = (FOLDER / f"{name}.keras").stat().st_size
+        assert about["bytes"] == size
+        line = rf"  {name} +{size / 1e6:.1f} MB +{about['summary']}"
+        assert re.search(re.escape(line).replace(r"\ +", " +"), out)
+
+
+def test_an_encoder_without_a_card(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_AUDIO_SSL_WEIGHTS", str(tmp_path))
+    (tmp_path / "mine.keras").write_bytes(b"")
+    assert read_card("mine") == {}
+    assert "  mine\n" in command(capsys, "list")[1] + "\n"
+    with pytest.raises(ValueError, match="no encoder 'yours'.*are: mine"):
+        read_card("yours")
+    (tmp_path / "mine.json").write_text("{")
+    with pytest.raises(ValueError, match="mine.json is no card"):
+        read_card("mine")
+    (tmp_path / "mine.json").write_text("[]")
+    with pytest.raises(ValueError, match="mine.json is no card"):
+        read_card("mine")
+
+
+def test_an_installed_package_has_its_own(tmp_path, monkeypatch):
+    package = tmp_path / "site" / "keras_audio_ssl"
+    (package / "_weights").mkdir(parents=True)
+    monkeypatch.setattr(kas, "__file__", str(package / "__init__.py"))
+    assert weights_folder() == package / "_weights"
+
+
+def test_the_wheel_holds_them(tmp_path):
+    pytest.importorskip("hatchling")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel",
+         "-d", str(tmp_path)],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {
+            name.removeprefix("keras_audio_ssl/_weights/"): archive.read(name)
+            for name in archive.namelist()
+            if name.startswith("keras_audio_ssl/_weights/")
+        }
+        assert "keras_audio_ssl/hub/load.py" in archive.namelist()
+        tops = {name.split("/")[0] for name in archive.namelist()}
+    assert set(held) == {f"{n}.{kind}" for n in NAMES for kind in
+                         ("keras", "json")}  # fmt: skip
+    for name, content in held.items():
+        assert content == (FOLDER / name).read_bytes(), name
+    assert len(tops) == 2
