@@ -94,7 +94,7 @@ def classes_of(asked):
     """Names of the classes of the data, if it has labels."""
     if not isinstance(asked.data, (str, os.PathLike)):
         return asked.data.classes
-    return None if asked.label is None else open_data(asked).classes
+    return asked.label and open_data(asked, batch_size=1).classes
 
 
 def open_stream(asked, training, encoder, min_seconds):

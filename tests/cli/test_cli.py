@@ -384,7 +384,7 @@ def test_probe(trained, audio, capsys):
         (["pretrain", "apc", "--data", "synthetic", "--output", "y.keras",
           "--set", "encoder=cnn"], "encoder"),
         (["pretrain", "cola", "--data", "synthetic", "--output", "y.keras",
-          "--set", "encoder=vgg"], "'cnn'"),
+          "--set", "encoder=vgg"], "efficientnet_b0"),
         (["pretrain", "cola", "--data", "synthetic", "--output", "y.keras",
           "--set", "encoder=cnn", "--init-from", "e.keras"], "--init-from"),
         (["pretrain", "cola", "--data", "synthetic", "--output", "y.keras",

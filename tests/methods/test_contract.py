@@ -1,6 +1,7 @@
 """Every method of the registry keeps the contract of the base class."""
 
 import json
+import warnings
 import zipfile
 
 import keras
@@ -302,3 +303,24 @@ def test_bad_input_is_named(name, model):
         make_method(name, preset="huge")
     with pytest.raises(ValueError, match="encoder"):
         make_method(name, preset="tiny", encoder=3)
+
+
+def test_clips_shorter_than_the_task_needs_are_refused(name, model):
+    least = model.min_samples
+    assert least >= model.encoder.min_samples
+    with pytest.raises(ValueError, match=rf"at least {least} samples"):
+        model.fit(waves(8)[:, : least - 1], batch_size=8, verbose=0)
+    lengths = np.full(8, least, "int32")
+    shortest = {"waveform": waves(8)[:, :least], "lengths": lengths}
+    with warnings.catch_warnings():
+        # Of clips that are no longer than a segment.
+        warnings.simplefilter("ignore")
+        history = model.fit(shortest, batch_size=8, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert model.skipped_batches()[1] == 0
+
+
+def test_every_encoder_that_is_kept_is_one(model):
+    kept = model.exports()
+    assert kept[""] is model.encoder
+    assert all(isinstance(encoder, kas.Encoder) for encoder in kept.values())

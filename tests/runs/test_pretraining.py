@@ -6,16 +6,21 @@ import random
 import signal
 import threading
 
+import keras
 import numpy as np
 import pytest
+import soundfile
 
 import keras_audio_ssl as kas
+from keras_audio_ssl.cli.common import parse_settings
+from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.runs import Failure
 from keras_audio_ssl.runs import Interrupted
 from keras_audio_ssl.runs.progress import Progress
 from tests.contract import same
 from tests.contract import waves
 from tests.contract import weights_of
+from tests.methods.denoising import Denoising
 
 
 def pretrain(data, output, method="cola", **more):
@@ -202,6 +207,80 @@ def test_a_loss_that_is_not_finite_fails(tmp_path):
                 arrays(), tmp_path / "x.keras", steps=40, settings=settings,
                 **more,
             )  # fmt: skip
+
+
+class Guided(Denoising):
+    """Predicts the label too, of clips that have one."""
+
+    def __init__(self, classes=("a", "b"), **kwargs):
+        super().__init__(**kwargs)
+        self.known = keras.metrics.Mean(name="labelled")
+
+    def pretext_loss(self, outputs, x, y=None):
+        self.known.update_state(keras.ops.cast(y >= 0, "float32"))
+        return super().pretext_loss(outputs, x)
+
+
+def manifest(folder, names):
+    """A table of noises with the labels given, "" for none."""
+    lines = ["file,kind"]
+    for i, (wave, name) in enumerate(zip(waves(len(names)), names)):
+        soundfile.write(folder / f"{i}.wav", wave, 16000)
+        lines.append(f"{i}.wav,{name}")
+    (folder / "table.csv").write_text("\n".join(lines))
+    return folder / "table.csv"
+
+
+def test_labels_for_some_clips(tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS, "guided", (__name__, "Guided", {}))
+    table = manifest(tmp_path, ["x", "", "y", "-1", "z", "x", "y", "z"])
+    more = {"method": "guided", "batch_size": 8, "seconds": 1.0, "steps": 2}
+    run, _ = pretrain(table, tmp_path / "all.keras", label="kind", **more)
+    config = json.loads((run.folder / "config.json").read_text())
+    # Known before the model was made.
+    assert config["model"]["classes"] == ["x", "y", "z"]
+    assert config["label"] == "kind" and config["label_fraction"] == 1.0
+    rows = (run.folder / "history.csv").read_text().splitlines()
+    place = rows[0].split(",").index("labelled")
+    assert float(rows[1].split(",")[place]) == pytest.approx(6 / 8)
+    run, _ = pretrain(
+        table, tmp_path / "half.keras", label="kind", label_fraction=0.5, **more
+    )
+    rows = (run.folder / "history.csv").read_text().splitlines()
+    assert float(rows[1].split(",")[place]) == pytest.approx(3 / 8)
+    with pytest.raises(ValueError, match="label_fraction: 0.5 then, 1.0 now"):
+        pretrain(table, run.output, resume=True, label="kind", **more)
+    with pytest.raises(ValueError, match="`label` needs a manifest"):
+        pretrain(tmp_path, tmp_path / "n.keras", label="kind", **more)
+
+
+def test_settings_of_the_encoder_have_names(tmp_path):
+    settings = parse_settings(
+        ["encoder.dim=16", "noise=0.1", "encoder.backbone=cnn"]
+    )
+    assert settings == {
+        "encoder": {"dim": 16, "backbone": "cnn"},
+        "noise": 0.1,
+    }
+    run, _ = pretrain(arrays(), tmp_path / "x.keras", settings=settings)
+    assert run.encoder.dim == 16
+    # The preset's other settings stay.
+    assert run.encoder.frontend.n_mels == 32
+    with pytest.raises(ValueError, match="given twice"):
+        parse_settings(["encoder=cnn", "encoder.dim=3"])
+
+
+def test_the_papers_schedule_spans_the_run(tmp_path, monkeypatch):
+    steps = []
+
+    def optimizer(self, total_steps=None):
+        steps.append(total_steps)
+        return keras.optimizers.Adam(1e-3)
+
+    monkeypatch.setattr(kas.COLA, "default_optimizer", optimizer)
+    pretrain(arrays(), tmp_path / "x.keras", steps=3)
+    pretrain(arrays(), tmp_path / "y.keras", steps=None, epochs=2)
+    assert steps == [3, 4]
 
 
 def test_every_encoder_of_a_method_is_kept(tmp_path, monkeypatch):
