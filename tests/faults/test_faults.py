@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("options", [("--kills", "4"), ("--writes", "80")])
+@pytest.mark.parametrize("options", [("--kills", "8"), ("--writes", "40")])
 def test_what_was_disturbed_goes_on_to_the_bit(options):
     # A process of its own: one that has computed cannot be forked.
     done = subprocess.run(
