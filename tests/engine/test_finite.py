@@ -6,12 +6,14 @@ import keras
 import numpy as np
 import pytest
 
+import keras_audio_ssl as kas
 from keras_audio_ssl.engine import KeepFinite
 from keras_audio_ssl.engine import unwrapped
 from tests.contract import BACKEND
 from tests.contract import batch
 from tests.contract import same
 from tests.contract import step
+from tests.contract import waves
 from tests.contract import weights_of
 from tests.methods.denoising import Denoising
 
@@ -95,6 +97,21 @@ def test_a_batch_of_too_few_clips_adds_nothing():
     one = model.evaluate(batch(5), batch_size=4, verbose=0, return_dict=True)
     assert np.isfinite(list(one.values())).all() and one["loss"] > 0
     assert same(before, weights_of(model))
+
+
+def test_a_data_sets_last_clip_adds_nothing():
+    class Pairs(Denoising):
+        min_batch = 2
+
+    data = kas.data.from_arrays(
+        waves(5), seconds=1.0, batch_size=2, drop_last=False
+    )
+    model = Pairs()
+    model.compile()
+    model.fit(data, epochs=2, verbose=0)
+    assert int(model.updates) == 4 and model.skipped_batches() == (0, 0)
+    logs = model.evaluate(data, verbose=0, return_dict=True)
+    assert np.isfinite(list(logs.values())).all() and logs["loss"] > 0
 
 
 REPLICAS = """
