@@ -18,7 +18,7 @@ def test_what_was_disturbed_goes_on_to_the_bit(options):
         env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"},
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     last = done.stdout.splitlines()[-1]
