@@ -309,31 +309,33 @@ def measure(path, folder):
 
 
 def judge(scores):
-    """Where the better reading of an encoder differs from that untrained.
+    """Where an encoder differs from itself untrained, read in the same way.
 
     Args:
         scores: Those of its card.
 
     Returns:
-        Names of tasks as `beats_untrained` and `loses_to_untrained`, by more
-        than the 95 % interval of the difference, and a `verdict` in words.
+        `beats_untrained` and `loses_to_untrained`, for each reading the names
+        of tasks that differ by more than the 95 % interval of the difference,
+        and a `verdict` in words.
     """
-    better, worse = [], []
-    for name, task in scores.items():
-        a = max(task[r]["accuracy"] for r in READINGS)
-        b = max(task[f"{r}_untrained"]["accuracy"] for r in READINGS)
-        chance = 1.96 * math.sqrt((a * (1 - a) + b * (1 - b)) / task["n"])
-        if abs(a - b) > chance:
-            (better if a > b else worse).append(name)
-    words = [
-        "Better than untrained: " + ", ".join(better) + "."
-        if better
-        else "It beats its untrained self on no task."
-    ]
-    if worse:
-        words.append("Worse: " + ", ".join(worse) + ".")
-    if len(better) + len(worse) < len(scores):
-        words.append("The others differ by no more than chance.")
+    better, worse, words = {}, {}, []
+    for reading, title in zip(READINGS, ("Clip", "All levels"), strict=True):
+        better[reading], worse[reading] = [], []
+        for name, task in scores.items():
+            a = task[reading]["accuracy"]
+            b = task[f"{reading}_untrained"]["accuracy"]
+            spread = (a * (1 - a) + b * (1 - b)) / task["n"]
+            if abs(a - b) > 1.96 * math.sqrt(spread):
+                (better if a > b else worse)[reading].append(name)
+        told = [
+            f"{word} {', '.join(names[reading])}"
+            for word, names in (("better", better), ("worse", worse))
+            if names[reading]
+        ]
+        words.append(f"{title}: {'; '.join(told) or 'no difference'}.")
+    if not any(better.values()):
+        words.append("It beats its untrained self on no task.")
     return {
         "beats_untrained": better,
         "loses_to_untrained": worse,
