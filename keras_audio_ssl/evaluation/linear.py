@@ -4,11 +4,10 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import solve_triangular
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
+
+# scikit-learn is imported where it computes: whoever uses the package for
+# anything else would wait a second for it.
 
 # Beyond so many examples and so many values at once, the exact solution
 # takes hours on a laptop: the leading principal components stand in.
@@ -57,6 +56,9 @@ class Logistic:
         """
         if len(np.unique(y)) == 1:
             return np.full((len(grid), len(test)), y[0])
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
         model = LogisticRegression(max_iter=steps, warm_start=True)
         out = np.zeros((len(grid), len(test)), y.dtype)
         # Steps are short: threads that wait for each other, or for another
@@ -118,6 +120,8 @@ def fewer_dims(
     """
     n, dims = train.shape
     if min(n, dims) > MAX_DIMS:
+        from sklearn.utils.extmath import randomized_svd
+
         _, _, axes = randomized_svd(
             train, COMPONENTS, n_oversamples=32, n_iter=2, random_state=0
         )
@@ -133,5 +137,7 @@ def fewer_dims(
             break
         except np.linalg.LinAlgError:  # float32 products, equal examples
             ridge *= 10
+    from scipy.linalg import solve_triangular
+
     projected = solve_triangular(factor, across, lower=True).T
     return factor.astype("float32"), projected.astype("float32")
