@@ -31,10 +31,14 @@ def test_a_clip_does_not_depend_on_its_neighbours(name):
     shortest = max(frontend.min_samples, 60)
     lengths = np.array([4000, shortest, 2345], "int32")
     x = np.stack([reference.signal(4000, seed=i) for i in range(3)])
-    # Loud rubbish past the ends.
-    x[1, shortest:] = 5.0
-    x[2, 2345:] = -7.0
-    got = numpy(frontend(x, lengths=lengths))
+    rubbish = []
+    for loud in (5.0, 0.0):
+        x[1, shortest:] = loud
+        x[2, 2345:] = -1.4 * loud
+        rubbish.append(numpy(frontend(x, lengths=lengths)))
+    got = rubbish[0]
+    # The same computation twice: what lies past the ends changes no bit.
+    np.testing.assert_array_equal(*rubbish)
     frames = frontend.frame_lengths(lengths)
     assert got.shape == (3, frames[0], frontend.n_features)
     assert np.isfinite(got).all()
@@ -42,7 +46,10 @@ def test_a_clip_does_not_depend_on_its_neighbours(name):
         n = lengths[i]
         alone = numpy(frontend(x[i : i + 1, :n]))[0]
         assert len(alone) == frames[i] > 0
-        np.testing.assert_allclose(got[i, : frames[i]], alone, atol=2e-5)
+        # Fewer frames are multiplied in another order, and the logarithm of a
+        # quiet band shows the last digits of the loud ones beside it: 5e-5 on
+        # some processors. A frame too many or too few changes far more.
+        np.testing.assert_allclose(got[i, : frames[i]], alone, atol=2e-4)
         assert not got[i, frames[i] :].any()
 
 
