@@ -11,6 +11,7 @@ from keras_audio_ssl.encoders.efficientnet import EfficientNetB0
 from keras_audio_ssl.encoders.encoder import Encoder
 from keras_audio_ssl.encoders.keras_backbone import KerasBackbone
 from keras_audio_ssl.encoders.recurrent import RecurrentStack
+from keras_audio_ssl.encoders.transformer import Transformer
 from keras_audio_ssl.engine import KERAS_ARGUMENTS
 from keras_audio_ssl.features import RECIPES
 from keras_audio_ssl.features import FrontEnd
@@ -22,6 +23,7 @@ BACKBONES: dict[str, type[Backbone]] = {
     "cnn": AudioNTT,
     "efficientnet_b0": EfficientNetB0,
     "recurrent": RecurrentStack,
+    "transformer": Transformer,
 }
 
 

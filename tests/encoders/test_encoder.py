@@ -13,6 +13,7 @@ from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import EfficientNetB0
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import RecurrentStack
+from keras_audio_ssl.encoders import Transformer
 from keras_audio_ssl.encoders.encoder import Clip
 from keras_audio_ssl.features import recipe
 
@@ -36,11 +37,26 @@ def build(name):
     if name == "prenet":
         net = RecurrentStack(80, 16, 2, prenet_layers=1)
         return Encoder(recipe("apc"), net)
+    if name == "transformer":
+        net = Transformer(80, 16, 2, 4, 24)
+        return Encoder(recipe("tera"), net)
+    if name == "stacked":
+        net = Transformer(40, 16, 2, 4, 24, pre_norm=True, stack=3)
+        return Encoder(recipe("tera", n_mels=40), net)
     assert name == "readout"
     return kas.Readout(build("v1"))
 
 
-NAMES = ["v1", "v2", "efficientnet", "recurrent", "prenet", "readout"]
+NAMES = [
+    "v1",
+    "v2",
+    "efficientnet",
+    "recurrent",
+    "prenet",
+    "transformer",
+    "stacked",
+    "readout",
+]
 every = pytest.mark.parametrize("name", NAMES)
 
 
@@ -92,8 +108,14 @@ def test_hidden_levels(name):
     net = encoder.backbone
     assert [h.shape[-1] for h in out["hidden"]] == net.dims
     assert len(net.strides) == len(net.dims) > 1
+    wave = clips((12000,))[0][None]
+    if net.has_attention:
+        maps = encoder(wave, return_attention=True)["attention"]
+        frames = out["frames"].shape[1]
+        assert {m.shape for m in maps} == {(1, net.heads, frames, frames)}
+        return
     with pytest.raises(ValueError, match="attention"):
-        encoder(clips((12000,))[0][None], return_attention=True)
+        encoder(wave, return_attention=True)
 
 
 @every
@@ -145,7 +167,7 @@ def test_a_saved_encoder_is_the_same(name, tmp_path):
 def test_short_clips_are_padded_by_embed_and_refused_by_call(name):
     encoder = build(name)
     short = clips((max(encoder.min_samples // 2, 2),))[0]
-    padded = np.zeros(encoder.min_samples, "float32")
+    padded = np.zeros(max(encoder.min_samples, len(short)), "float32")
     padded[: len(short)] = short
     assert scaled(encoder.embed(short), encoder.embed(padded)) < 1e-5
     both = encoder.embed([short, clips()[0]])
