@@ -1,5 +1,8 @@
 """Random changes of waveforms and features; each draws, then applies."""
 
+from keras_audio_ssl.augment.alteration import ChannelAlteration
+from keras_audio_ssl.augment.alteration import NoiseAlteration
+from keras_audio_ssl.augment.alteration import TimeAlteration
 from keras_audio_ssl.augment.crop import RandomCrop
 from keras_audio_ssl.augment.crop import crop
 from keras_audio_ssl.augment.fader import RandomLinearFader

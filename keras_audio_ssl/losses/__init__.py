@@ -4,5 +4,7 @@ from keras_audio_ssl.losses.contrastive import contrastive_accuracy
 from keras_audio_ssl.losses.contrastive import cosine_similarity
 from keras_audio_ssl.losses.contrastive import row_cross_entropy
 from keras_audio_ssl.losses.distance import masked_l1
+from keras_audio_ssl.losses.distance import masked_mean
+from keras_audio_ssl.losses.distance import masked_mse
 from keras_audio_ssl.losses.distance import unit_distance
 from keras_audio_ssl.losses.monitors import embedding_std

@@ -22,18 +22,35 @@ def unit_distance(a, b):
 
 
 def masked_l1(prediction, target, mask=None):
-    """Mean absolute error over the selected frames of the whole batch.
+    """Mean absolute error over what is selected of the whole batch.
 
     Args:
         prediction: `(batch, frames, dim)`.
         target: `(batch, frames, dim)`.
-        mask: Boolean `(batch, frames)`, what counts; everything when None.
+        mask: Boolean `(batch, frames)` or `(batch, frames, dim)`, what
+            counts; everything when None.
 
     Returns:
         Scalar; 0, with zero gradient, where nothing is selected.
     """
-    error = ops.mean(ops.abs(prediction - target), axis=-1)
+    return masked_mean(ops.abs(prediction - target), mask)
+
+
+def masked_mse(prediction, target, mask=None):
+    """Mean squared error over what is selected; as `masked_l1`."""
+    return masked_mean(ops.square(prediction - target), mask)
+
+
+def masked_mean(error, mask=None):
+    """Mean over what is selected of the whole batch, one division in all.
+
+    Args:
+        error: `(batch, frames, dim)`.
+        mask: As of `masked_l1`.
+    """
     if mask is None:
         return ops.mean(error)
+    if len(mask.shape) < len(error.shape):
+        error = ops.mean(error, axis=-1)
     weights = ops.cast(mask, error.dtype)
     return ops.sum(error * weights) / ops.maximum(ops.sum(weights), 1.0)

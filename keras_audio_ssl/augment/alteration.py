@@ -1,0 +1,264 @@
+"""What masked reconstruction hides: spans of frames, bands, noise.
+
+Each policy draws first and applies after: `draw` needs the valid frames
+alone, `apply` is a function of features and draw.
+"""
+
+from fractions import Fraction
+
+import keras
+from keras import ops
+
+from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.engine import frame_mask
+
+ZERO, SWAP, KEEP = 0, 1, 2
+
+
+class TimeAlteration(Layer):
+    """Hides spans of frames, as BERT hides words.
+
+    For each utterance of L frames `round(proportion * L / span)` spans start
+    at different frames, half to even, at least one; they may overlap. One die
+    falls for all spans of an utterance: 80 % are set to zero, 10 % replaced
+    by other spans of the same utterance, 10 % left as they are. All are
+    selected alike.
+
+    Args:
+        proportion: Share of the frames.
+        span: Frames of a span, or the least and the most of them, between
+            which each utterance draws.
+        overlap: Whether spans may overlap; else they start on a grid of
+            `round(1.5 * span)` frames from a random offset.
+        dice: Shares of zero and of replaced utterances.
+        reference: As the released code draws: the last frame is never
+            selected, and utterances too short for a span have none.
+
+    Call arguments:
+        x: `(batch, frames, dim)`.
+        lengths: Optional `(batch,)`, valid frames.
+        seed: `keras.random.SeedGenerator`.
+
+    Returns:
+        `(altered, selected)`: like `x`, and boolean `(batch, frames)`.
+
+    Reference:
+        Liu et al., 2020, "Mockingjay", arXiv 1910.12638, section 2.2.
+    """
+
+    def __init__(
+        self,
+        proportion=0.15,
+        span=7,
+        overlap=True,
+        dice=(0.8, 0.1),
+        reference=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        least, most = (span, span) if isinstance(span, int) else span
+        if not 1 <= least <= most:
+            raise ValueError(
+                "`span` must be a positive number of frames, or the least and "
+                f"the most of them. Received: {span}"
+            )
+        check_share("proportion", proportion)
+        self.spans = (least, most)
+        # A fraction, so that rounding is that of exact numbers.
+        self.share = Fraction(proportion).limit_denominator(10_000)
+
+    def call(self, x, lengths=None, seed=None):
+        draw = self.draw(valid_frames(x, lengths), ops.shape(x)[1], seed)
+        return self.apply(x, **draw), draw["selected"]
+
+    def draw(self, lengths, frames, seed):
+        """What becomes of each frame.
+
+        Args:
+            lengths: `(batch,)` int32, valid frames.
+            frames: Their number in all.
+            seed: `keras.random.SeedGenerator`.
+
+        Returns:
+            Dict of `"selected"`, boolean `(batch, frames)`; `"source"` int32
+            of the same shape, the frame that a selected one is replaced by;
+            `"die"` `(batch,)`: 0 zero, 1 replace, 2 leave.
+        """
+        clips, lengths = ops.shape(lengths)[0], lengths[:, None]
+        least, most = self.spans
+        span = keras.random.randint(
+            (clips, 1), least, most + 1, dtype="int32", seed=seed
+        )
+        place = ops.arange(frames, dtype="int32")[None]
+        count = half_to_even(self.share.numerator * lengths,
+                             self.share.denominator * span)  # fmt: skip
+        if self.reference:
+            last = ops.maximum(lengths - span - 1, 0)
+        else:
+            span = ops.minimum(span, lengths)
+            count, last = ops.maximum(count, 1), lengths - span
+        possible = place <= last
+        if not self.overlap:
+            offset = uniform_int(ops.minimum(span, last) + 1, seed)
+            grid = ops.maximum(half_to_even(3 * span, 2 + 0 * span), 1)
+            possible &= (place >= offset) & ((place - offset) % grid == 0)
+        order = keras.random.uniform((clips, frames), seed=seed)
+        order = ops.where(possible, order, 2.0)
+        # How many possible starts come before each, in a random order.
+        rank = ops.argsort(ops.argsort(order, axis=1), axis=1)
+        starts = possible & (ops.cast(rank, "int32") < count)
+        origin = uniform_int(ops.broadcast_to(last + 1, (clips, frames)), seed)
+        die = keras.random.uniform((clips,), seed=seed)
+        zero, swap = self.dice
+        die = ops.cast(die >= zero, "int32") + ops.cast(
+            die >= zero + swap, "int32"
+        )
+        # Frame t lies in the span that began `back` frames before, the latest
+        # one where spans overlap.
+        selected = ops.zeros((clips, frames), "bool")
+        source = place + ops.zeros_like(origin)
+        for back in range(most - 1, -1, -1):
+            began = shifted(starts, back, False) & (back < span)
+            selected = selected | began
+            source = ops.where(began, shifted(origin, back, 0) + back, source)
+        valid = place < lengths
+        return {
+            "selected": selected & valid,
+            "source": ops.minimum(source, ops.maximum(lengths - 1, 0)),
+            "die": die,
+        }
+
+    def apply(self, x, selected, source, die):
+        """Features of which the selected frames are altered, as drawn."""
+        other = ops.take_along_axis(x, source[..., None], axis=1)
+        die = die[:, None, None]
+        other = ops.where(die == SWAP, other, ops.zeros((), x.dtype))
+        altered = selected[..., None] & (die != KEEP)
+        return ops.where(altered, other, x)
+
+
+class ChannelAlteration(Layer):
+    """Hides one band of neighbouring channels of each utterance.
+
+    The band's width is uniform from 0 to `int(share * channels)`, and so is
+    its place.
+
+    Args:
+        share: Of the channels, the widest band.
+        groups: How often the channels repeat in a frame (a filterbank and
+            its deltas: 3); the same band is hidden in each.
+        least: Narrowest band, 1 where every utterance must have one.
+        reference: As the released code draws: never the last channel.
+
+    Call arguments and returns as `TimeAlteration`; what is selected is
+    `(batch, 1, dim)`.
+
+    Reference:
+        Liu et al., 2021, "TERA", arXiv 2007.06028.
+    """
+
+    def __init__(self, share=0.2, groups=1, least=0, reference=False, **kwargs):
+        super().__init__(**kwargs)
+        check_share("share", share)
+
+    def call(self, x, lengths=None, seed=None):
+        selected = self.draw(ops.shape(x)[0], x.shape[-1], seed)
+        return self.apply(x, selected), selected
+
+    def widest(self, channels):
+        """Channels of the widest band, in each group."""
+        return int(self.share * (channels // self.groups))
+
+    def draw(self, clips, channels, seed):
+        """Boolean `(clips, 1, channels)`, the channels that are hidden."""
+        one, widest = channels // self.groups, self.widest(channels)
+        if channels % self.groups:
+            raise ValueError(
+                f"`groups` must divide the {channels} channels. "
+                f"Received: {self.groups}"
+            )
+        width = keras.random.randint(
+            (clips, 1), min(self.least, widest), widest + 1, dtype="int32",
+            seed=seed,
+        )  # fmt: skip
+        places = one - width + (0 if self.reference else 1)
+        start = uniform_int(ops.maximum(places, 1), seed)
+        channel = ops.arange(one, dtype="int32")[None]
+        hidden = (channel >= start) & (channel < start + width)
+        return ops.tile(hidden, (1, self.groups))[:, None]
+
+    def apply(self, x, selected):
+        """Features without the selected channels."""
+        return ops.where(selected, ops.zeros((), x.dtype), x)
+
+
+class NoiseAlteration(Layer):
+    """Adds normal noise to some utterances; it selects nothing.
+
+    Args:
+        probability: Of an utterance to be noisy.
+        std: Standard deviation of the noise.
+        reference: As the released code draws: one die for a whole batch, and
+            noise in the padding too.
+
+    Call arguments:
+        x: `(batch, frames, dim)`.
+        lengths: Optional `(batch,)`, valid frames; others stay as they are.
+        seed: `keras.random.SeedGenerator`.
+
+    Returns:
+        Like `x`.
+
+    Reference:
+        Liu et al., 2021, "TERA", arXiv 2007.06028.
+    """
+
+    def __init__(self, probability=0.15, std=0.2, reference=False, **kwargs):
+        super().__init__(**kwargs)
+        check_share("probability", probability)
+
+    def call(self, x, lengths=None, seed=None):
+        rows = 1 if self.reference else ops.shape(x)[0]
+        noisy = keras.random.uniform((rows, 1, 1), seed=seed) < self.probability
+        if not self.reference and lengths is not None:
+            noisy = noisy & frame_mask(lengths, ops.shape(x)[1])[..., None]
+        noise = self.std * keras.random.normal(ops.shape(x), seed=seed)
+        return ops.where(noisy, x + ops.cast(noise, x.dtype), x)
+
+
+def check_share(name, value):
+    """Refuses what is no share of a whole.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"`{name}` must be in [0, 1]. Received: {value}")
+
+
+def valid_frames(x, lengths):
+    """`lengths` as int32 `(batch,)`; all frames of `x` where it is None."""
+    if lengths is None:
+        return ops.full((ops.shape(x)[0],), ops.shape(x)[1], "int32")
+    return ops.cast(lengths, "int32")
+
+
+def half_to_even(numerator, denominator):
+    """Rounded quotients of whole numbers, a half to the even neighbour."""
+    whole, twice = numerator // denominator, 2 * (numerator % denominator)
+    up = (twice > denominator) | ((twice == denominator) & (whole % 2 == 1))
+    return whole + ops.cast(up, "int32")
+
+
+def uniform_int(count, seed):
+    """Whole numbers, uniform from 0 to `count - 1` of each place."""
+    share = keras.random.uniform(ops.shape(count), seed=seed)
+    drawn = ops.cast(share * ops.cast(count, "float32"), "int32")
+    return ops.minimum(drawn, count - 1)
+
+
+def shifted(x, frames, fill):
+    """`x` `(batch, time)`, later by so many frames."""
+    if not frames:
+        return x
+    return ops.pad(x, ((0, 0), (frames, 0)), constant_values=fill)[:, :-frames]
