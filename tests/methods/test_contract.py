@@ -227,10 +227,17 @@ def test_a_batch_that_is_not_finite_changes_nothing_under_xla(name):
 
 
 @in_turn("eager")
-def test_a_batch_that_is_not_finite_changes_nothing_eagerly(name):
-    model = tiny(name)
-    model.compile(run_eagerly=True)
-    skips_what_is_not_finite(model)
+def test_an_eager_step_is_the_compiled_one_and_skips_what_is_not_finite(
+    name, model
+):
+    x, eager = batch(8), tiny(name)
+    eager.compile(quick_optimizer(eager), run_eagerly=True)
+    copy_state(eager, model)
+    logs = [step(m, x)["loss"] for m in (eager, model)]
+    assert logs[0] == pytest.approx(logs[1], rel=2e-4)
+    eager.reset_metrics()
+    eager.skipped.assign([0, 0])
+    skips_what_is_not_finite(eager)
 
 
 def test_ten_batches_in_a_row_that_are_not_finite_end_the_run(model):
@@ -254,13 +261,8 @@ def test_ten_batches_in_a_row_that_are_not_finite_end_the_run(model):
     assert same(before, [v.numpy() for v in model.trainable_variables])
 
 
-def test_eager_steps_validation_and_labels(name, model):
+def test_validation_and_labels(model):
     x, labels = batch(8), np.arange(8) % 2
-    eager = tiny(name)
-    eager.compile(quick_optimizer(eager), run_eagerly=True)
-    copy_state(eager, model)
-    logs = [step(m, x)["loss"] for m in (eager, model)]
-    assert logs[0] == pytest.approx(logs[1], rel=2e-4)
     logs = model.fit(
         x, labels, batch_size=8, validation_data=(x, labels), verbose=0
     ).history
