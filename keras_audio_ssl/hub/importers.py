@@ -46,6 +46,12 @@ FORMATS: dict[str, Format] = {
     "apc_s3prl": Format(
         "apc", "apc_s3prl", "APC and VQ-APC, s3prl and the NPC repository"
     ),
+    "audio_albert_s3prl": Format(
+        "transformer",
+        "transformer_s3prl",
+        "Audio ALBERT, s3prl",
+        settings={"method": "audio_albert"},
+    ),
     "audio_ntt2020": Format(
         "audio_ntt", "audio_ntt", "BYOL-A v1, NTT's files", NTT, True
     ),
@@ -63,6 +69,18 @@ FORMATS: dict[str, Format] = {
         "BYOL-S, files of serab-byols",
         "MIT",
         settings={"mel_scale": "htk", "win_length": 400},
+    ),
+    "mockingjay_s3prl": Format(
+        "transformer",
+        "transformer_s3prl",
+        "Mockingjay, s3prl and the first release",
+        settings={"method": "mockingjay"},
+    ),
+    "tera_s3prl": Format(
+        "transformer",
+        "transformer_s3prl",
+        "TERA, s3prl",
+        settings={"method": "tera"},
     ),
 }
 

@@ -6,19 +6,34 @@ from typing import Any
 
 if TYPE_CHECKING:
     from keras_audio_ssl.methods.apc import APC as APC
+    from keras_audio_ssl.methods.audio_albert import AudioALBERT as AudioALBERT
     from keras_audio_ssl.methods.byol_a import BYOLA as BYOLA
     from keras_audio_ssl.methods.cola import COLA as COLA
+    from keras_audio_ssl.methods.mockingjay import Mockingjay as Mockingjay
     from keras_audio_ssl.methods.pretext import PretextModel as PretextModel
+    from keras_audio_ssl.methods.tera import TERA as TERA
 
 # Registry name: file (or a module's full name), class, and arguments that
 # make it this method.
 METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "apc": ("apc", "APC", {}),
+    "audio_albert": ("audio_albert", "AudioALBERT", {}),
     "byol_a": ("byol_a", "BYOLA", {}),
     "cola": ("cola", "COLA", {}),
+    "mockingjay": ("mockingjay", "Mockingjay", {}),
+    "tera": ("tera", "TERA", {}),
 }
 
-__all__ = ["APC", "BYOLA", "COLA", "METHODS", "PretextModel"]
+__all__ = [
+    "APC",
+    "BYOLA",
+    "COLA",
+    "METHODS",
+    "TERA",
+    "AudioALBERT",
+    "Mockingjay",
+    "PretextModel",
+]
 
 
 def method_class(name: str) -> Any:

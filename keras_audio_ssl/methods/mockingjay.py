@@ -1,0 +1,71 @@
+"""Mockingjay: rebuild spans of frames from both sides."""
+
+from typing import ClassVar
+
+from keras_audio_ssl.augment import TimeAlteration
+from keras_audio_ssl.methods.reconstruction import MaskedReconstruction
+
+
+class Mockingjay(MaskedReconstruction):
+    """Masked acoustic modelling with a bidirectional transformer.
+
+    Args:
+        encoder: Settings that override the paper's, `Transformer` on the
+            front end `"mockingjay"`: `{"layers": 12, "stack": 3}`. Or an
+            `Encoder`, a `Backbone` or a Keras model that keeps the frame
+            rate.
+        proportion: Share of the frames that is selected, about.
+        span: Neighbouring frames of a span, or least and most of them.
+        overlap: Whether spans may overlap.
+        target: The features to predict: `"online_linear"` for the linear
+            spectrum, any recipe or `FrontEnd`; None for the encoder's own.
+        distance: `"l1"` or `"mse"`.
+        reference_policy: Draw as the released code does; see
+            `TimeAlteration`.
+        learning_rate: Peak of AdamW's.
+        warm_up: Share of the run in which the rate rises.
+        weight_decay: Not of biases and layer norms.
+        clip_norm: Largest global norm of the gradient.
+        preset: `"tiny"`, a model for a laptop's CPU.
+        seed: Seed of what is selected.
+
+    Returns of a call:
+        See `MaskedReconstruction`.
+
+    Reference:
+        Liu et al., 2020, "Mockingjay: Unsupervised Speech Representation
+        Learning with Deep Bidirectional Transformer Encoders", arXiv
+        1910.12638.
+    """
+
+    PAPER: ClassVar = {"backbone": "transformer", "frontend": "mockingjay"}
+
+    def __init__(
+        self,
+        encoder=None,
+        proportion=0.15,
+        span=7,
+        overlap=True,
+        target=None,
+        distance="l1",
+        reference_policy=False,
+        learning_rate=2e-4,
+        warm_up=0.07,
+        weight_decay=0.01,
+        clip_norm=5.0,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(
+            encoder, target, distance, learning_rate, warm_up,
+            weight_decay, clip_norm, seed, **kwargs,
+        )  # fmt: skip
+        self.time = TimeAlteration(
+            proportion, span, overlap, reference=reference_policy
+        )
+
+    def alter(self, features, lengths):
+        altered, selected = self.time(
+            features, lengths=lengths, seed=self.seed_generator
+        )
+        return altered, selected[..., None]
