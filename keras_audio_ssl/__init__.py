@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from keras_audio_ssl import viz as viz
     from keras_audio_ssl.encoders import Encoder as Encoder
     from keras_audio_ssl.encoders import Readout as Readout
+    from keras_audio_ssl.encoders import WeightedSum as WeightedSum
     from keras_audio_ssl.evaluation import Classifier as Classifier
     from keras_audio_ssl.hub import from_preset as from_preset
     from keras_audio_ssl.hub import load_encoder as load_encoder
@@ -63,6 +64,7 @@ _NAMES = {
     "Classifier": "evaluation",
     "Encoder": "encoders",
     "Readout": "encoders",
+    "WeightedSum": "encoders",
     "from_preset": "hub",
     "load_encoder": "hub",
     "pretrain": "runs",

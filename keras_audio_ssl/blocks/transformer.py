@@ -39,6 +39,12 @@ def drop_out(rate, name, dtype=None):
     return keras.layers.Dropout(rate, seed=fresh_seed(), name=name, dtype=dtype)
 
 
+def softmax(x):
+    """Softmax of the last axis, of one entry too, where Keras' own warns."""
+    x = ops.convert_to_tensor(x)
+    return ops.ones_like(x) if x.shape[-1] == 1 else ops.softmax(x)
+
+
 def sinusoids(frames, dim):
     """Fixed position encoding: sines at even places, cosines at odd ones.
 
@@ -143,9 +149,7 @@ class SelfAttention(Layer):
         scores = ops.cast(scores, "float32")
         if valid is not None:
             scores = ops.where(valid[:, None, None, :], scores, -1e9)
-        # Keras warns of a softmax over one frame.
-        one = scores.shape[-1] == 1
-        probabilities = ops.ones_like(scores) if one else ops.softmax(scores)
+        probabilities = softmax(scores)
         weights = ops.cast(probabilities, self.compute_dtype)
         context = ops.matmul(self.drop(weights, training=training), value)
         if head_mask is not None:

@@ -8,6 +8,7 @@ from keras_audio_ssl.encoders.keras_backbone import KerasBackbone
 from keras_audio_ssl.encoders.make import BACKBONES
 from keras_audio_ssl.encoders.make import make_encoder
 from keras_audio_ssl.encoders.readout import Readout
+from keras_audio_ssl.encoders.readout import WeightedSum
 from keras_audio_ssl.encoders.recurrent import RecurrentStack
 from keras_audio_ssl.encoders.transformer import Transformer
 from keras_audio_ssl.encoders.windowed import Windowed

@@ -153,6 +153,20 @@ class Encoder(Model):
             for key in wanted
         }
 
+    @property
+    def mixing(self) -> list[Any]:
+        """Variables that are trained even where the encoder is frozen."""
+        return []
+
+    def frozen(self, x):
+        """Outputs of inference, which pass no gradient on but to `mixing`.
+
+        Args:
+            x: As of a call.
+        """
+        outputs = self(x, training=False)
+        return {k: ops.stop_gradient(v) for k, v in outputs.items()}
+
     def compute_output_spec(
         self,
         waveform,

@@ -4,8 +4,10 @@ from keras import ops
 
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import mask_frames
+from keras_audio_ssl.blocks import softmax
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.encoders.encoder import Encoder
+from keras_audio_ssl.engine import waveform_and_lengths
 
 
 class Readout(Encoder):
@@ -89,9 +91,15 @@ class LevelsBackbone(Backbone):
             return self.backbone.frame_lengths(lengths)
         return self.backbone.level_lengths(lengths, self.coarsest)
 
-    def call(
+    def read(
         self, features, lengths=None, training=None, return_attention=False
     ):
+        """The levels, each at its own rate and at the common one.
+
+        Returns:
+            `(outputs, hidden, paced)`: the backbone's outputs, the levels
+            that are read, and the same with as many frames each.
+        """
         outputs = self.backbone(
             features,
             lengths=lengths,
@@ -99,24 +107,127 @@ class LevelsBackbone(Backbone):
             return_attention=return_attention,
         )
         hidden = [outputs["hidden"][i] for i in self.indices]
-        frames, clip = [], []
-        paced = outputs["frames"]
+        pace = outputs["frames"]
         if self.coarsest is not None:
-            paced = outputs["hidden"][self.coarsest]
-        count = ops.shape(paced)[1]
+            pace = outputs["hidden"][self.coarsest]
+        count, paced = ops.shape(pace)[1], []
         for i, level in enumerate(hidden):
-            valid = None
-            if lengths is not None:
-                valid = self.level_lengths(lengths, i)
-            clip.append(self.pooling(level, lengths=valid))
             step = self.stride // self.strides[i]
-            frames.append(averaged(level, count, step, valid))
+            valid = self.lengths_of(lengths, i)
+            paced.append(averaged(level, count, step, valid))
+        return outputs, hidden, paced
+
+    def lengths_of(self, lengths, level):
+        """`level_lengths`, or None where there are no lengths."""
+        return None if lengths is None else self.level_lengths(lengths, level)
+
+    def call(
+        self, features, lengths=None, training=None, return_attention=False
+    ):
+        outputs, hidden, paced = self.read(
+            features, lengths, training, return_attention
+        )
+        clip = [
+            self.pooling(level, lengths=self.lengths_of(lengths, i))
+            for i, level in enumerate(hidden)
+        ]
         return {
             **outputs,
-            "frames": ops.concatenate(frames, axis=-1),
+            "frames": ops.concatenate(paced, axis=-1),
             "clip": ops.concatenate(clip, axis=-1),
             "hidden": hidden,
         }
+
+
+class WeightedSum(Encoder):
+    """An encoder whose frames are a weighted sum of another one's levels.
+
+    The weights are a softmax that is trained with the task, all equal at
+    first. In a `Classifier` with `freeze` they are trained, and the head, and
+    nothing else. Levels of a finer rate are averaged as by `Readout`.
+
+    Args:
+        encoder: `Encoder` whose levels are of one width.
+        levels: `"all"`, or indices of its levels.
+        pooling: Statistics over time that make the clip vector: some of
+            `"mean"`, `"max"`, `"std"`.
+
+    Raises:
+        ValueError: A level that the encoder does not have, or levels of
+            different width.
+
+    Reference:
+        Yang et al., 2021, "SUPERB", arXiv 2105.01051, section 3.
+
+    Example:
+
+    >>> classifier = kas.Classifier(kas.WeightedSum(encoder), freeze=True)
+    """
+
+    def __init__(self, encoder, levels="all", pooling=("mean",), **kwargs):
+        if levels != "all":
+            levels = [int(i) for i in levels]
+        super().__init__(
+            encoder.frontend,
+            MixedBackbone(encoder.backbone, levels, tuple(pooling)),
+            **kwargs,
+        )
+
+    @property
+    def level_weights(self):
+        """Share of each level, numpy `(levels,)`, adding up to 1."""
+        return ops.convert_to_numpy(softmax(self.backbone.mixture))
+
+    @property
+    def mixing(self):
+        return [self.backbone.mixture]
+
+    def frozen(self, x):
+        waveform, lengths = waveform_and_lengths(x)
+        features, valid = self.features(waveform, lengths)
+        outputs, hidden, paced = self.backbone.read(
+            features, valid, training=False
+        )
+        paced = [ops.stop_gradient(level) for level in paced]
+        outputs = self.backbone.mixed(outputs, hidden, paced, valid)
+        return {k: ops.cast(outputs[k], "float32") for k in ("frames", "clip")}
+
+
+class MixedBackbone(LevelsBackbone):
+    """A backbone's levels, mixed; see `WeightedSum`."""
+
+    def __init__(self, backbone, levels, pooling, **kwargs):
+        super().__init__(backbone, levels, pooling, **kwargs)
+        if len(set(self.dims)) > 1:
+            raise ValueError(
+                "`WeightedSum` needs levels of one width. Received: "
+                f"{self.dims}; choose some with `levels`."
+            )
+        self.mixture = self.add_weight(
+            shape=(len(self.dims),), initializer="zeros", name="mixture",
+            dtype="float32",
+        )  # fmt: skip
+
+    @property
+    def dim(self):
+        return self.dims[0]
+
+    def mixed(self, outputs, hidden, paced, lengths=None):
+        """What `call` returns, of what `read` did."""
+        shares = ops.unstack(softmax(self.mixture), len(paced))
+        frames = sum(
+            ops.cast(share, level.dtype) * level
+            for share, level in zip(shares, paced, strict=True)
+        )
+        valid = None if lengths is None else self.frame_lengths(lengths)
+        clip = self.pooling(frames, lengths=valid)
+        return {**outputs, "frames": frames, "clip": clip, "hidden": hidden}
+
+    def call(
+        self, features, lengths=None, training=None, return_attention=False
+    ):
+        read = self.read(features, lengths, training, return_attention)
+        return self.mixed(*read, lengths)
 
 
 def averaged(level, count, step, lengths=None):

@@ -31,6 +31,7 @@ class Classifier(Model):
         freeze: Whether the encoder stays as it is: its weights, its moving
             statistics and its dropout are those of inference. The encoder
             itself is not marked untrainable, and can be trained elsewhere.
+            The shares of a `WeightedSum` are trained all the same.
         dropout: Rate before the dense layer, default 0.
         seed: Seed of the dropout.
 
@@ -88,7 +89,7 @@ class Classifier(Model):
 
     def call(self, x, training=None):
         if self.freeze:
-            clip = ops.stop_gradient(self.encoder(x, training=False)["clip"])
+            clip = self.encoder.frozen(x)["clip"]
         else:
             clip = self.encoder(x, training=training)["clip"]
         return self.head(clip, training=training)
@@ -143,7 +144,10 @@ class Classifier(Model):
     # trainable for whoever else holds it.
 
     def _frozen(self):
-        return {id(v) for v in self.encoder.variables} if self.freeze else ()
+        if not self.freeze:
+            return ()
+        kept = {id(v) for v in self.encoder.mixing}
+        return {id(v) for v in self.encoder.variables} - kept
 
     @property
     def trainable_variables(self):
