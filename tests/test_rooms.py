@@ -33,7 +33,7 @@ MAY = {
         "features",
         "blocks",
     },
-    "callbacks": {"engine", "hub", "evaluation", "losses"},
+    "callbacks": {"engine", "hub", "evaluation", "losses", "viz"},
     "runs": {
         "callbacks",
         "data",

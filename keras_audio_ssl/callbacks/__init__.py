@@ -8,6 +8,7 @@ from keras_audio_ssl.callbacks.cost import peak_memory
 from keras_audio_ssl.callbacks.history import HistoryCSV
 from keras_audio_ssl.callbacks.history import TensorBoard
 from keras_audio_ssl.callbacks.monitor import EmbeddingMonitor
+from keras_audio_ssl.callbacks.pictures import ReconstructionPictures
 from keras_audio_ssl.callbacks.resume import checkpoints
 from keras_audio_ssl.callbacks.resume import differences
 from keras_audio_ssl.callbacks.resume import last_checkpoint

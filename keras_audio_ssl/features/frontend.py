@@ -104,6 +104,11 @@ class FrontEnd(Layer):
         self._add_statistics()
         self._raw = as_one(self._raw_features)
 
+    @property
+    def frequencies(self) -> np.ndarray | None:
+        """Hz at the middle of each bin, `(n_bins,)`; None where it has none."""
+        return None
+
     def extract(self, waveform, lengths=None):
         """Features before deltas and normalisation.
 

@@ -5,7 +5,9 @@ from keras import ops
 
 from keras_audio_ssl.features.backend import Constant
 from keras_audio_ssl.features.frontend import FrontEnd
+from keras_audio_ssl.features.mel import hz_to_mel
 from keras_audio_ssl.features.mel import mel_filterbank
+from keras_audio_ssl.features.mel import mel_to_hz
 from keras_audio_ssl.features.spectrum import Bands
 from keras_audio_ssl.features.spectrum import Spectrum
 from keras_audio_ssl.features.statistics import TINY
@@ -158,6 +160,10 @@ class LogSpectrum(SpectralFrontEnd):
     (1, 101, 201)
     """
 
+    @property
+    def frequencies(self):
+        return np.arange(self.n_bins) * (self.sample_rate / self.n_fft)
+
 
 class LogMel(SpectralFrontEnd):
     """Logarithm of mel bands.
@@ -239,6 +245,13 @@ class LogMel(SpectralFrontEnd):
         )
         self._bands = Bands(bank)
 
+    @property
+    def frequencies(self):
+        top = self.sample_rate / 2 if self.f_max is None else self.f_max
+        low, high = hz_to_mel([self.f_min, top], self.mel_scale)
+        edges = np.linspace(low, high, self.n_mels + 2)
+        return mel_to_hz(edges[1:-1], self.mel_scale)
+
     def from_power(self, power):
         return self.compress(self._bands(self.to_power(power)))
 
@@ -293,6 +306,10 @@ class MFCC(LogMel):
         if lifter:
             basis *= 1 + lifter / 2 * np.sin(np.pi * order / lifter)
         self._basis = Constant(basis)
+
+    @property
+    def frequencies(self):
+        return None  # Coefficients are of no band.
 
     def from_power(self, power):
         x = super().from_power(power)

@@ -1,0 +1,49 @@
+"""Pictures of what a model makes of a clip, as it learns."""
+
+import os
+
+import numpy as np
+
+from keras_audio_ssl.callbacks.steps import StepCallback
+from keras_audio_ssl.viz import reconstruction
+
+
+class ReconstructionPictures(StepCallback):
+    """Draws `viz.reconstruction` of one clip as training goes on.
+
+    What is hidden is drawn from the model's generator, whose state is put
+    back: the run is the same with and without pictures.
+
+    Args:
+        clip: `(samples,)` at the encoder's rate.
+        folder: Gets `reconstruction_000100.png` after step 100, and so on.
+        every: Steps between pictures; the first is before training.
+        first: Steps done before this `fit`.
+
+    Example:
+
+    >>> pictures = kas.callbacks.ReconstructionPictures(clip, "pictures")
+    >>> model.fit(data, callbacks=[pictures])
+    """
+
+    def __init__(self, clip, folder, every=100, first=0):
+        super().__init__(every, first)
+        self.clip, self.folder = np.asarray(clip, "float32"), folder
+
+    def on_train_begin(self, logs=None):
+        os.makedirs(self.folder, exist_ok=True)
+        self.draw(self.step)
+
+    def on_step(self, step, logs):
+        self.draw(step)
+
+    def draw(self, step):
+        """Writes the picture of the model as it is."""
+        sync = getattr(self.model, "jax_state_sync", None)
+        if sync is not None:
+            sync()
+        draws = self.model.seed_generator.state
+        before = draws.numpy()
+        path = os.path.join(self.folder, f"reconstruction_{step:06}.png")
+        reconstruction(self.model, self.clip).savefig(path, dpi=110)
+        draws.assign(before)
