@@ -1,5 +1,6 @@
 """Random changes of waveforms and features; each draws, then applies."""
 
+from keras_audio_ssl.augment.alteration import BandMasks
 from keras_audio_ssl.augment.alteration import ChannelAlteration
 from keras_audio_ssl.augment.alteration import NoiseAlteration
 from keras_audio_ssl.augment.alteration import TimeAlteration

@@ -192,6 +192,98 @@ class ChannelAlteration(Layer):
         return ops.where(selected, ops.zeros((), x.dtype), x)
 
 
+class BandMasks(Layer):
+    """Hides bands of channels and bands of frames, as SpecAugment does.
+
+    A band's width is uniform from 0 to the widest, and so is its place; every
+    utterance has at least one hidden element.
+
+    Args:
+        channels: Widest band of channels.
+        frames: Widest band of frames.
+        count: Bands of each kind.
+        reference: As the released code of DAPC draws: a band's end is drawn a
+            second time, so that bands are half as wide, a width of 0 leaves
+            out the bands of that kind that would follow, and an utterance may
+            have none.
+
+    Call arguments:
+        x: `(batch, frames, dim)`.
+        lengths: Optional `(batch,)`, valid frames.
+        seed: `keras.random.SeedGenerator`.
+
+    Returns:
+        `(altered, hidden)`: like `x`, and boolean `(batch, frames, dim)`,
+        True on hidden elements of valid frames.
+
+    Reference:
+        Park et al., 2019, "SpecAugment", arXiv 1904.08779; Bai et al., 2021,
+        arXiv 2010.03135, section 3.
+    """
+
+    def __init__(
+        self, channels=27, frames=40, count=2, reference=False, **kwargs
+    ):
+        super().__init__(**kwargs)
+        if min(channels, frames) < 0 or count < 1 or channels + frames < 1:
+            raise ValueError(
+                "`channels` and `frames` must not be negative, not both 0, "
+                f"and `count` positive. Received: channels={channels}, "
+                f"frames={frames}, count={count}"
+            )
+
+    def call(self, x, lengths=None, seed=None):
+        hidden = self.draw(
+            valid_frames(x, lengths), ops.shape(x)[1], x.shape[-1], seed
+        )
+        return self.apply(x, hidden), hidden
+
+    def draw(self, lengths, frames, dim, seed):
+        """Boolean `(batch, frames, dim)`, the elements that are hidden."""
+        lengths = lengths[:, None]
+        of_channels = self.bands(dim + 0 * lengths, dim, self.channels, seed)
+        of_frames = self.bands(lengths, frames, self.frames, seed)
+        if not self.reference:
+            # Something must be left to predict.
+            none = ~(
+                ops.any(of_channels, axis=1, keepdims=True)
+                | ops.any(of_frames, axis=1, keepdims=True)
+            )
+            if self.frames:
+                only = uniform_int(lengths, seed)
+                of_frames |= none & (ops.arange(frames)[None] == only)
+            else:
+                only = uniform_int(dim + 0 * lengths, seed)
+                of_channels |= none & (ops.arange(dim)[None] == only)
+        valid = ops.arange(frames, dtype="int32")[None] < lengths
+        both = of_channels[:, None, :] | of_frames[:, :, None]
+        return both & valid[..., None]
+
+    def bands(self, room, size, widest, seed):
+        """Boolean `(batch, size)`: bands within the first `room` places."""
+        clips = ops.shape(room)[0]
+        many = ops.broadcast_to(room, (clips, self.count))
+        if self.reference:
+            width = uniform_int(ops.full_like(many, max(widest, 1)), seed)
+            start = uniform_int(ops.maximum(many - width, 1), seed)
+            end = start + uniform_int(ops.maximum(width, 1), seed)
+            # Once a width was 0, no band follows.
+            goes_on = ops.cumprod(ops.cast(width > 0, "int32"), axis=1)
+            end = ops.where(goes_on > 0, end, start)
+        else:
+            width = uniform_int(ops.full_like(many, widest + 1), seed)
+            width = ops.minimum(width, many)
+            start = uniform_int(many - width + 1, seed)
+            end = start + width
+        place = ops.arange(size, dtype="int32")[None, None]
+        inside = (place >= start[..., None]) & (place < end[..., None])
+        return ops.any(inside, axis=1)
+
+    def apply(self, x, hidden):
+        """Features without the hidden elements."""
+        return ops.where(hidden, ops.zeros((), x.dtype), x)
+
+
 class NoiseAlteration(Layer):
     """Adds normal noise to some utterances; it selects nothing.
 

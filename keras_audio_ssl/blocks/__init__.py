@@ -1,11 +1,14 @@
 """Layers that encoders and heads are built of."""
 
+from keras_audio_ssl.blocks.bidirectional import BidirectionalGRU
+from keras_audio_ssl.blocks.bidirectional import reverse_frames
 from keras_audio_ssl.blocks.bilinear import BilinearSimilarity
 from keras_audio_ssl.blocks.bilinear import COLAHead
 from keras_audio_ssl.blocks.conv import BatchNorm
 from keras_audio_ssl.blocks.conv import ConvBlock
 from keras_audio_ssl.blocks.conv import ConvNorm
 from keras_audio_ssl.blocks.conv import mask_frames
+from keras_audio_ssl.blocks.decoder import FrameDecoder
 from keras_audio_ssl.blocks.gru import GRU
 from keras_audio_ssl.blocks.mlp import MLPHead
 from keras_audio_ssl.blocks.pool import FramePool

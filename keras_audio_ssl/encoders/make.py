@@ -10,6 +10,7 @@ from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.encoders.efficientnet import EfficientNetB0
 from keras_audio_ssl.encoders.encoder import Encoder
 from keras_audio_ssl.encoders.keras_backbone import KerasBackbone
+from keras_audio_ssl.encoders.latent import LatentStack
 from keras_audio_ssl.encoders.recurrent import RecurrentStack
 from keras_audio_ssl.encoders.transformer import Transformer
 from keras_audio_ssl.engine import KERAS_ARGUMENTS
@@ -22,6 +23,7 @@ BACKBONES: dict[str, type[Backbone]] = {
     "audio_ntt": AudioNTT,
     "cnn": AudioNTT,
     "efficientnet_b0": EfficientNetB0,
+    "latent": LatentStack,
     "recurrent": RecurrentStack,
     "transformer": Transformer,
 }

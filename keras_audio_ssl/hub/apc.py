@@ -118,8 +118,14 @@ def rules(backbone: RecurrentStack, stack: str = "rnns") -> list[Rule]:
     return found
 
 
-def gru(name: str, layer: Any) -> list[Rule]:
-    """Rules of a GRU: PyTorch's gates are reset, update, candidate."""
+def gru(name: str, layer: Any, suffix: str = "l0") -> list[Rule]:
+    """Rules of a GRU: PyTorch's gates are reset, update, candidate.
+
+    Args:
+        name: Of the module.
+        layer: `GRU`.
+        suffix: What its tensors' names end with.
+    """
     width, units = layer.kernel.shape[0], layer.units
 
     def matrix(weight):
@@ -130,19 +136,19 @@ def gru(name: str, layer: Any) -> list[Rule]:
 
     return [
         Rule(
-            (f"{name}.weight_ih_l0",),
+            (f"{name}.weight_ih_{suffix}",),
             ((3 * units, width),),
             layer.kernel,
             matrix,
         ),
         Rule(
-            (f"{name}.weight_hh_l0",),
+            (f"{name}.weight_hh_{suffix}",),
             ((3 * units, units),),
             layer.recurrent_kernel,
             matrix,
         ),
         Rule(
-            (f"{name}.bias_ih_l0", f"{name}.bias_hh_l0"),
+            (f"{name}.bias_ih_{suffix}", f"{name}.bias_hh_{suffix}"),
             ((3 * units,),) * 2,
             layer.bias,
             biases,

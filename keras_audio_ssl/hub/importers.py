@@ -70,6 +70,9 @@ FORMATS: dict[str, Format] = {
         "MIT",
         settings={"mel_scale": "htk", "win_length": 400},
     ),
+    "dapc_official": Format(
+        "dapc", "dapc_official", "DAPC, the authors' repository"
+    ),
     "mockingjay_s3prl": Format(
         "transformer",
         "transformer_s3prl",

@@ -7,4 +7,9 @@ from keras_audio_ssl.losses.distance import masked_l1
 from keras_audio_ssl.losses.distance import masked_mean
 from keras_audio_ssl.losses.distance import masked_mse
 from keras_audio_ssl.losses.distance import unit_distance
+from keras_audio_ssl.losses.information import block_toeplitz
+from keras_audio_ssl.losses.information import log_determinant
+from keras_audio_ssl.losses.information import orthogonality
+from keras_audio_ssl.losses.information import predictive_information
+from keras_audio_ssl.losses.information import window_covariance
 from keras_audio_ssl.losses.monitors import embedding_std

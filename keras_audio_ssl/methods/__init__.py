@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from keras_audio_ssl.methods.audio_albert import AudioALBERT as AudioALBERT
     from keras_audio_ssl.methods.byol_a import BYOLA as BYOLA
     from keras_audio_ssl.methods.cola import COLA as COLA
+    from keras_audio_ssl.methods.dapc import DAPC as DAPC
     from keras_audio_ssl.methods.mockingjay import Mockingjay as Mockingjay
     from keras_audio_ssl.methods.pretext import PretextModel as PretextModel
     from keras_audio_ssl.methods.tera import TERA as TERA
@@ -20,6 +21,7 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "audio_albert": ("audio_albert", "AudioALBERT", {}),
     "byol_a": ("byol_a", "BYOLA", {}),
     "cola": ("cola", "COLA", {}),
+    "dapc": ("dapc", "DAPC", {}),
     "mockingjay": ("mockingjay", "Mockingjay", {}),
     "tera": ("tera", "TERA", {}),
 }
@@ -28,6 +30,7 @@ __all__ = [
     "APC",
     "BYOLA",
     "COLA",
+    "DAPC",
     "METHODS",
     "TERA",
     "AudioALBERT",

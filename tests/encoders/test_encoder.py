@@ -12,6 +12,7 @@ from keras_audio_ssl.data.audio import AudioFile
 from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import EfficientNetB0
 from keras_audio_ssl.encoders import Encoder
+from keras_audio_ssl.encoders import LatentStack
 from keras_audio_ssl.encoders import RecurrentStack
 from keras_audio_ssl.encoders import Transformer
 from keras_audio_ssl.encoders.encoder import Clip
@@ -43,6 +44,9 @@ def build(name):
     if name == "stacked":
         net = Transformer(40, 16, 2, 4, 24, pre_norm=True, stack=3)
         return Encoder(recipe("tera", n_mels=40), net)
+    if name == "latent":
+        net = LatentStack(80, units=8, layers=2, dim=4, input_context=1)
+        return Encoder(recipe("dapc"), net)
     assert name == "readout"
     return kas.Readout(build("v1"))
 
@@ -55,6 +59,7 @@ NAMES = [
     "prenet",
     "transformer",
     "stacked",
+    "latent",
     "readout",
 ]
 every = pytest.mark.parametrize("name", NAMES)

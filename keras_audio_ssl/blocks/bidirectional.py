@@ -1,0 +1,62 @@
+"""A GRU in both directions over right-padded sequences."""
+
+from keras import ops
+
+from keras_audio_ssl.blocks.gru import GRU
+from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.engine import frame_mask
+
+
+def reverse_frames(x, lengths=None):
+    """Each clip's frames from last to first; padding stays where it is.
+
+    Args:
+        x: `(batch, frames, dim)`.
+        lengths: `(batch,)` valid frames; all when None.
+
+    Returns:
+        Like `x`; its own inverse.
+    """
+    if lengths is None:
+        return ops.flip(x, axis=1)
+    place = ops.arange(ops.shape(x)[1], dtype="int32")[None]
+    last = ops.cast(lengths, "int32")[:, None] - 1
+    source = ops.where(place <= last, last - place, place)
+    return ops.take_along_axis(x, source[..., None], axis=1)
+
+
+class BidirectionalGRU(Layer):
+    """Two `GRU`, the second from a clip's last valid frame to its first.
+
+    Args:
+        dim: Width of the input.
+        units: Of each direction.
+
+    Call arguments:
+        x: `(batch, frames, dim)`.
+        lengths: Optional `(batch,)`, valid frames.
+
+    Returns:
+        `(batch, frames, 2 * units)`, forward and then backward; zeros past
+        each clip's end.
+
+    Reference:
+        Schuster & Paliwal, 1997; Cho et al., 2014, arXiv 1406.1078.
+    """
+
+    def __init__(self, dim, units, **kwargs):
+        super().__init__(**kwargs)
+        kind = {"dtype": self.dtype_policy}
+        self.ahead = GRU(units, name="ahead", **kind)
+        self.back = GRU(units, name="back", **kind)
+        for direction in (self.ahead, self.back):
+            direction.build((None, None, dim))
+
+    def call(self, x, lengths=None):
+        mask = None
+        if lengths is not None:
+            mask = frame_mask(lengths, ops.shape(x)[1])
+        back = self.back(reverse_frames(x, lengths), mask=mask)
+        return ops.concatenate(
+            [self.ahead(x, mask=mask), reverse_frames(back, lengths)], axis=-1
+        )
