@@ -27,6 +27,16 @@ WHERE = "split=train"
 MAX_BYTES = 4_500_000
 
 # What each is, and the arguments of `kas.pretrain` that make it.
+TRANSFORMER = {
+    "units": 192, "heads": 4, "feed_forward": 768, "layers": 3,
+    "normalize": "per_bin",
+}  # fmt: skip
+MASKED = {
+    "settings": {"encoder": TRANSFORMER, "learning_rate": 1e-3},
+    "steps": 2500,
+    "batch_size": 16,
+    "seconds": 2.0,
+}
 RECIPES = {
     "apc": {
         "summary": "speech and notes, a vector a frame: 3 GRU layers of 256",
@@ -38,6 +48,15 @@ RECIPES = {
         "steps": 300,
         "batch_size": 16,
         "seconds": 2.0,
+    },
+    "audio_albert": {
+        "summary": "speech, a vector a frame: one layer of 192, six times",
+        "method": "audio_albert",
+        **MASKED,
+        "settings": {
+            "encoder": {**TRANSFORMER, "layers": 6},
+            "learning_rate": 1e-3,
+        },
     },
     "byol_a": {
         "summary": "sounds of all kinds, a vector a clip: AudioNTT, 512 wide",
@@ -58,6 +77,16 @@ RECIPES = {
         "steps": 350,
         "batch_size": 64,
         "seconds": 4.0,
+    },
+    "mockingjay": {
+        "summary": "speech, a vector a frame: 3 transformer layers of 192",
+        "method": "mockingjay",
+        **MASKED,
+    },
+    "tera": {
+        "summary": "speech, a vector a frame: 3 transformer layers of 192",
+        "method": "tera",
+        **MASKED,
     },
 }
 
