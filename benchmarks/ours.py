@@ -136,6 +136,51 @@ def apc(
     return training(model, 10 * noise(batch, frames, n_mels), **options)
 
 
+def tera(
+    batch=4,
+    frames=500,
+    n_mels=80,
+    units=768,
+    layers=3,
+    heads=12,
+    dropout=0.1,
+    method="TERA",
+    **options,
+):
+    """Alteration, transformer, head and loss, from features."""
+
+    def call(self, x, training=False):
+        altered, label = self.alter(x, None)
+        return {
+            "prediction": self.reconstruct(altered, None, training),
+            "target": x,
+            "label": keras.ops.broadcast_to(label, keras.ops.shape(x)),
+        }
+
+    settings = {
+        "units": units, "heads": heads, "feed_forward": 4 * units,
+        "layers": layers, "n_mels": n_mels, "dropout": dropout,
+    }  # fmt: skip
+    model = on(call)(getattr(kas, method))(settings)
+    return training(model, 10 * noise(batch, frames, n_mels), **options)
+
+
+def dapc(
+    batch=32, frames=200, n_mels=80, units=256, layers=3, dim=64, **options
+):
+    """Both passes, the decoder and the loss, from features."""
+    lengths = np.full(batch, frames, "int32")
+
+    def call(self, x, training=False):
+        valid = keras.ops.convert_to_tensor(lengths)
+        altered, hidden = self.masks(x, lengths=valid, seed=self.seed_generator)
+        return self.components(x, altered, hidden, valid, training)
+
+    settings = {"units": units, "layers": layers, "dim": dim, "n_mels": n_mels}
+    model = on(call)(kas.DAPC)(settings)
+    return training(model, 10 * noise(batch, frames, n_mels), **options)
+
+
 def log_mel(batch=64, samples=16000):
     """BYOL-A's log-mel."""
     frontend = kas.features.recipe("byol_a").unnormalized

@@ -8,6 +8,7 @@ averages, no host synchronisation inside a step.
 """
 
 import copy
+import itertools
 import math
 
 import torch
@@ -454,6 +455,183 @@ def apc(
     return step
 
 
+# --------------------------------------------------------------------- TERA
+
+
+class _Attention(nn.Module):
+    def __init__(self, units, heads, dropout):
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(units, 3 * units)
+        self.out = nn.Linear(units, units)
+
+    def forward(self, x):
+        b, t, _ = x.shape
+        q, k, v = (
+            part.view(b, t, self.heads, -1).transpose(1, 2)
+            for part in self.qkv(x).chunk(3, dim=-1)
+        )
+        x = F.scaled_dot_product_attention(
+            q, k, v, dropout_p=self.dropout if self.training else 0.0
+        )
+        return self.out(x.transpose(1, 2).reshape(b, t, -1))
+
+
+class _Block(nn.Module):
+    def __init__(self, units, heads, dropout):
+        super().__init__()
+        self.attention = _Attention(units, heads, dropout)
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(units, eps=1e-12) for _ in range(2)
+        )
+        self.feed = nn.Sequential(
+            nn.Linear(units, 4 * units), nn.GELU(), nn.Linear(4 * units, units)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x):
+        x = self.norms[0](x + self.dropout(self.attention(x)))
+        return self.norms[1](x + self.dropout(self.feed(x)))
+
+
+class _Transformer(nn.Module):
+    def __init__(self, n_mels, units, layers, heads, dropout, frames, shared):
+        super().__init__()
+        self.embed = nn.Linear(n_mels, units)
+        place = torch.arange(frames)[:, None]
+        angle = place / 10000 ** (torch.arange(0, units, 2) / units)
+        table = torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
+        self.register_buffer("table", table)
+        self.norm, self.dropout = nn.LayerNorm(units), nn.Dropout(dropout)
+        self.times = layers if shared else 1
+        self.layers = nn.ModuleList(
+            _Block(units, heads, dropout)
+            for _ in range(1 if shared else layers)
+        )
+        self.head = nn.Sequential(
+            nn.Linear(units, units), nn.GELU(), nn.LayerNorm(units),
+            nn.Linear(units, n_mels),
+        )  # fmt: skip
+
+    def forward(self, x):
+        x = self.dropout(self.norm(self.embed(x) + self.table[: x.shape[1]]))
+        for _ in range(self.times):
+            for layer in self.layers:
+                x = layer(x)
+        return self.head(x)
+
+
+def tera(
+    batch=4,
+    frames=500,
+    n_mels=80,
+    units=768,
+    layers=3,
+    heads=12,
+    dropout=0.1,
+    method="TERA",
+    device="cpu",
+):
+    """A step on ready features: alteration, transformer, masked L1, AdamW."""
+    model = _Transformer(
+        n_mels, units, layers, heads, dropout, frames, method == "AudioALBERT"
+    ).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    x = torch.randn(batch, frames, n_mels, device=device)
+    spans, channels = round(0.15 * frames / 7), method == "TERA"
+
+    def alter():
+        hidden = torch.zeros(batch, frames, n_mels, dtype=torch.bool)
+        for row in hidden:
+            for start in torch.randperm(frames - 7)[:spans].tolist():
+                row[start : start + 7] = True
+            if channels:
+                width = int(torch.randint(0, n_mels // 5 + 1, ()))
+                start = int(torch.randint(0, n_mels - width, ()))
+                row[:, start : start + width] = True
+        return hidden.to(device)
+
+    def step():
+        hidden = alter()
+        error = (model(x.masked_fill(hidden, 0.0)) - x).abs()
+        loss = (error * hidden).sum() / hidden.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0, foreach=True)
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+# --------------------------------------------------------------------- DAPC
+
+
+class _DAPC(nn.Module):
+    def __init__(self, n_mels, units, layers, dim):
+        super().__init__()
+        self.rnn = nn.GRU(
+            n_mels, units, layers, batch_first=True, bidirectional=True
+        )
+        self.last = nn.Linear(2 * units, dim)
+        sizes = [dim, 512, 512, 512]
+        hidden = [
+            part
+            for a, b in itertools.pairwise(sizes)
+            for part in (nn.Linear(a, b), nn.ELU())
+        ]
+        self.decoder = nn.Sequential(*hidden, nn.Linear(512, n_mels))
+
+    def encode(self, x):
+        return self.last(self.rnn(x)[0])
+
+
+def _information(z, window):
+    windows = (
+        z.unfold(1, 2 * window, 1).transpose(2, 3).flatten(2).flatten(0, 1)
+    )
+    off = windows - windows.mean(0)
+    sigma = off.T @ off / len(off) + 1e-4 * torch.eye(off.shape[1])
+    half = len(sigma) // 2
+    past = torch.linalg.slogdet(sigma[:half, :half])[1]
+    return past - 0.5 * torch.linalg.slogdet(sigma)[1]
+
+
+def dapc(
+    batch=32, frames=200, n_mels=80, units=256, layers=3, dim=64, device="cpu"
+):
+    """A step on ready features, without Toeplitz averaging."""
+    model = _DAPC(n_mels, units, layers, dim).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    x = torch.randn(batch, frames, n_mels, device=device)
+
+    def step():
+        hidden = torch.zeros(batch, frames, n_mels, dtype=torch.bool)
+        for row in hidden:
+            for _ in range(2):
+                width = int(torch.randint(0, 28, ()))
+                start = int(torch.randint(0, n_mels - width + 1, ()))
+                row[:, start : start + width] = True
+                width = int(torch.randint(0, 41, ()))
+                start = int(torch.randint(0, frames - width + 1, ()))
+                row[start : start + width] = True
+        hidden = hidden.to(device)
+        z = model.encode(x)
+        seen = model.decoder(model.encode(x.masked_fill(hidden, 0.0)))
+        off = z.flatten(0, 1) - z.mean((0, 1))
+        off = off.T @ off / (batch * frames) - torch.eye(dim)
+        loss = -_information(z, 4) + 0.1 * off.square().sum()
+        error = (seen - x).abs() * hidden
+        loss = loss + 5.0 * error.sum() / hidden.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0, foreach=True)
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
 # ---------------------------------------------------------------- embedding
 
 
@@ -480,5 +658,7 @@ PEERS = {
     "byol_a_from_waveforms": byol_a_from_waveforms,
     "cola": cola,
     "apc": apc,
+    "tera": tera,
+    "dapc": dapc,
     "embedding": embedding,
 }

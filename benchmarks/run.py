@@ -41,6 +41,10 @@ CASES = {
     "cola": ("clips", 32, 1.15, {"torch": 1.5, "jax": 4.0}, {}),
     "cola_cnn": ("clips", 32, None, None, XLA),
     "apc": ("utterances", 16, 0.7, 1.4, {}),
+    "tera": ("utterances", 4, 0.7, 1.1, {}),
+    "mockingjay": ("utterances", 4, 0.7, 1.1, {}),
+    "audio_albert": ("utterances", 4, 0.7, 1.1, {}),
+    "dapc": ("utterances", 32, 1.0, 1.5, {}),
     "embedding": (
         "times real time",
         64,
@@ -55,7 +59,11 @@ CASES = {
     ),
 }
 # What else a case's functions take, on both sides.
-OPTIONS = {"cola_cnn": {"function": "cola", "encoder": "cnn"}}
+OPTIONS = {
+    "cola_cnn": {"function": "cola", "encoder": "cnn"},
+    "mockingjay": {"function": "tera", "method": "Mockingjay"},
+    "audio_albert": {"function": "tera", "method": "AudioALBERT"},
+}
 PEERS = {"embedding": {"peer": {"batched": False}, "peer, batched": {
     "batched": True}}}  # fmt: skip
 
