@@ -43,6 +43,35 @@ def gradients(loss, variables):
     return float(ops.convert_to_numpy(value)), [numpy(g) for g in grads]
 
 
+def seen_frames(function, x, frames):
+    """Which frames of its input each of some frames of an output sees.
+
+    Args:
+        function: `(batch, time, bins)` to `(batch, time, dim)`.
+        x: numpy `(time, bins)`.
+        frames: Places in the output.
+
+    Returns:
+        For each of `frames`, a numpy array of the input's places where its
+        gradient is not exactly zero, less its own.
+    """
+    inputs = keras.Variable(np.stack([x] * len(frames)))
+    rng = np.random.default_rng(0)
+
+    def some():
+        y = function(ops.convert_to_tensor(inputs))
+        weights = np.zeros(y.shape, "float32")
+        for row, frame in enumerate(frames):
+            weights[row, frame] = rng.standard_normal(y.shape[-1])
+        return ops.sum(y * ops.convert_to_tensor(weights))
+
+    _, (grad,) = gradients(some, [inputs])
+    return [
+        np.flatnonzero(np.abs(row).max(axis=-1)) - frame
+        for row, frame in zip(grad, frames, strict=True)
+    ]
+
+
 def numpy(x):
     """Tensor to numpy float32."""
     return np.asarray(ops.convert_to_numpy(x), "float32")

@@ -10,11 +10,13 @@ from keras_audio_ssl.blocks.conv import ConvNorm
 from keras_audio_ssl.blocks.conv import mask_frames
 from keras_audio_ssl.blocks.decoder import FrameDecoder
 from keras_audio_ssl.blocks.gru import GRU
+from keras_audio_ssl.blocks.masked_conv import MaskedConv1D
 from keras_audio_ssl.blocks.mlp import MLPHead
 from keras_audio_ssl.blocks.pool import FramePool
 from keras_audio_ssl.blocks.pool import pool_frames
 from keras_audio_ssl.blocks.quantizer import GumbelQuantizer
 from keras_audio_ssl.blocks.quantizer import codebook_perplexity
+from keras_audio_ssl.blocks.quantizer import group_dims
 from keras_audio_ssl.blocks.seeds import fresh_seed
 from keras_audio_ssl.blocks.target import ProjectedBackbone
 from keras_audio_ssl.blocks.target import TargetNetwork

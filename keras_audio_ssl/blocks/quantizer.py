@@ -95,3 +95,23 @@ def codebook_perplexity(codes, size, mask=None):
     share = counts / ops.maximum(ops.sum(counts), 1.0)
     entropy = -ops.sum(share * ops.log(ops.maximum(share, 1e-12)))
     return ops.exp(entropy)
+
+
+def group_dims(dim, codes, dims=None):
+    """Width of each group of a quantiser.
+
+    Args:
+        dim: Width in all.
+        codes: Number of codes of each group.
+        dims: What the user wants; None divides evenly.
+
+    Raises:
+        ValueError: They are not as many as the groups, or do not add up.
+    """
+    dims = list(dims or [dim // len(codes)] * len(codes))
+    if len(dims) != len(codes) or sum(dims) != dim:
+        raise ValueError(
+            f"`codebook_dims` must be {len(codes)} widths that add up to "
+            f"{dim}. Received: {dims}"
+        )
+    return dims

@@ -11,6 +11,7 @@ from keras_audio_ssl.encoders.efficientnet import EfficientNetB0
 from keras_audio_ssl.encoders.encoder import Encoder
 from keras_audio_ssl.encoders.keras_backbone import KerasBackbone
 from keras_audio_ssl.encoders.latent import LatentStack
+from keras_audio_ssl.encoders.masked_conv import MaskedConvStack
 from keras_audio_ssl.encoders.recurrent import RecurrentStack
 from keras_audio_ssl.encoders.transformer import Transformer
 from keras_audio_ssl.engine import KERAS_ARGUMENTS
@@ -24,6 +25,7 @@ BACKBONES: dict[str, type[Backbone]] = {
     "cnn": AudioNTT,
     "efficientnet_b0": EfficientNetB0,
     "latent": LatentStack,
+    "masked_conv": MaskedConvStack,
     "recurrent": RecurrentStack,
     "transformer": Transformer,
 }

@@ -184,10 +184,21 @@ def head_rules(model: APC, postnet: str, codebooks: list[int]) -> list[Rule]:
         )
     else:
         found.append(reversed_axes(f"{postnet}.weight", kernel))
-    for group, number in enumerate(codebooks):
+    return found + quantizer_rules(model.quantizer, codebooks)
+
+
+def quantizer_rules(quantizer: Any, numbers: list[int]) -> list[Rule]:
+    """Rules of a quantiser.
+
+    Args:
+        quantizer: `GumbelQuantizer`, or None where `numbers` is empty.
+        numbers: Of its groups in the file.
+    """
+    found = []
+    for group, number in enumerate(numbers):
         name = f"vq_layers.{number}"
-        logits = model.quantizer.logits[group]
-        codebook = model.quantizer.codebooks[group]
+        logits = quantizer.logits[group]
+        codebook = quantizer.codebooks[group]
         found += [
             reversed_axes(f"{name}.vq_logits.weight", logits.kernel),
             reversed_axes(f"{name}.vq_logits.bias", logits.bias),

@@ -79,6 +79,8 @@ FORMATS: dict[str, Format] = {
         "Mockingjay, s3prl and the first release",
         settings={"method": "mockingjay"},
     ),
+    "npc_official": Format("npc", "npc", "NPC, the authors' repository"),
+    "npc_s3prl": Format("npc", "npc", "NPC, s3prl"),
     "tera_s3prl": Format(
         "transformer",
         "transformer_s3prl",

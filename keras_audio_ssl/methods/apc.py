@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_audio_ssl.blocks import GumbelQuantizer
 from keras_audio_ssl.blocks import codebook_perplexity
+from keras_audio_ssl.blocks import group_dims
 from keras_audio_ssl.engine import frame_mask
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import masked_l1
@@ -91,13 +92,7 @@ class APC(PretextModel):
             )
         self.quantizer = None
         if codebooks:
-            groups = len(codebooks)
-            dims = codebook_dims or [backbone.dim // groups] * groups
-            if sum(dims) != backbone.dim:
-                raise ValueError(
-                    f"`codebook_dims` must add up to {backbone.dim}. "
-                    f"Received: {dims}"
-                )
+            dims = group_dims(backbone.dim, codebooks, codebook_dims)
             self.quantizer = GumbelQuantizer(
                 dims, codebooks, temperature, name="quantizer",
                 dtype=self.dtype_policy,

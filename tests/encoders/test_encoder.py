@@ -13,6 +13,7 @@ from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import EfficientNetB0
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import LatentStack
+from keras_audio_ssl.encoders import MaskedConvStack
 from keras_audio_ssl.encoders import RecurrentStack
 from keras_audio_ssl.encoders import Transformer
 from keras_audio_ssl.encoders.encoder import Clip
@@ -47,6 +48,14 @@ def build(name):
     if name == "latent":
         net = LatentStack(80, units=8, layers=2, dim=4, input_context=1)
         return Encoder(recipe("dapc"), net)
+    if name == "masked_conv":
+        net = MaskedConvStack(40, 12, 2, 9, 3)
+        return Encoder(recipe("npc", n_mels=40), net)
+    if name == "bottleneck":
+        net = MaskedConvStack(
+            40, 12, 2, 9, 3, cross_layer=False, bottleneck=5, output="masked"
+        )
+        return Encoder(recipe("npc", n_mels=40), net)
     assert name == "readout"
     return kas.Readout(build("v1"))
 
@@ -60,6 +69,8 @@ NAMES = [
     "transformer",
     "stacked",
     "latent",
+    "masked_conv",
+    "bottleneck",
     "readout",
 ]
 every = pytest.mark.parametrize("name", NAMES)

@@ -299,6 +299,9 @@ def test_another_encoder_can_stand_in(name):
     layers = keras.Sequential(
         [
             keras.Input((None, bins)),
+            # A frame late: NPC refuses what sees the frame it predicts.
+            keras.layers.ZeroPadding1D((1, 0)),
+            keras.layers.Cropping1D((0, 1)),
             keras.layers.Conv1D(12, 3, padding="causal"),
         ]
     )
