@@ -602,6 +602,34 @@ def dapc(
 ):
     """A step on ready features, without Toeplitz averaging."""
     model = _DAPC(n_mels, units, layers, dim).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    x = torch.randn(batch, frames, n_mels, device=device)
+
+    def step():
+        hidden = torch.zeros(batch, frames, n_mels, dtype=torch.bool)
+        for row in hidden:
+            for _ in range(2):
+                width = int(torch.randint(0, 28, ()))
+                start = int(torch.randint(0, n_mels - width + 1, ()))
+                row[:, start : start + width] = True
+                width = int(torch.randint(0, 41, ()))
+                start = int(torch.randint(0, frames - width + 1, ()))
+                row[start : start + width] = True
+        hidden = hidden.to(device)
+        z = model.encode(x)
+        seen = model.decoder(model.encode(x.masked_fill(hidden, 0.0)))
+        off = z.flatten(0, 1) - z.mean((0, 1))
+        off = off.T @ off / (batch * frames) - torch.eye(dim)
+        loss = -_information(z, 4) + 0.1 * off.square().sum()
+        error = (seen - x).abs() * hidden
+        loss = loss + 5.0 * error.sum() / hidden.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0, foreach=True)
+        optimizer.step()
+        return loss.detach()
+
+    return step
 
 
 # ---------------------------------------------------------------------- NPC
@@ -675,24 +703,6 @@ def npc(
     x = torch.randn(batch, frames, n_mels, device=device)
 
     def step():
-        hidden = torch.zeros(batch, frames, n_mels, dtype=torch.bool)
-        for row in hidden:
-            for _ in range(2):
-                width = int(torch.randint(0, 28, ()))
-                start = int(torch.randint(0, n_mels - width + 1, ()))
-                row[:, start : start + width] = True
-                width = int(torch.randint(0, 41, ()))
-                start = int(torch.randint(0, frames - width + 1, ()))
-                row[start : start + width] = True
-        hidden = hidden.to(device)
-        z = model.encode(x)
-        seen = model.decoder(model.encode(x.masked_fill(hidden, 0.0)))
-        off = z.flatten(0, 1) - z.mean((0, 1))
-        off = off.T @ off / (batch * frames) - torch.eye(dim)
-        loss = -_information(z, 4) + 0.1 * off.square().sum()
-        error = (seen - x).abs() * hidden
-        loss = loss + 5.0 * error.sum() / hidden.sum()
-
         loss = F.l1_loss(model(x), x)
         optimizer.zero_grad()
         loss.backward()

@@ -45,7 +45,7 @@ CASES = {
     "mockingjay": ("utterances", 4, 0.7, 1.1, {}),
     "audio_albert": ("utterances", 4, 0.7, 1.1, {}),
     "dapc": ("utterances", 32, 1.0, 1.5, {}),
-    "npc": ("utterances", 8, None, None, {}),
+    "npc": ("utterances", 8, 1.0, 1.5, {}),
     "embedding": (
         "times real time",
         64,
