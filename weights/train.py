@@ -218,6 +218,7 @@ def train(name, data, steps=None, overwrite=False):
         HERE / f"{name}.keras",
         where=WHERE,
         overwrite=overwrite,
+        resume=not overwrite and (HERE / f"{name}.run").exists(),
         **recipe,
     )
     print(run)
