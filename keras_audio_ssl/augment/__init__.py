@@ -2,6 +2,7 @@
 
 from keras_audio_ssl.augment.alteration import BandMasks
 from keras_audio_ssl.augment.alteration import ChannelAlteration
+from keras_audio_ssl.augment.alteration import ChunkAlteration
 from keras_audio_ssl.augment.alteration import NoiseAlteration
 from keras_audio_ssl.augment.alteration import TimeAlteration
 from keras_audio_ssl.augment.crop import RandomCrop

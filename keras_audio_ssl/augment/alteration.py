@@ -130,11 +130,87 @@ class TimeAlteration(Layer):
 
     def apply(self, x, selected, source, die):
         """Features of which the selected frames are altered, as drawn."""
-        other = ops.take_along_axis(x, source[..., None], axis=1)
-        die = die[:, None, None]
-        other = ops.where(die == SWAP, other, ops.zeros((), x.dtype))
-        altered = selected[..., None] & (die != KEEP)
-        return ops.where(altered, other, x)
+        return replaced(x, selected, source, die[:, None])
+
+
+class ChunkAlteration(Layer):
+    """Hides chunks of frames, cut on a grid from the first frame on.
+
+    Each chunk of an utterance is selected or not, whatever becomes of the
+    others, but one is in any case. A die falls for each chunk: which are set
+    to zero, which replaced by other chunks of the same utterance, which left.
+
+    Args:
+        proportion: Share of the chunks.
+        step: Frames that the network joins to one.
+        chunk_size: Such steps in a chunk.
+        dice: Shares of zero and of replaced chunks.
+        reference: As the released code draws: utterances may be without a
+            selected chunk, and in batches so short that 0.15 of them is no
+            more than a chunk, a chunk is one step.
+
+    Call arguments and returns as `TimeAlteration`.
+
+    Reference:
+        Jiang et al., 2019, arXiv 1910.09932.
+    """
+
+    def __init__(
+        self,
+        proportion=0.15,
+        step=4,
+        chunk_size=1,
+        dice=(1.0, 0.0),
+        reference=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_share("proportion", proportion)
+        if step < 1 or chunk_size < 1:
+            raise ValueError(
+                "`step` and `chunk_size` must be positive. "
+                f"Received: step={step}, chunk_size={chunk_size}"
+            )
+
+    def call(self, x, lengths=None, seed=None):
+        draw = self.draw(valid_frames(x, lengths), ops.shape(x)[1], seed)
+        return self.apply(x, **draw), draw["selected"]
+
+    def draw(self, lengths, frames, seed):
+        """What becomes of each frame; as of `TimeAlteration`, but for
+        `"die"`, `(batch, frames)`.
+        """
+        clips, lengths = ops.shape(lengths)[0], lengths[:, None]
+        place = ops.arange(frames, dtype="int32")
+        chunk = self.chunk_size * self.step
+        if self.reference:
+            short = 0.15 * ops.cast(frames, "float32") <= chunk
+            chunk = ops.where(short, self.step, chunk)
+        # A chunk's numbers are those that were drawn for its first frame.
+        draws = keras.random.uniform((3, clips, frames), seed=seed)
+        draws = ops.take(draws, place - place % chunk, axis=2)
+        valid = place < lengths
+        chance, die, origin = draws[0], draws[1], draws[2]
+        selected = chance < self.proportion
+        if not self.reference:
+            lowest = ops.min(ops.where(valid, chance, 2.0), 1, keepdims=True)
+            selected = selected | (chance == lowest)
+        chunks = (lengths + chunk - 1) // chunk
+        other = ops.cast(origin * ops.cast(chunks, "float32"), "int32")
+        source = ops.minimum(other, chunks - 1) * chunk + place % chunk
+        zero, swap = self.dice
+        die = ops.cast(die >= zero, "int32") + ops.cast(
+            die >= zero + swap, "int32"
+        )
+        return {
+            "selected": selected & valid,
+            "source": ops.minimum(source, ops.maximum(lengths - 1, 0)),
+            "die": die,
+        }
+
+    def apply(self, x, selected, source, die):
+        """Features of which the selected frames are altered, as drawn."""
+        return replaced(x, selected, source, die)
 
 
 class ChannelAlteration(Layer):
@@ -316,6 +392,21 @@ class NoiseAlteration(Layer):
             noisy = noisy & frame_mask(lengths, ops.shape(x)[1])[..., None]
         noise = self.std * keras.random.normal(ops.shape(x), seed=seed)
         return ops.where(noisy, x + ops.cast(noise, x.dtype), x)
+
+
+def replaced(x, selected, source, die):
+    """Features of which selected frames are hidden.
+
+    Args:
+        x: `(batch, frames, dim)`.
+        selected: Boolean `(batch, frames)`.
+        source: `(batch, frames)` int32, the frame that may take its place.
+        die: `(batch, frames or 1)`: 0 zero, 1 replace, 2 leave.
+    """
+    other = ops.take_along_axis(x, source[..., None], axis=1)
+    die = die[..., None]
+    other = ops.where(die == SWAP, other, ops.zeros((), x.dtype))
+    return ops.where(selected[..., None] & (die != KEEP), other, x)
 
 
 def check_share(name, value):

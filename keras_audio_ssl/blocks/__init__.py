@@ -26,6 +26,7 @@ from keras_audio_ssl.blocks.transformer import TransformerBlock
 from keras_audio_ssl.blocks.transformer import drop_out
 from keras_audio_ssl.blocks.transformer import layer_norm
 from keras_audio_ssl.blocks.transformer import normal_dense
+from keras_audio_ssl.blocks.transformer import pad_frames
 from keras_audio_ssl.blocks.transformer import sinusoids
 from keras_audio_ssl.blocks.transformer import softmax
 from keras_audio_ssl.blocks.transformer import stack_frames

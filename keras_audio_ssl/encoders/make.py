@@ -7,6 +7,7 @@ import keras
 
 from keras_audio_ssl.encoders.audio_ntt import AudioNTT
 from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.encoders.conv_transformer import MPCTransformer
 from keras_audio_ssl.encoders.efficientnet import EfficientNetB0
 from keras_audio_ssl.encoders.encoder import Encoder
 from keras_audio_ssl.encoders.keras_backbone import KerasBackbone
@@ -26,6 +27,7 @@ BACKBONES: dict[str, type[Backbone]] = {
     "efficientnet_b0": EfficientNetB0,
     "latent": LatentStack,
     "masked_conv": MaskedConvStack,
+    "mpc_transformer": MPCTransformer,
     "recurrent": RecurrentStack,
     "transformer": Transformer,
 }

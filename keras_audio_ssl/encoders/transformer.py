@@ -27,7 +27,7 @@ class Transformer(Backbone):
         heads: Of each layer's attention.
         feed_forward: Width inside each layer's feed-forward network.
         dropout: Rate, everywhere.
-        activation: `"gelu"` (exact), `"relu"` or `"swish"`.
+        activation: `"gelu"` (exact), `"gelu_tanh"`, `"relu"` or `"swish"`.
         pre_norm: Whether layers normalise before their parts, and each level
             apart.
         share_layers: Whether all layers are one, applied again and again, as
@@ -107,18 +107,10 @@ class Transformer(Backbone):
         x = self.embedding(x)
         x = x + ops.cast(sinusoids(frames, self.units), x.dtype)
         x = self.drop(self.embedding_norm(x), training=training)
-        hidden, maps = [x], []
-        for i in range(self.n_layers):
-            block = self.layers[0 if self.share_layers else i]
-            heads = self.head_mask[i] if self.prunable else None
-            x = block(
-                x, valid=mask, head_mask=heads, training=training,
-                return_attention=return_attention,
-            )  # fmt: skip
-            if return_attention:
-                x, probabilities = x
-                maps.append(valid_corner(probabilities, mask))
-            hidden.append(x)
+        blocks = self.layers * (self.n_layers if self.share_layers else 1)
+        hidden, maps = through_blocks(
+            x, blocks, mask, self.head_mask, training, return_attention
+        )
         if self.pre_norm:
             hidden = [
                 norm(x) for norm, x in zip(self.norms, hidden, strict=True)
@@ -126,6 +118,36 @@ class Transformer(Backbone):
         if lengths is not None:
             hidden = [mask_frames(x, lengths) for x in hidden]
         return (hidden, maps) if return_attention else hidden
+
+
+def through_blocks(
+    x, blocks, mask=None, head_mask=None, training=None, return_attention=False
+):
+    """What goes into the first of `TransformerBlock`s, and out of each.
+
+    Args:
+        x: `(batch, frames, dim)`.
+        blocks: A list of layers.
+        mask: Boolean `(batch, frames)`, a clip's frames, or None.
+        head_mask: `(layers, heads)`, or None.
+        training: bool.
+        return_attention: Whether the list of maps is filled.
+
+    Returns:
+        `(hidden, maps)`.
+    """
+    hidden, maps = [x], []
+    for i, block in enumerate(blocks):
+        x = block(
+            x, valid=mask, training=training,
+            head_mask=None if head_mask is None else head_mask[i],
+            return_attention=return_attention,
+        )  # fmt: skip
+        if return_attention:
+            x, probabilities = x
+            maps.append(valid_corner(probabilities, mask))
+        hidden.append(x)
+    return hidden, maps
 
 
 def valid_corner(maps, mask):

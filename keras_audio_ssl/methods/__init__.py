@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from keras_audio_ssl.methods.cola import COLA as COLA
     from keras_audio_ssl.methods.dapc import DAPC as DAPC
     from keras_audio_ssl.methods.mockingjay import Mockingjay as Mockingjay
+    from keras_audio_ssl.methods.mpc import MPC as MPC
     from keras_audio_ssl.methods.npc import NPC as NPC
     from keras_audio_ssl.methods.pretext import PretextModel as PretextModel
     from keras_audio_ssl.methods.tera import TERA as TERA
@@ -24,6 +25,7 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cola": ("cola", "COLA", {}),
     "dapc": ("dapc", "DAPC", {}),
     "mockingjay": ("mockingjay", "Mockingjay", {}),
+    "mpc": ("mpc", "MPC", {}),
     "npc": ("npc", "NPC", {}),
     "tera": ("tera", "TERA", {}),
 }
@@ -34,6 +36,7 @@ __all__ = [
     "COLA",
     "DAPC",
     "METHODS",
+    "MPC",
     "NPC",
     "TERA",
     "AudioALBERT",

@@ -1,4 +1,4 @@
-"""Masked reconstruction: what Mockingjay, Audio ALBERT and TERA share."""
+"""Masked reconstruction: what its methods share."""
 
 from typing import Any
 from typing import ClassVar
@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_audio_ssl.blocks import PredictionHead
+from keras_audio_ssl.blocks import pad_frames
 from keras_audio_ssl.blocks import stack_frames
 from keras_audio_ssl.blocks import unstack_frames
 from keras_audio_ssl.engine import WarmUpDecay
@@ -150,14 +151,58 @@ class MaskedReconstruction(PretextModel):
         return DISTANCES[self.distance](outputs["prediction"], target, label)
 
     def default_optimizer(self, total_steps=None):
-        optimizer = keras.optimizers.AdamW(
-            WarmUpDecay(
-                self.learning_rate, total_steps or self.STEPS, self.warm_up
-            ),
-            weight_decay=self.weight_decay,
-            global_clipnorm=self.clip_norm,
+        return adamw(self, total_steps or self.STEPS)
+
+
+def adamw(model, steps):
+    """AdamW over a run, as a method's arguments of these names have it.
+
+    Args:
+        model: Method with `learning_rate`, `warm_up`, `weight_decay` and
+            `clip_norm`.
+        steps: Updates of the whole run.
+    """
+    optimizer = keras.optimizers.AdamW(
+        WarmUpDecay(model.learning_rate, steps, model.warm_up),
+        weight_decay=model.weight_decay,
+        global_clipnorm=model.clip_norm,
+    )
+    optimizer.exclude_from_weight_decay(
+        var_list=[v for v in model.trainable_variables if len(v.shape) < 2]
+    )
+    return optimizer
+
+
+def last_level(backbone, features, lengths=None, training=False):
+    """The last level of features, of which the last step may be cut short.
+
+    Args:
+        backbone: Any.
+        features: `(batch, frames, bins)`.
+        lengths: `(batch,)` valid frames, or None.
+        training: bool.
+
+    Returns:
+        `(hidden, lengths)`: `(batch, steps, dim)`, as many steps as hold all
+        frames; and valid frames, None where all are and fill their steps.
+
+    Raises:
+        ValueError: The backbone gives another number of steps.
+    """
+    stride, x = backbone.strides[-1], features
+    # Who pads as the reference did wants to see it all.
+    if not getattr(backbone, "reference_padding", False):
+        x = pad_frames(features, stride)
+        if x is not features and lengths is None:
+            clips, frames, _ = ops.shape(features)
+            lengths = ops.full((clips,), frames, "int32")
+    read = backbone(x, lengths=lengths, training=training)
+    hidden = read["hidden"][-1]
+    steps, time = hidden.shape[1], x.shape[1]
+    known = isinstance(steps, int) and isinstance(time, int)
+    if known and steps != time // stride:
+        raise ValueError(
+            f"The encoder must give one frame for each {stride} feature "
+            f"frames. Received: {steps} for {time}"
         )
-        optimizer.exclude_from_weight_decay(
-            var_list=[v for v in self.trainable_variables if len(v.shape) < 2]
-        )
-        return optimizer
+    return hidden, lengths

@@ -9,6 +9,8 @@ from keras import ops
 
 from keras_audio_ssl.blocks import SelfAttention
 from keras_audio_ssl.blocks import TransformerBlock
+from keras_audio_ssl.blocks import normal_dense
+from keras_audio_ssl.blocks import pad_frames
 from keras_audio_ssl.blocks import sinusoids
 from keras_audio_ssl.blocks import stack_frames
 from keras_audio_ssl.blocks import unstack_frames
@@ -94,6 +96,25 @@ def test_a_block_equals_numpy():
         np.testing.assert_allclose(got, y, atol=2e-5)
 
 
+def test_other_activations_and_weights():
+    x, rates = features(), {}
+    for activation, function in (
+        ("gelu_tanh", lambda z: 0.5 * z * (1 + np.tanh(
+            math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))),
+        ("relu", lambda z: np.maximum(z, 0)),
+    ):  # fmt: skip
+        dense = random(normal_dense(7, 12, "dense", activation))
+        plain = affine(x.astype("f8"), dense)
+        np.testing.assert_allclose(array(dense(x)), function(plain), atol=1e-5)
+    for truncated in (False, True):
+        keras.utils.set_random_seed(0)
+        block = TransformerBlock(64, 4, 64, truncated=truncated)
+        kernels = [array(w) for w in block.weights if "kernel" in w.path]
+        assert len(kernels) == 6
+        rates[truncated] = max(np.abs(k).max() for k in kernels)
+    assert rates[True] <= 0.04 < rates[False]
+
+
 def test_a_masked_head_is_a_removed_head():
     """Its rows of the projections and columns of the output taken out."""
     layer, x = random(SelfAttention(12, 3)), features()
@@ -137,6 +158,16 @@ def test_stacked_frames_come_back():
     np.testing.assert_array_equal(stacked[0, 1], x[0, 3:6].reshape(-1))
     np.testing.assert_array_equal(array(unstack_frames(stacked, 3)), x[:, :9])
     assert stack_frames(x, 1) is x
+
+
+def test_frames_are_padded_to_a_multiple():
+    for frames, want in ((1, 4), (4, 4), (5, 8), (11, 12)):
+        x = features(2, frames, 3)
+        padded = array(pad_frames(x, 4))
+        assert padded.shape == (2, want, 3)
+        np.testing.assert_array_equal(padded[:, :frames], x)
+        assert not padded[:, frames:].any()
+    assert pad_frames(x, 11) is x
 
 
 def test_heads_must_divide_the_width():

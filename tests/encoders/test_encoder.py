@@ -14,6 +14,7 @@ from keras_audio_ssl.encoders import EfficientNetB0
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import LatentStack
 from keras_audio_ssl.encoders import MaskedConvStack
+from keras_audio_ssl.encoders import MPCTransformer
 from keras_audio_ssl.encoders import RecurrentStack
 from keras_audio_ssl.encoders import Transformer
 from keras_audio_ssl.encoders.encoder import Clip
@@ -56,6 +57,10 @@ def build(name):
             40, 12, 2, 9, 3, cross_layer=False, bottleneck=5, output="masked"
         )
         return Encoder(recipe("npc", n_mels=40), net)
+    if name == "mpc_transformer":
+        net = MPCTransformer(20, 4, 16, 2, 4, 24)
+        each = {k: [v] * 20 for k, v in statistics().items()}
+        return Encoder(recipe("mpc", n_mels=20, **each), net)
     assert name == "readout"
     return kas.Readout(build("v1"))
 
@@ -71,6 +76,7 @@ NAMES = [
     "latent",
     "masked_conv",
     "bottleneck",
+    "mpc_transformer",
     "readout",
 ]
 every = pytest.mark.parametrize("name", NAMES)

@@ -4,6 +4,7 @@ import pytest
 
 import keras_audio_ssl as kas
 from keras_audio_ssl.engine import WarmUpDecay
+from keras_audio_ssl.engine import WarmUpRoot
 from keras_audio_ssl.engine import unwrapped
 from tests.contract import batch
 from tests.contract import step
@@ -36,6 +37,25 @@ def test_it_rises_to_its_peak_and_falls_to_zero():
         WarmUpDecay(1.0, 10, 1)
 
 
+def test_it_rises_to_its_peak_and_falls_as_a_root():
+    """The transformer's schedule, in the words of its paper."""
+    factor, dim, warm_up = 0.3, 512, 2000
+    peak = factor * (dim * warm_up) ** -0.5
+    schedule = WarmUpRoot(peak, 400_000, warm_up / 400_000)
+    for n in (1, 1000, 2000, 2001, 50_000, 400_000):
+        want = factor * dim**-0.5 * min(n**-0.5, n * warm_up**-1.5)
+        assert rate(schedule, n) == pytest.approx(want, rel=1e-5)
+    assert rate(schedule, 0) == 0
+    short = WarmUpRoot(peak, 2000, warm_up / 400_000)
+    assert rate(short, 10) == pytest.approx(peak)
+    assert rate(short, 40) == pytest.approx(peak / 2)
+    assert rate(WarmUpRoot(1.0, 50, 0), 1) == 1
+    again = WarmUpRoot.from_config(short.get_config())
+    assert rate(again, 123) == rate(short, 123)
+    with pytest.raises(ValueError, match="peak=0"):
+        WarmUpRoot(0, 10)
+
+
 def steps(model):
     return unwrapped(model.optimizer)._learning_rate.steps
 
@@ -61,9 +81,10 @@ def test_steps_that_are_told_and_an_own_optimizer_stay():
     assert type(unwrapped(model.optimizer)).__name__ == "SGD"
 
 
-def test_the_schedule_passes_the_file_check(tmp_path):
+@pytest.mark.parametrize("schedule", [WarmUpDecay, WarmUpRoot])
+def test_a_schedule_passes_the_file_check(schedule, tmp_path):
     model = kas.COLA(preset="tiny")
-    model.compile(keras.optimizers.Adam(WarmUpDecay(1e-3, 30, 0.2)))
+    model.compile(keras.optimizers.Adam(schedule(1e-3, 30, 0.2)))
     model.fit(batch(4), verbose=0)
     path = kas.hub.save_encoder(model, tmp_path / "model.keras")
     again = kas.hub.load_model(path)

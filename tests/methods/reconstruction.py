@@ -55,20 +55,30 @@ def no_prediction_sees_what_is_hidden(model):
     assert moved[0].max() > 1e-3 and not moved[1:].any()
 
 
-def padding_and_neighbours_change_nothing(model, atol=1e-5):
-    """Of the prediction, the loss and the levels of an utterance."""
+def padding_and_neighbours_change_nothing(model, atol=1e-5, everything=False):
+    """Of the prediction, the loss and the levels of an utterance.
+
+    Args:
+        model: Method, whose loss counts what is labelled.
+        atol: Absolute tolerance of predictions.
+        everything: Whether it counts all valid frames.
+    """
     x, lengths = features(), np.array([40, 33, 25, 12])
     for row, n in zip(x, lengths, strict=True):
         row[n:] = 0
     hidden, label = altered(model, x, lengths)
 
     def results(inputs, targets, labels, valid):
+        frames, ends = inputs.shape[1], valid
+        ends = len(inputs) * [frames] if ends is None else ends
+        inside = np.arange(frames) < np.array(ends)[:, None]
         outputs = {
             "prediction": ops.convert_to_tensor(
                 prediction(model, inputs, valid)
             ),
             "target": ops.convert_to_tensor(targets),
             "label": ops.convert_to_tensor(labels),
+            "valid": ops.convert_to_tensor(inside),
         }
         return outputs, float(array(model.pretext_loss(outputs, None)))
 
@@ -97,7 +107,8 @@ def padding_and_neighbours_change_nothing(model, atol=1e-5):
             array(outputs["prediction"])[i, :n],
             atol=atol,
         )
-        whole, count = whole + one * label[i].sum(), count + label[i].sum()
+        counts = n if everything else label[i].sum()
+        whole, count = whole + one * counts, count + counts
     assert abs(loss - whole / count) < 1e-5
     return loss
 
@@ -110,3 +121,74 @@ def learns(model, steps=60):
         float(model.train_on_batch(x, return_dict=True)["loss"])
         for _ in range(steps)
     ]
+
+
+class Task(keras.layers.Layer):
+    """Features to the difference of prediction and target, and what counts.
+
+    Args:
+        model: Method.
+        everything: Whether all frames count, not the hidden ones alone.
+    """
+
+    def __init__(self, model, everything=False):
+        super().__init__()
+        self.model, self.everything = model, everything
+
+    def call(self, x):
+        hidden, label = self.model.alter(x, None)
+        label = ops.broadcast_to(label, ops.shape(x)) | self.everything
+        label = ops.cast(label, "float32")
+        off = self.model.reconstruct(hidden, None, True) - x
+        return ops.stack([off, label], axis=-1)
+
+
+class Counted(keras.losses.Loss):
+    """Mean absolute difference, of what counts in a `Task`."""
+
+    def call(self, y_true, y_pred):
+        off, label = y_pred[..., 0], y_pred[..., 1]
+        counts = ops.maximum(ops.sum(label, axis=(1, 2)), 1.0)
+        return ops.sum(ops.abs(off) * label, axis=(1, 2)) / counts
+
+
+def curves(clips=32, frames=48, bins=80):
+    """Features that bend in time, so that copies of neighbours are off."""
+    rng = np.random.default_rng(0)
+    t, f = np.arange(frames) / frames, np.arange(bins) / bins
+    phase = rng.uniform(0, 6.3, (clips, 1, 1))
+    x = np.sin(2 * np.pi * (3 * t[:, None] + 0.5 * f) + phase)
+    return x.astype("float32")
+
+
+def nearest_visible(x, label):
+    """`x` with each hidden frame replaced by the nearest that is seen.
+
+    Args:
+        x: `(batch, frames, bins)`.
+        label: Boolean `(batch, frames)`, hidden frames.
+    """
+    out, place = x.copy(), np.arange(x.shape[1])
+    for row, seen, hidden in zip(out, x, label, strict=True):
+        visible = place[~hidden]
+        for i in place[hidden]:
+            row[i] = seen[visible[np.abs(visible - i).argmin()]]
+    return out
+
+
+def learns_hidden_frames(model, epochs=60, everything=False):
+    """Trains on `curves`: error on hidden frames, and that of copying."""
+    x = curves()
+    task = keras.Sequential([Task(model, everything)])
+    task.compile(keras.optimizers.Adam(3e-3), Counted())
+    task.fit(x, np.zeros((*x.shape, 2), "float32"), batch_size=16,
+             epochs=epochs, verbose=0)  # fmt: skip
+    return errors_where_hidden(model, x)
+
+
+def errors_where_hidden(model, x):
+    """Mean absolute error on hidden frames of a model, and of copying."""
+    hidden, label = altered(model, x)
+    off = np.abs(prediction(model, hidden) - x)
+    copied = np.abs(nearest_visible(x, label[..., 0]) - x)
+    return off[label].mean(), copied[label].mean()

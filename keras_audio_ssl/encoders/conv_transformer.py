@@ -1,0 +1,177 @@
+"""Transformers behind convolutions that quarter the time: MPC's."""
+
+import keras
+from keras import ops
+
+from keras_audio_ssl.blocks import ConvNorm
+from keras_audio_ssl.blocks import FramePool
+from keras_audio_ssl.blocks import TransformerBlock
+from keras_audio_ssl.blocks import drop_out
+from keras_audio_ssl.blocks import mask_frames
+from keras_audio_ssl.blocks import pad_frames
+from keras_audio_ssl.blocks import sinusoids
+from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.encoders.transformer import through_blocks
+from keras_audio_ssl.engine import frame_mask
+
+STEP = 4
+
+
+class ConvTransformer(Backbone):
+    """Time and frequency by four, then a transformer; a base class.
+
+    Time is padded to a multiple of four first, so that a frame is always at
+    the same place of its step. A subclass makes `layers`, `drop` and
+    `pooling`, and implements `embed`.
+    """
+
+    has_attention = True
+    reference_padding: bool = False
+
+    def embed(self, x, lengths=None, training=None):
+        """`(batch, 4 * steps, bins)` to `(batch, steps, dim)`.
+
+        Args:
+            x: Features, zero past each clip's end.
+            lengths: `(batch,)` valid feature frames, or None.
+            training: bool.
+        """
+        raise NotImplementedError
+
+    def finish(self, hidden):
+        """The levels, of what went into the first layer and out of each."""
+        return hidden
+
+    def level_lengths(self, lengths, level=-1):
+        steps = (ops.cast(lengths, "int32") + STEP - 1) // STEP
+        return ops.maximum(steps, 1)
+
+    def levels(
+        self, features, lengths=None, training=None, return_attention=False
+    ):
+        x, mask, time = features, None, features.shape[1]
+        if self.reference_padding:
+            lengths = None
+            x = x[:, : ops.shape(x)[1] // STEP * STEP]
+        elif lengths is None and not (
+            isinstance(time, int) and time % STEP == 0
+        ):
+            # The frames that are added are none of the clip's.
+            lengths = ops.full((ops.shape(x)[0],), ops.shape(x)[1], "int32")
+        if lengths is not None:
+            x = mask_frames(x, lengths)
+        x = self.embed(pad_frames(x, STEP), lengths, training)
+        if lengths is not None:
+            lengths = self.level_lengths(lengths)
+            mask = frame_mask(lengths, ops.shape(x)[1])
+        x = x + ops.cast(sinusoids(ops.shape(x)[1], self.units), x.dtype)
+        hidden, maps = through_blocks(
+            self.drop(x, training=training),
+            self.layers,
+            mask,
+            training=training,
+            return_attention=return_attention,
+        )
+        hidden = self.finish(hidden)
+        if lengths is not None:
+            hidden = [mask_frames(x, lengths) for x in hidden]
+        return (hidden, maps) if return_attention else hidden
+
+
+class MPCTransformer(ConvTransformer):
+    """Two convolutions with batch norms, then layers that normalise last.
+
+    Its levels are the embedded input and the output of each layer, `layers +
+    1` in all, of 25 frames a second where features have 100.
+
+    Args:
+        n_features: Bins of the features.
+        filters: Channels of the convolutions; 64 is enough for a small
+            machine.
+        units: Width, even.
+        layers: How many.
+        heads: Of each layer's attention.
+        feed_forward: Width inside each layer's feed-forward network; 2048
+            for LibriSpeech.
+        dropout: Rate, everywhere.
+        channels: Maps that the bins are of, one after the other, as where
+            two deltas follow a filterbank: 3.
+        reference_padding: Pad as the released code does: what fills no step
+            is cut off, `lengths` mean nothing, padding is attended to and
+            counts in the batch norms' statistics.
+        output_level: Index of the level that is the output.
+
+    Reference:
+        Jiang et al., 2019, "Improving Transformer-based Speech Recognition
+        Using Unsupervised Pre-training", arXiv 1910.09932.
+    """
+
+    def __init__(
+        self,
+        n_features=40,
+        filters=512,
+        units=512,
+        layers=12,
+        heads=8,
+        feed_forward=1280,
+        dropout=0.1,
+        channels=1,
+        reference_padding=False,
+        output_level=-1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_sizes(layers, units)
+        if channels < 1 or n_features % channels:
+            raise ValueError(
+                f"`channels` must divide the {n_features} features. "
+                f"Received: {channels}"
+            )
+        kind = {"dtype": self.dtype_policy}
+        self.convs, bins, width = [], n_features // channels, channels
+        for i in range(2):
+            conv = ConvNorm(
+                filters, 3, 2, pad=((0, 1), (bins % 2, 1)), activation=None,
+                kernel_initializer="glorot_uniform", name=f"conv_{i}", **kind,
+            )  # fmt: skip
+            conv.build((None, None, bins, width))
+            self.convs.append(conv)
+            bins, width = -(-bins // 2), filters
+        self.dense = keras.layers.Dense(units, name="dense", **kind)
+        self.dense.build((None, None, bins * filters))
+        self.layers = [
+            TransformerBlock(
+                units, heads, feed_forward, dropout, "gelu_tanh",
+                epsilon=1e-8, truncated=True, name=f"layer_{i}", **kind,
+            )
+            for i in range(layers)
+        ]  # fmt: skip
+        self.drop = drop_out(dropout, "dropout", **kind)
+        self.pooling = FramePool(("mean",), name="pooling", **kind)
+        self.dims, self.strides = [units] * (layers + 1), [STEP] * (layers + 1)
+        if reference_padding:
+            self.min_frames, self.exact_lengths = STEP, False
+
+    def embed(self, x, lengths=None, training=None):
+        bins = self.n_features // self.channels
+        shape = (-1, ops.shape(x)[1], self.channels, bins)
+        x = ops.transpose(ops.reshape(x, shape), (0, 1, 3, 2))
+        for conv in self.convs:
+            if lengths is not None:
+                lengths = (ops.cast(lengths, "int32") + 1) // 2
+            x = ops.relu6(conv(x, lengths=lengths, training=training))
+        x = ops.reshape(x, (-1, ops.shape(x)[1], x.shape[2] * x.shape[3]))
+        return ops.relu6(self.dense(x))
+
+
+def check_sizes(layers, units):
+    """Refuses sizes of which no transformer can be.
+
+    Raises:
+        ValueError: There is no layer, or the width is odd.
+    """
+    if layers < 1 or units % 2:
+        raise ValueError(
+            "`layers` must be positive and `units` even. "
+            f"Received: layers={layers}, units={units}"
+        )
