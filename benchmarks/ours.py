@@ -198,6 +198,28 @@ def npc(
     return training(model, noise(batch, frames, n_mels), **options)
 
 
+def rebuilding(method, batch, frames, n_mels, settings, options):
+    """A masked reconstruction's mask and networks alone, from features."""
+
+    def call(self, x, training=False):
+        return self.rebuild(x, training=training)
+
+    model = on(call)(method)(encoder={"n_mels": n_mels, **settings})
+    return training(model, noise(batch, frames, n_mels), **options)
+
+
+def mpc(batch=8, frames=400, n_mels=40, filters=64, layers=3, **options):
+    """Two convolutions and some of the twelve layers, from features."""
+    settings = {"filters": filters, "layers": layers}
+    return rebuilding(kas.MPC, batch, frames, n_mels, settings, options)
+
+
+def mam(batch=8, frames=400, n_mels=80, layers=3, **options):
+    """Convolutions, some of the twelve layers and back, from features."""
+    settings = {"layers": layers}
+    return rebuilding(kas.MAM, batch, frames, n_mels, settings, options)
+
+
 def log_mel(batch=64, samples=16000):
     """BYOL-A's log-mel."""
     frontend = kas.features.recipe("byol_a").unnormalized

@@ -713,6 +713,124 @@ def npc(
     return step
 
 
+# ------------------------------------------------- masked reconstruction
+
+
+def _sinusoids(frames, dim):
+    place, even = torch.arange(frames)[:, None], torch.arange(0, dim, 2)
+    angle = place * torch.exp(even * (-math.log(10000.0) / dim))
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
+
+
+def _layers(dim, heads, inner, layers, activation, pre_norm):
+    layer = nn.TransformerEncoderLayer(
+        dim, heads, inner, 0.1, activation, batch_first=True,
+        norm_first=pre_norm,
+    )  # fmt: skip
+    norm = nn.LayerNorm(dim) if pre_norm else None
+    return nn.TransformerEncoder(
+        layer, layers, norm, enable_nested_tensor=False
+    )
+
+
+class _MPC(nn.Module):
+    def __init__(self, mels, filters, layers, dim=512):
+        super().__init__()
+        convs, width = [], 1
+        for _ in range(2):
+            convs += [
+                nn.Conv2d(width, filters, 3, 2, 1, bias=False),
+                nn.BatchNorm2d(filters, eps=1e-3),
+                nn.ReLU6(inplace=True),
+            ]
+            width = filters
+        self.convs = nn.Sequential(*convs)
+        self.dense = nn.Linear(mels // 4 * filters, dim)
+        self.drop = nn.Dropout(0.1)
+        gelu = nn.GELU("tanh")
+        self.layers = _layers(dim, 8, 1280, layers, gelu, False)
+        self.head = nn.Linear(dim, 4 * mels)
+
+    def forward(self, x):
+        y = self.convs(x[:, None]).permute(0, 2, 3, 1).flatten(2)
+        y = F.relu6(self.dense(y))
+        y = y + _sinusoids(*y.shape[1:]).to(y.device)
+        return self.head(self.layers(self.drop(y))).reshape(x.shape)
+
+
+class _MAM(nn.Module):
+    def __init__(self, mels, layers, dim=256):
+        super().__init__()
+        self.rows = mels // 4
+        self.convs = nn.Sequential(
+            nn.Conv2d(1, dim, 3, 2, 1), nn.ReLU(inplace=True),
+            nn.Conv2d(dim, dim, 3, 2, 1), nn.ReLU(inplace=True),
+        )  # fmt: skip
+        self.dense = nn.Linear(self.rows * dim, dim)
+        self.drop = nn.Dropout(0.1)
+        self.layers = _layers(dim, 4, 2048, layers, F.relu, True)
+        self.out = nn.Linear(dim, self.rows * dim)
+        self.back = nn.Sequential(
+            nn.ConvTranspose2d(dim, dim, 3, 2, 1, 1), nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(dim, 1, 3, 2, 1, 1),
+        )  # fmt: skip
+
+    def forward(self, x):
+        y = self.convs(x[:, None]).permute(0, 2, 3, 1).flatten(2)
+        y = self.dense(y) * y.shape[-1] ** 0.5
+        y = y + _sinusoids(*y.shape[1:]).to(y.device)
+        y = self.out(self.layers(self.drop(y)))
+        y = y.unflatten(2, (self.rows, -1)).permute(0, 3, 1, 2)
+        return self.back(y)[:, 0]
+
+
+def _rebuilding(model, x, optimizer, hide, clip):
+    model = model.to(x.device, memory_format=torch.channels_last)
+
+    def step():
+        hidden, loss_of = hide(x)
+        loss = loss_of(model(hidden))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), clip, foreach=True)
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def mpc(batch=8, frames=400, n_mels=40, filters=64, layers=3, device="cpu"):
+    """An MPC step on ready features `(batch, frames, mels)`."""
+    model = _MPC(n_mels, filters, layers).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+
+    def hide(x):
+        chunks = torch.rand(batch, frames // 4, device=device) < 0.15
+        label = chunks.repeat_interleave(4, 1)[..., None].float()
+
+        def loss(y):
+            return ((y - x).abs() * label).sum() / (label.sum() * n_mels)
+
+        return x * (1 - label), loss
+
+    x = torch.randn(batch, frames, n_mels, device=device)
+    return _rebuilding(model, x, optimizer, hide, 100.0)
+
+
+def mam(batch=8, frames=400, n_mels=80, layers=3, device="cpu"):
+    """A MAM step on ready features; single frames are hidden, not spans."""
+    model = _MAM(n_mels, layers).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    vector = torch.randn(n_mels, device=device)
+
+    def hide(x):
+        hidden = torch.rand(batch, frames, 1, device=device) < 0.15
+        return torch.where(hidden, vector, x), lambda y: F.mse_loss(y, x)
+
+    x = torch.randn(batch, frames, n_mels, device=device)
+    return _rebuilding(model, x, optimizer, hide, 5.0)
+
+
 # ---------------------------------------------------------------- embedding
 
 
@@ -742,5 +860,7 @@ PEERS = {
     "tera": tera,
     "dapc": dapc,
     "npc": npc,
+    "mpc": mpc,
+    "mam": mam,
     "embedding": embedding,
 }

@@ -46,6 +46,8 @@ CASES = {
     "audio_albert": ("utterances", 4, 0.7, 1.1, {}),
     "dapc": ("utterances", 32, 1.0, 1.5, {}),
     "npc": ("utterances", 8, 1.0, 1.5, {}),
+    "mpc": ("utterances", 8, None, None, {}),
+    "mam": ("utterances", 8, None, None, {}),
     "embedding": (
         "times real time",
         64,

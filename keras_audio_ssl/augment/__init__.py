@@ -5,6 +5,7 @@ from keras_audio_ssl.augment.alteration import ChannelAlteration
 from keras_audio_ssl.augment.alteration import ChunkAlteration
 from keras_audio_ssl.augment.alteration import NoiseAlteration
 from keras_audio_ssl.augment.alteration import TimeAlteration
+from keras_audio_ssl.augment.alteration import VectorAlteration
 from keras_audio_ssl.augment.crop import RandomCrop
 from keras_audio_ssl.augment.crop import crop
 from keras_audio_ssl.augment.fader import RandomLinearFader

@@ -4,12 +4,14 @@ Each policy draws first and applies after: `draw` needs the valid frames
 alone, `apply` is a function of features and draw.
 """
 
+import math
 from fractions import Fraction
 
 import keras
 from keras import ops
 
 from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
 
 ZERO, SWAP, KEEP = 0, 1, 2
@@ -211,6 +213,125 @@ class ChunkAlteration(Layer):
     def apply(self, x, selected, source, die):
         """Features of which the selected frames are altered, as drawn."""
         return replaced(x, selected, source, die)
+
+
+class VectorAlteration(Layer):
+    """Puts one random vector in the place of spans, or of single frames.
+
+    Spans have geometric widths, drawn until they cover the proportion of an
+    utterance's L frames; the last may cover more. All ways to place them with
+    a frame or more between any two are equally likely. Where L is no more
+    than the longest, none is wider than L / 2. One frame is hidden in any
+    case.
+
+    Args:
+        dim: Width of a frame.
+        proportion: Share of the frames; 0 hides nothing.
+        policy: `"span"`, or `"frame"`: each frame on its own.
+        stop: Chance of a span to end with each of its frames.
+        longest: Frames of the widest span.
+        learned: Whether the vector is trained.
+
+    Call arguments and returns as `TimeAlteration`.
+
+    Reference:
+        Chen et al., 2020, "MAM", arXiv 2010.11445; Joshi et al., 2020,
+        "SpanBERT", arXiv 1907.10529.
+    """
+
+    def __init__(
+        self,
+        dim,
+        proportion=0.15,
+        policy="span",
+        stop=0.2,
+        longest=10,
+        learned=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_share("proportion", proportion)
+        check_choice("policy", policy, ("span", "frame"))
+        if not 0 < stop < 1 or longest < 1:
+            raise ValueError(
+                "`stop` must be in (0, 1) and `longest` positive. "
+                f"Received: stop={stop}, longest={longest}"
+            )
+        self.share = Fraction(proportion).limit_denominator(10_000)
+        self.vector = self.add_weight(
+            shape=(dim,), trainable=learned, name="vector",
+            # Of the scale of normalised features.
+            initializer=keras.initializers.RandomNormal(stddev=1.0),
+        )  # fmt: skip
+
+    def call(self, x, lengths=None, seed=None):
+        selected = self.draw(valid_frames(x, lengths), ops.shape(x)[1], seed)
+        return self.apply(x, selected), selected
+
+    def draw(self, lengths, frames, seed):
+        """Boolean `(batch, frames)`, what is hidden.
+
+        Args:
+            lengths: `(batch,)` int32, valid frames.
+            frames: Their number in all.
+            seed: `keras.random.SeedGenerator`.
+        """
+        clips, lengths = ops.shape(lengths)[0], lengths[:, None]
+        place = ops.arange(frames, dtype="int32")[None]
+        if not self.proportion:
+            return ops.zeros((clips, frames), "bool")
+        if self.policy == "frame":
+            chance = keras.random.uniform((clips, frames), seed=seed)
+            chance = ops.where(place < lengths, chance, 2.0)
+            lowest = ops.min(chance, axis=1, keepdims=True)
+            selected = (chance < self.proportion) | (chance == lowest)
+            return selected & (place < lengths)
+        start, width = self.spans(lengths, frames, seed)
+        start, place = start[:, None], place[..., None]
+        inside = (place >= start) & (place < start + width[:, None])
+        return ops.any(inside, axis=-1)
+
+    def spans(self, lengths, frames, seed):
+        """Start and width of each span.
+
+        Args:
+            lengths: `(batch, 1)` int32, valid frames.
+            frames: Their number in all.
+            seed: `keras.random.SeedGenerator`.
+
+        Returns:
+            Two int32 `(batch, most spans)`; what is no span has width 0.
+        """
+        clips, share = ops.shape(lengths)[0], self.share
+        # As many as there are where each is of one frame.
+        most = (frames * share.numerator - 1) // share.denominator + 1
+        number = ops.arange(most, dtype="int32")[None]
+        chance = keras.random.uniform((clips, most), seed=seed)
+        chance = ops.log(ops.maximum(chance, 1e-7)) / math.log1p(-self.stop)
+        width = 1 + ops.cast(ops.minimum(chance, self.longest), "int32")
+        narrow = ops.maximum(lengths // 2, 1)
+        widest = ops.where(lengths <= self.longest, narrow, self.longest)
+        width = ops.minimum(width, widest)
+        before = ops.cumsum(width, axis=1) - width
+        # What is left beside those before it and a frame behind each.
+        room = lengths - before - number
+        wanted = before * share.denominator < lengths * share.numerator
+        width = ops.where(wanted & (room > 0), ops.minimum(width, room), 0)
+        # Frames that stay have so many gaps between them, and at both ends; a
+        # gap takes one span at most.
+        gap = ops.arange(frames + 1, dtype="int32")[None]
+        stay = lengths - ops.sum(width, axis=1, keepdims=True)
+        order = keras.random.uniform((clips, frames + 1), seed=seed)
+        order = ops.argsort(ops.where(gap <= stay, order, 2.0), axis=1)
+        gap = ops.cast(order[:, :most], "int32")
+        earlier = gap[:, None] < gap[..., None]
+        shift = ops.sum(ops.where(earlier, width[:, None], 0), axis=-1)
+        return gap + ops.cast(shift, "int32"), width
+
+    def apply(self, x, selected):
+        """Features with the vector in place of the selected frames."""
+        vector = ops.cast(ops.convert_to_tensor(self.vector), x.dtype)
+        return ops.where(selected[..., None], vector, x)
 
 
 class ChannelAlteration(Layer):

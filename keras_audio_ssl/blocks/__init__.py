@@ -9,6 +9,7 @@ from keras_audio_ssl.blocks.conv import ConvBlock
 from keras_audio_ssl.blocks.conv import ConvNorm
 from keras_audio_ssl.blocks.conv import mask_frames
 from keras_audio_ssl.blocks.decoder import FrameDecoder
+from keras_audio_ssl.blocks.deconv import DeconvHead
 from keras_audio_ssl.blocks.gru import GRU
 from keras_audio_ssl.blocks.masked_conv import MaskedConv1D
 from keras_audio_ssl.blocks.mlp import MLPHead

@@ -2,6 +2,7 @@
 
 from keras_audio_ssl.encoders.audio_ntt import AudioNTT
 from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.encoders.conv_transformer import MAMTransformer
 from keras_audio_ssl.encoders.conv_transformer import MPCTransformer
 from keras_audio_ssl.encoders.efficientnet import EfficientNetB0
 from keras_audio_ssl.encoders.encoder import Encoder

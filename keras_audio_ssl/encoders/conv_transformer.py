@@ -1,4 +1,6 @@
-"""Transformers behind convolutions that quarter the time: MPC's."""
+"""Transformers behind convolutions that quarter the time: MPC's, MAM's."""
+
+import math
 
 import keras
 from keras import ops
@@ -7,6 +9,7 @@ from keras_audio_ssl.blocks import ConvNorm
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import TransformerBlock
 from keras_audio_ssl.blocks import drop_out
+from keras_audio_ssl.blocks import layer_norm
 from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.blocks import pad_frames
 from keras_audio_ssl.blocks import sinusoids
@@ -162,6 +165,79 @@ class MPCTransformer(ConvTransformer):
             x = ops.relu6(conv(x, lengths=lengths, training=training))
         x = ops.reshape(x, (-1, ops.shape(x)[1], x.shape[2] * x.shape[3]))
         return ops.relu6(self.dense(x))
+
+
+class MAMTransformer(ConvTransformer):
+    """Two convolutions, then layers that normalise first.
+
+    Its levels are the embedded input, the output of each layer and the last
+    one normalised, `layers + 2` in all, of 25 frames a second where features
+    have 100.
+
+    Args:
+        n_features: Bins of the features.
+        units: Width, of the convolutions too; even.
+        layers: How many.
+        heads: Of each layer's attention.
+        feed_forward: Width inside each layer's feed-forward network.
+        dropout: Rate, everywhere.
+        output_level: Index of the level that is the output.
+
+    Reference:
+        Chen et al., 2020, "MAM: Masked Acoustic Modeling for End-to-End
+        Speech-to-Text Translation", arXiv 2010.11445; sizes of ESPnet's.
+    """
+
+    def __init__(
+        self,
+        n_features=80,
+        units=256,
+        layers=12,
+        heads=4,
+        feed_forward=2048,
+        dropout=0.1,
+        output_level=-1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_sizes(layers, units)
+        kind = {"dtype": self.dtype_policy}
+        self.convs, bins, width = [], n_features, 1
+        for i in range(2):
+            conv = keras.layers.Conv2D(
+                units, 3, 2, "same", "channels_last", activation="relu",
+                name=f"conv_{i}", **kind,
+            )  # fmt: skip
+            conv.build((None, None, bins, width))
+            self.convs.append(conv)
+            bins, width = -(-bins // 2), units
+        self.dense = keras.layers.Dense(units, name="dense", **kind)
+        self.dense.build((None, None, bins * units))
+        self.layers = [
+            TransformerBlock(
+                units, heads, feed_forward, dropout, "relu", pre_norm=True,
+                name=f"layer_{i}", **kind,
+            )
+            for i in range(layers)
+        ]  # fmt: skip
+        self.norm = layer_norm(units, "norm", **kind)
+        self.drop = drop_out(dropout, "dropout", **kind)
+        self.pooling = FramePool(("mean",), name="pooling", **kind)
+        self.dims, self.strides = [units] * (layers + 2), [STEP] * (layers + 2)
+
+    def embed(self, x, lengths=None, training=None):
+        x = x[..., None]
+        for conv in self.convs:
+            x = conv(x)
+            if lengths is not None:
+                # Past a clip's end there is the bias, and the next sees it.
+                lengths = (ops.cast(lengths, "int32") + 1) // 2
+                x = mask_frames(x, lengths)
+        x = ops.reshape(x, (-1, ops.shape(x)[1], x.shape[2] * x.shape[3]))
+        return self.dense(x) * math.sqrt(self.units)
+
+    def finish(self, hidden):
+        return [*hidden, self.norm(hidden[-1])]
 
 
 def check_sizes(layers, units):

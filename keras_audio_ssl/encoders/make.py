@@ -7,6 +7,7 @@ import keras
 
 from keras_audio_ssl.encoders.audio_ntt import AudioNTT
 from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.encoders.conv_transformer import MAMTransformer
 from keras_audio_ssl.encoders.conv_transformer import MPCTransformer
 from keras_audio_ssl.encoders.efficientnet import EfficientNetB0
 from keras_audio_ssl.encoders.encoder import Encoder
@@ -26,6 +27,7 @@ BACKBONES: dict[str, type[Backbone]] = {
     "cnn": AudioNTT,
     "efficientnet_b0": EfficientNetB0,
     "latent": LatentStack,
+    "mam_transformer": MAMTransformer,
     "masked_conv": MaskedConvStack,
     "mpc_transformer": MPCTransformer,
     "recurrent": RecurrentStack,

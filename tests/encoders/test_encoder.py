@@ -13,6 +13,7 @@ from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import EfficientNetB0
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import LatentStack
+from keras_audio_ssl.encoders import MAMTransformer
 from keras_audio_ssl.encoders import MaskedConvStack
 from keras_audio_ssl.encoders import MPCTransformer
 from keras_audio_ssl.encoders import RecurrentStack
@@ -57,6 +58,9 @@ def build(name):
             40, 12, 2, 9, 3, cross_layer=False, bottleneck=5, output="masked"
         )
         return Encoder(recipe("npc", n_mels=40), net)
+    if name == "mam_transformer":
+        net = MAMTransformer(21, 16, 2, 4, 24)
+        return Encoder(recipe("mam", n_mels=21), net)
     if name == "mpc_transformer":
         net = MPCTransformer(20, 4, 16, 2, 4, 24)
         each = {k: [v] * 20 for k, v in statistics().items()}
@@ -76,6 +80,7 @@ NAMES = [
     "latent",
     "masked_conv",
     "bottleneck",
+    "mam_transformer",
     "mpc_transformer",
     "readout",
 ]

@@ -10,8 +10,9 @@ from tests.contract import step
 from tests.contract import waves
 from tests.encoders.tiny import RoundsUp
 from tests.methods.reconstruction import array
+from tests.methods.reconstruction import errors_where_hidden
 from tests.methods.reconstruction import features
-from tests.methods.reconstruction import learns_hidden_frames
+from tests.methods.reconstruction import learn_curves
 from tests.methods.reconstruction import no_prediction_sees_what_is_hidden
 from tests.methods.reconstruction import padding_and_neighbours_change_nothing
 from tests.methods.reconstruction import tiny
@@ -227,8 +228,9 @@ def test_batch_norms_do_not_see_padding():
 
 
 def test_hidden_frames_are_rebuilt_better_than_copied():
-    model = tiny("mpc", encoder={**BINS, "layers": 1, "dropout": 0.0})
-    got, nearest = learns_hidden_frames(model)
+    settings = {**BINS, "layers": 1, "dropout": 0.0}
+    model = tiny("mpc", encoder=settings)
+    got, nearest = errors_where_hidden(model, learn_curves(model))
     assert got < 0.7 * nearest
 
 
