@@ -12,7 +12,6 @@ from tests.contract import waves
 from tests.encoders.tiny import RoundsUp
 from tests.gradients import gradients
 from tests.methods.reconstruction import Task
-from tests.methods.reconstruction import altered
 from tests.methods.reconstruction import array
 from tests.methods.reconstruction import errors_where_hidden
 from tests.methods.reconstruction import features
@@ -227,7 +226,7 @@ def test_losses_against_numpy(model):
 
 
 def test_masks_teach_more_than_copying_does():
-    settings = {"n_mels": 20, "layers": 1, "dropout": 0.0}
+    settings = {"n_mels": 12, "units": 32, "layers": 1, "dropout": 0.0}
     masked, plain = (
         tiny("mam", encoder=settings, proportion=share) for share in (0.3, 0)
     )
@@ -307,7 +306,7 @@ def test_an_encoder_that_rebuilds_besides(tmp_path):
 def test_other_encoders():
     model = tiny("mam", encoder=RoundsUp(80))
     assert model.head.rows == 20 and len(model.head.convs) == 2
-    outputs = model({"waveform": waves(2)})
+    outputs = model.rebuild(ops.convert_to_tensor(features(2, 10)))
     assert outputs["prediction"].shape == outputs["target"].shape
     with pytest.raises(ValueError, match="power of two"):
         tiny("mam", encoder={"backbone": "transformer", "stack": 3,
@@ -315,15 +314,11 @@ def test_other_encoders():
 
 
 def test_arguments_are_checked():
-    for name, value in (
-        ("policy", "spans"), ("proportion", -0.1), ("loss_on", "hidden"),
-        ("distance", "l2"),
-    ):  # fmt: skip
+    for name, value in (("loss_on", "hidden"), ("distance", "l2")):
         with pytest.raises(ValueError, match=name):
             tiny("mam", **{name: value})
     with pytest.raises(ValueError, match="units"):
         tiny("mam", encoder={"units": 7})
-    with pytest.raises(ValueError, match="stop"):
-        VectorAlteration(3, stop=1.0)
-    _, label = altered(tiny("mam"), features(2, 40), [40, 3])
-    assert label[1, :3].any() and not label[1, 3:].any()
+    for name, value in (("policy", "spans"), ("proportion", -0.1), ("stop", 1)):
+        with pytest.raises(ValueError, match=name):
+            VectorAlteration(3, **{name: value})
