@@ -38,6 +38,9 @@ def no_backend(request, monkeypatch):
         return
     import keras
 
+    # Here, where it may still ask which backend it is.
+    import keras_audio_ssl.backend as backend
+
     def refuse(name):
         def refused(*args, **kwargs):
             raise Computed(
@@ -56,3 +59,5 @@ def no_backend(request, monkeypatch):
     monkeypatch.setattr(keras.Layer, "__call__", refuse("a call"))
     for module in (keras.backend, keras.config):
         monkeypatch.setattr(module, "backend", refuse("backend"))
+    for name in ("is_stateless", "reads_ahead"):
+        monkeypatch.setattr(backend, name, refuse(name))

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl.features import recipe
 from tests.conftest import Computed
 
@@ -24,6 +25,7 @@ FRONTEND = recipe("byol_a", n_mels=16)
         lambda: FRONTEND(np.zeros((1, 16000), "float32")),
         lambda: keras.backend.backend(),
         lambda: keras.config.backend(),
+        lambda: backend.is_stateless(),
     ],
 )
 def test_whatever_a_backend_does_is_refused(compute):

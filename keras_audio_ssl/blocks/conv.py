@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_audio_ssl.blocks import fast
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import Registered
 from keras_audio_ssl.engine import frame_mask
@@ -59,7 +59,7 @@ class BatchNorm(Registered, keras.layers.BatchNormalization):
             return super().call(x, training=training, mask=mask)
         gamma, beta = self.scale_and_offset()
         if not (training and self.trainable):
-            y = fast.affine(
+            y = backend.affine(
                 ops.cast(x, "float32"),
                 ops.convert_to_tensor(self.moving_mean),
                 ops.convert_to_tensor(self.moving_variance),
@@ -69,7 +69,7 @@ class BatchNorm(Registered, keras.layers.BatchNormalization):
             )
             return ops.cast(y, self.compute_dtype)
         x = ops.cast(x, self.compute_dtype)
-        y, mean, variance = fast.batch_norm(x, gamma, beta, self.epsilon)
+        y, mean, variance = backend.batch_norm(x, gamma, beta, self.epsilon)
         self.record(mean, variance)
         return y
 
@@ -203,20 +203,28 @@ class ConvBlock(Layer):
             offset = beta + scale * (
                 ops.cast(bias, "float32") - self.norm.moving_mean
             )
-            x = fast.conv(x, ops.cast(kernel, "float32") * scale)
-            x = fast.max_pool(x, self.pool)
+            x = backend.conv(x, ops.cast(kernel, "float32") * scale)
+            x = backend.max_pool(x, self.pool)
             x = ops.relu(x + ops.cast(offset, x.dtype))
         elif lengths is None:
-            x, mean, variance = fast.conv_norm_pool(
-                x, kernel, bias, gamma, beta, self.norm.epsilon, self.pool
+            bias = ops.cast(bias, "float32")
+            x, mean, variance = backend.conv_norm_pool(
+                x,
+                kernel,
+                gamma,
+                # Connected, with a gradient of exactly zero: the normalisation
+                # takes the bias out again.
+                beta + 0.0 * bias,
+                self.norm.epsilon,
+                self.pool,
             )
-            self.norm.record(mean, variance)
+            self.norm.record(mean + bias, variance)
         else:
-            x = fast.conv(x, kernel, bias)
+            x = backend.conv(x, kernel) + ops.cast(bias, x.dtype)
             mask = frame_mask(lengths, ops.shape(x)[1])
             mask = ops.broadcast_to(mask[:, :, None], ops.shape(x)[:-1])
             x = self.norm(x, training=True, mask=mask)
-            x = ops.relu(fast.max_pool(x, self.pool))
+            x = ops.relu(backend.max_pool(x, self.pool))
         if lengths is not None:
             x = mask_frames(x, self.output_lengths(lengths))
         return x
@@ -342,7 +350,7 @@ class ConvNorm(Layer):
         x = ops.cast(x, self.compute_dtype)
         kernel = ops.convert_to_tensor(self.conv.kernel)
         gamma, beta = self.norm.scale_and_offset()
-        convolve = fast.depthwise_conv if self.depthwise else fast.conv
+        convolve = backend.depthwise_conv if self.depthwise else backend.conv
         options = {"stride": self.stride, "pad": self.pad}
         active = self.activation == "silu"
         if not (training and self.norm.trainable):
@@ -356,7 +364,7 @@ class ConvNorm(Layer):
             x = ops.silu(x) if active else x
         elif lengths is None:
             x = convolve(x, kernel, **options)
-            norm = fast.norm_silu if active else fast.batch_norm
+            norm = backend.norm_silu if active else backend.batch_norm
             x, mean, variance = norm(x, gamma, beta, self.norm.epsilon)
             self.norm.record(mean, variance)
         else:
@@ -368,7 +376,7 @@ class ConvNorm(Layer):
         return x if lengths is None else mask_frames(x, lengths)
 
     def compute_output_shape(self, input_shape):
-        pad = self.pad or fast.half_pad(self.kernel_size)
+        pad = self.pad or backend.half_pad(self.kernel_size)
         sizes = [
             None
             if size is None

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_audio_ssl.blocks import recurrence
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl.engine import Layer
 
 
@@ -111,7 +111,7 @@ class GRU(Layer):
             state = ops.zeros((ops.shape(x)[0], self.units), dtype=dtype)
         else:
             state = ops.cast(initial_state, dtype)
-        outputs = recurrence.gru(
+        outputs = backend.gru(
             x,
             state,
             ops.convert_to_tensor(self.kernel),

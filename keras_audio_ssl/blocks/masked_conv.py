@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_audio_ssl.blocks import fast
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl.blocks.conv import mask_frames
 from keras_audio_ssl.engine import Layer
 
@@ -89,10 +89,8 @@ class MaskedConv1D(Layer):
                 [kernel[:side], kernel[size - side :]], axis=1
             )
             around = (0, 0)
-        y = fast.conv(
-            x[:, :, None], kernel[:, None], self.bias, pad=(around, (0, 0))
-        )
-        y = self.activation(y[:, :, 0])
+        y = backend.conv(x[:, :, None], kernel[:, None], pad=(around, (0, 0)))
+        y = self.activation(y[:, :, 0] + ops.cast(self.bias, y.dtype))
         return y if lengths is None else mask_frames(y, lengths)
 
     def compute_output_shape(self, input_shape):

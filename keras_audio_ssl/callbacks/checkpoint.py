@@ -3,8 +3,7 @@
 from pathlib import Path
 from time import monotonic
 
-import keras
-
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl import hub
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import write_text
@@ -137,7 +136,7 @@ class ResumableCheckpoint(Checkpoint):
         super().on_train_batch_end(batch, logs)
         if self._short and self.step % self._short == 0:
             self._short = 0
-            if keras.backend.backend() == "tensorflow":
+            if backend.reads_ahead():
                 self._seeds = [v.numpy() for v in self.model._seed_states()]
 
     def on_epoch_end(self, epoch, logs=None):

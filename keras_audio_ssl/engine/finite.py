@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+import keras_audio_ssl.backend as backend
+
 # So many batches in a row end a run.
 PATIENCE = 10
 
@@ -89,7 +91,7 @@ class KeepFinite(keras.optimizers.Optimizer):
         self.built = True
 
     def scale_loss(self, loss):
-        if keras.backend.backend() != "jax":
+        if not backend.is_stateless():
             self._loss = loss
         return self.wrapped().scale_loss(loss)
 
@@ -107,41 +109,13 @@ class KeepFinite(keras.optimizers.Optimizer):
         gradients = list(gradients)
         if not self.built:
             self.build(trainable_variables)
-        finite = self._is_finite(gradients)
-        if replicas():
-            self._apply_on_replicas(finite, gradients, trainable_variables)
-            return
-        self.finite.assign(finite)
-        ops.cond(
-            finite,
-            lambda: self._update(gradients, trainable_variables),
-            lambda: None,
+        backend.update_if(
+            self._is_finite(gradients),
+            self.finite,
+            self.wrapped().apply,
+            gradients,
+            trainable_variables,
         )
-
-    def _update(self, gradients, trainable_variables):
-        self.wrapped().apply(gradients, trainable_variables)
-
-    def _apply_on_replicas(self, finite, gradients, trainable_variables):
-        import tensorflow as tf
-
-        context = tf.distribute.get_replica_context()
-        bad = context.all_reduce(
-            tf.distribute.ReduceOp.SUM, tf.cast(~finite, "int32")
-        )
-
-        # The branches call all replicas together, so they must stand outside.
-        def on_all(distribution, bad, gradients):
-            good = tf.equal(distribution.experimental_local_results(bad)[0], 0)
-            self.finite.value.assign(good)
-
-            def update():
-                distribution.extended.call_for_each_replica(
-                    self._update, args=(gradients, trainable_variables)
-                )
-
-            tf.cond(good, update, lambda: None)
-
-        context.merge_call(on_all, args=(bad, gradients))
 
     def finalize_variable_values(self, variables):
         self.wrapped().finalize_variable_values(variables)
@@ -161,15 +135,6 @@ def unwrapped(optimizer):
     return (
         optimizer.wrapped() if isinstance(optimizer, KeepFinite) else optimizer
     )
-
-
-def replicas():
-    """Whether replicas of `tf.distribute` are at work."""
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return tf.distribute.has_strategy()
 
 
 class SkippedBatches(keras.callbacks.Callback):

@@ -7,6 +7,8 @@ import threading
 
 import keras
 
+import keras_audio_ssl.backend as backend
+
 GROUPS = (
     "trainable_variables",
     "non_trainable_variables",
@@ -66,7 +68,7 @@ class Whole:
         try:
             yield
         finally:
-            if keras.backend.backend() == "jax" and not self._jax_state_synced:
+            if backend.is_stateless() and not self._jax_state_synced:
                 self.jax_state_sync()
                 self._jax_state = None
 
@@ -85,7 +87,7 @@ class Whole:
         vars(self)["_jax_state"] = dict(groups)
 
     def _make_function(self, step_function, *args, **kwargs):
-        if keras.backend.backend() != "jax":
+        if not backend.is_stateless():
             return super()._make_function(step_function, *args, **kwargs)
 
         def kept(state, data):
@@ -121,7 +123,7 @@ def uninterrupted():
 @contextlib.contextmanager
 def alone():
     """Waits for the passes of other threads, on JAX."""
-    if keras.backend.backend() != "jax":
+    if not backend.is_stateless():
         yield
         return
     with _ALONE:

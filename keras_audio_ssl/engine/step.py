@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl.engine.batches import as_float32
 from keras_audio_ssl.engine.batches import clips_in
 from keras_audio_ssl.engine.finite import KeepFinite
@@ -61,7 +62,7 @@ class FiniteStep:
 
     def train_step(self, *args):
         enough = clips_in(args[-1]) >= self.min_batch
-        if keras.backend.backend() == "jax":
+        if backend.is_stateless():
             return self._jax_train_step(*args) if enough else self._idle(*args)
         if isinstance(enough, bool):
             return self._train_step(*args) if enough else self._idle(*args)
@@ -82,7 +83,7 @@ class FiniteStep:
 
     def _idle(self, *args):
         """What a step returns that does nothing."""
-        if keras.backend.backend() != "jax":
+        if not backend.is_stateless():
             return self.get_metrics_result()
         state = args[0]
         pairs = zip(self.metrics_variables, state[-1], strict=True)
@@ -91,7 +92,7 @@ class FiniteStep:
 
     def _train_step(self, *args):
         kept = [*forward_state(self), *self.metrics_variables]
-        before = [copied(v) for v in kept]
+        before = [backend.copied(v) for v in kept]
         super().train_step(*args)
         finite = self.optimizer.finite.value
         for variable, old in zip(kept, before, strict=True):
@@ -149,7 +150,7 @@ class FiniteStep:
     def skipped_batches(self):
         """Batches that were skipped: in all, and in a row up to now."""
         value = self.skipped.value
-        if keras.backend.backend() == "jax" and not self._jax_state_synced:
+        if backend.is_stateless() and not self._jax_state_synced:
             # In the middle of `fit` the variables are not where they were.
             place = [v is self.skipped for v in self.non_trainable_variables]
             state = self._jax_state["non_trainable_variables"]
@@ -216,13 +217,3 @@ def forward_state(model):
     own = {id(model.updates), id(model.skipped)}
     unique = {id(v): v for v in found}
     return [v for key, v in unique.items() if key not in own]
-
-
-def copied(variable):
-    """A variable's value, which later writes to it do not change.
-
-    Not on JAX, whose values never change.
-    """
-    if keras.backend.backend() == "torch":
-        return variable.value.detach().clone()
-    return variable.value.read_value()

@@ -3,8 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_audio_ssl.features.backend import BACKEND
-from keras_audio_ssl.features.backend import sliding_frames
+import keras_audio_ssl.backend as backend
 
 WINDOWS = ("hann", "hamming", "hamming_symmetric", "povey")
 PAD_MODES = ("reflect", "constant")
@@ -88,7 +87,7 @@ def frame_signal(x, frame_length: int, hop_length: int, frames=None):
         short = short if isinstance(short, int) else frame_length
         if short > 0:
             x = ops.pad(x, ((0, 0), (0, short)))
-    return sliding_frames(x, frame_length, hop_length, frames)
+    return backend.sliding_frames(x, frame_length, hop_length, frames)
 
 
 def reflect_index(position, samples):
@@ -139,8 +138,7 @@ def pad_reflect(x, left: int, right: int, lengths=None):
     x = ops.convert_to_tensor(x)
     batch, samples = ops.shape(x)
     if lengths is None:
-        known = isinstance(samples, int) or BACKEND == "torch"
-        if known and samples > max(left, right):
+        if backend.is_known(samples) and samples > max(left, right):
             return ops.pad(x, ((0, 0), (left, right)), mode="reflect")
         before = ops.take(x, reflect_index(_range(-left, 0), samples), axis=1)
         after = reflect_index(_range(0, right) + samples, samples)

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
-from keras_audio_ssl.features.backend import as_one
 from keras_audio_ssl.features.statistics import LEVELS
 from keras_audio_ssl.features.statistics import RunningMoments
 from keras_audio_ssl.features.statistics import deltas
@@ -102,7 +102,7 @@ class FrontEnd(Layer):
         self.n_features = n_bins * (1 + deltas)
         self._given = (_plain(mean), _plain(std))
         self._add_statistics()
-        self._raw = as_one(self._raw_features)
+        self._raw = backend.as_one(self._raw_features)
 
     @property
     def frequencies(self) -> np.ndarray | None:

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_audio_ssl.features.backend import Constant
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl.features.frontend import FrontEnd
 from keras_audio_ssl.features.mel import hz_to_mel
 from keras_audio_ssl.features.mel import mel_filterbank
@@ -305,7 +305,7 @@ class MFCC(LogMel):
         basis *= np.where(order == 0, np.sqrt(1 / n_mels), np.sqrt(2 / n_mels))
         if lifter:
             basis *= 1 + lifter / 2 * np.sin(np.pi * order / lifter)
-        self._basis = Constant(basis)
+        self._basis = backend.Constant(basis)
 
     @property
     def frequencies(self):

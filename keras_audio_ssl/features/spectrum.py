@@ -5,11 +5,7 @@ import math
 import numpy as np
 from keras import ops
 
-from keras_audio_ssl.features.backend import BACKEND
-from keras_audio_ssl.features.backend import Constant
-from keras_audio_ssl.features.backend import in_chunks
-from keras_audio_ssl.features.backend import in_float64
-from keras_audio_ssl.features.backend import on_cpu
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl.features.framing import PAD_MODES
 from keras_audio_ssl.features.framing import frame_signal
 from keras_audio_ssl.features.framing import pad_reflect
@@ -104,7 +100,7 @@ class Spectrum:
         self.min_samples = 1 if center else win_length
         rest = self.window.copy()
         rest[0] *= 0.0 if preemphasis else 1.0
-        self._window = Constant(rest)
+        self._window = backend.Constant(rest)
 
     def frames(self, samples):
         """Frames of a clip of so many samples (at least `min_samples`)."""
@@ -141,18 +137,20 @@ class Spectrum:
 
         def of_some(x):
             if wide:
-                power = in_float64(lambda x: self._power(x, frames, True), x)
+                power = backend.in_float64(
+                    lambda x: self._power(x, frames, True), x
+                )
             else:
                 power = self._power(x, frames, False)
             return power if then is None else then(power)
 
         clip_bytes = frames * self.n_fft * (8 if wide else 4)
-        return in_chunks(of_some, x, clip_bytes)
+        return backend.in_chunks(of_some, x, clip_bytes)
 
     def _is_wide(self, x):
         if self.precision == "auto":
             kaldi = self.preemphasis or self.remove_dc
-            return bool(kaldi) and BACKEND == "torch" and on_cpu(x)
+            return bool(kaldi) and backend.rounds_coarsely(x)
         return self.precision == "float64"
 
     def _power(self, x, frames, wide):
@@ -215,7 +213,7 @@ class Bands:
         ]
 
     def __call__(self, spectrum):
-        split = BACKEND != "torch" and on_cpu(spectrum)
+        split = backend.splitting_pays(spectrum)
         parts = self.parts if split else [self.whole]
         products = []
         for first, last, bank in parts:
@@ -231,4 +229,4 @@ class Bands:
     def _cut(bank):
         used = np.flatnonzero(bank.any(axis=1))
         first, last = (used[0], used[-1] + 1) if used.size else (0, 1)
-        return int(first), int(last), Constant(bank[first:last])
+        return int(first), int(last), backend.Constant(bank[first:last])

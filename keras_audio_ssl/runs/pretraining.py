@@ -208,11 +208,11 @@ def carry_out(asked, begun):
 
 def announce(asked, plan, first):
     """Says what begins now."""
-    import keras
+    import keras_audio_ssl.backend as backend
 
     asked.say(
         f"{asked.method} ({asked.preset}), {plan.model.count_params():,} "
         f"parameters, on {plan.data.num_clips:,} clips: steps {first + 1} to "
         f"{plan.steps} of {plan.data.batch_size} clips, "
-        f"{keras.backend.backend()}"
+        f"{backend.name()}"
     )

@@ -152,13 +152,14 @@ def versions():
     import numpy
 
     import keras_audio_ssl
+    import keras_audio_ssl.backend as backend
 
-    backend = keras.backend.backend()
+    name = backend.name()
     return {
         "keras_audio_ssl": keras_audio_ssl.__version__,
         "keras": keras.__version__,
-        "backend": backend,
-        backend: __import__(backend).__version__,
+        "backend": name,
+        name: __import__(name).__version__,
         "numpy": numpy.__version__,
         "python": platform.python_version(),
     }

@@ -2,11 +2,10 @@ import keras
 import numpy as np
 import pytest
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl.blocks import BatchNorm
 from keras_audio_ssl.blocks import ConvBlock
 from keras_audio_ssl.blocks import ConvNorm
-from keras_audio_ssl.blocks import fast
-from keras_audio_ssl.blocks import fast_torch
 from keras_audio_ssl.blocks import frame_mask
 from keras_audio_ssl.blocks import mask_frames
 from tests.blocks.gradients import close
@@ -71,69 +70,12 @@ def test_equals_the_plain_layers(
     close(got["state"], want["state"])
 
 
-@pytest.fixture
-def as_on_an_accelerator(monkeypatch):
-    """Takes the ways that are not for CPUs."""
-    monkeypatch.setattr(fast_torch, "is_plain", lambda x: False)
-    if keras.backend.backend() == "jax":
-        import jax
-
-        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-
-
-@pytest.mark.parametrize("make", ["block", "dense", "depthwise"])
-def test_accelerators_give_the_same(make, as_on_an_accelerator):
-    if make == "block":
-        ours, plain = block_and_plain()
-    else:
-        ours, plain = unit_and_plain(2, depthwise=make == "depthwise")
-    rng = np.random.default_rng(1)
-    x = rng.normal(2, 1, (4, 11, 8, 3)).astype("float32")
-    grad = rng.normal(size=ours.compute_output_shape(x.shape))
-    grad = grad.astype("float32")
-    got = run(ours, [x], grad, compiled=COMPILED[-1], training=True)
-    want = run(plain, [x], grad, training=True)
-    for key in ("outputs", "inputs", "state"):
-        close(got[key], want[key], 2e-5)
-    close(got["weights"][:1], want["weights"][:1], 2e-5)
-
-
 def test_any_memory_layout():
     block, _ = block_and_plain()
     x = np.random.default_rng(1).normal(size=(3, 3, 6, 8)).astype("float32")
     want = numpy(block(x.transpose(0, 2, 3, 1).copy(), training=True))
     turned = keras.ops.transpose(keras.ops.convert_to_tensor(x), (0, 2, 3, 1))
     close([numpy(block(turned, training=True))], [want])
-
-
-def test_of_equal_values_the_first_takes_the_gradient():
-    class Pool(keras.layers.Layer):
-        def call(self, x):
-            return fast.max_pool(x, (2, 3))
-
-    x = np.zeros((1, 5, 7, 2), "float32")
-    x[0, 3, 4, 0] = 1
-    grad = np.arange(1, 9, dtype="float32").reshape(1, 2, 2, 2)
-    got = run(Pool(), [x], grad)
-    want = np.zeros_like(x)
-    want[:, :4:2, :6:3] = grad
-    want[0, 2, 3, 0], want[0, 3, 4, 0] = 0, grad[0, 1, 1, 0]
-    assert (got["inputs"][0] == want).all()
-    assert (got["outputs"][0][0, 1, 1] == [1, 0]).all()
-
-
-@pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="PyTorch's graph alone"
-)
-def test_a_second_backward_pass_is_refused():
-    import torch
-
-    block, _ = block_and_plain()
-    x = torch.randn(2, 6, 8, 3, requires_grad=True)
-    total = block(x, training=True).sum()
-    total.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="inplace"):
-        total.backward()
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -328,7 +270,7 @@ def test_conv_norm_with_lengths_each_clip_is_alone(depthwise):
     unit.set_weights([np.ones(w.shape, "float32") for w in unit.weights])
     unit(x, lengths=after, training=True)
     inside = np.arange(6)[None] < after[:, None]
-    maps = numpy(fast.depthwise_conv(x, np.ones((5, 3, 3, 1)), 2))
+    maps = numpy(backend.depthwise_conv(x, np.ones((5, 3, 3, 1)), 2))
     if not depthwise:
         maps = np.repeat(maps.sum(-1, keepdims=True), 5, axis=-1)
     mean = maps[inside].mean((0, 1))

@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 
 from keras_audio_ssl.blocks import GRU
-from keras_audio_ssl.blocks import recurrence
 from tests.blocks.gradients import close
 from tests.blocks.gradients import run
 
@@ -25,98 +24,6 @@ def layer_and_data(
     )
     x = rng.normal(0, x_scale, (batch, frames, dim)).astype("float32")
     return layer, x, rng
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def reference(x, state, kernel, recurrent_kernel, bias, grad):
-    """Loops over frames in float64: outputs, and gradients of sum(h * grad)."""
-    x, state, kernel, recurrent_kernel, bias, grad = (
-        np.asarray(a, "float64")
-        for a in (x, state, kernel, recurrent_kernel, bias, grad)
-    )
-    units = state.shape[-1]
-    h, outputs, saved = state, [], []
-    for t in range(x.shape[1]):
-        a = x[:, t] @ kernel + bias[0]
-        b = h @ recurrent_kernel + bias[1]
-        az, ar, ac = np.split(a, 3, -1)
-        bz, br, bc = np.split(b, 3, -1)
-        z, r = sigmoid(az + bz), sigmoid(ar + br)
-        c = np.tanh(ac + r * bc)
-        saved.append((h, z, r, c, bc))
-        h = z * h + (1 - z) * c
-        outputs.append(h)
-    d_x, d_k = np.zeros_like(x), np.zeros_like(kernel)
-    d_r, d_b = np.zeros_like(recurrent_kernel), np.zeros_like(bias)
-    d_h = np.zeros_like(state)
-    for t in reversed(range(x.shape[1])):
-        before, z, r, c, bc = saved[t]
-        d_h = d_h + grad[:, t]
-        d_z = d_h * (before - c) * z * (1 - z)
-        d_c = d_h * (1 - z) * (1 - c**2)
-        d_a = np.concatenate([d_z, d_c * bc * r * (1 - r), d_c], -1)
-        d_i = np.concatenate([d_a[:, : 2 * units], d_c * r], -1)
-        d_x[:, t] = d_a @ kernel.T
-        d_k += x[:, t].T @ d_a
-        d_r += before.T @ d_i
-        d_b += np.stack([d_a.sum(0), d_i.sum(0)])
-        d_h = d_h * z + d_i @ recurrent_kernel.T
-    return np.stack(outputs, 1), [d_x, d_h], [d_k, d_r, d_b]
-
-
-@pytest.mark.parametrize("compiled", COMPILED)
-def test_values_and_gradients_match_a_float64_loop(compiled):
-    layer, x, rng = layer_and_data()
-    state = rng.normal(size=(3, 4)).astype("float32")
-    grad = rng.normal(size=(3, 7, 4)).astype("float32")
-    outputs, inputs, weights = reference(x, state, *layer.get_weights(), grad)
-
-    class WithState(keras.layers.Layer):
-        def __init__(self):
-            super().__init__()
-            self.inner = layer
-
-        def call(self, x, state):
-            return self.inner(x, initial_state=state)
-
-    got = run(WithState(), [x, state], grad, compiled=compiled)
-    close(got["outputs"], [outputs], 2e-6)
-    close(got["inputs"], inputs, 1e-5)
-    close(got["weights"], weights, 1e-5)
-
-
-on_torch = pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="PyTorch alone"
-)
-
-
-@on_torch
-def test_accelerators_and_compilers_give_the_same(monkeypatch):
-    import torch
-
-    layer, x, rng = layer_and_data()
-    grad = rng.normal(size=(3, 7, 4)).astype("float32")
-    want = run(layer, [x], grad)
-    # PyTorch's own recurrence.
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    monkeypatch.setattr(recurrence, "_torch_gru", None)
-    got = run(layer, [x], grad)
-    for key in ("outputs", "inputs", "weights"):
-        close(got[key], want[key], 1e-5)
-
-
-@on_torch
-def test_a_second_backward_pass_is_refused():
-    import torch
-
-    layer, x, _ = layer_and_data()
-    total = layer(torch.tensor(x, requires_grad=True)).sum()
-    total.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="inplace"):
-        total.backward()
 
 
 @pytest.mark.parametrize("compiled", COMPILED)

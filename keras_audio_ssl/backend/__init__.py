@@ -1,0 +1,19 @@
+"""What is quicker, or only possible, in a backend's own words.
+
+Every name has its plain version in `portable`, which says what it does. The
+chosen backend's module puts its own in place of some of them, of equal values
+and gradients (`tests/backend`) and with a line in `benchmarks/kernels.py`
+where it is there for speed. On a backend that has no module here the plain
+ones serve.
+"""
+
+import keras
+
+from keras_audio_ssl.backend.portable import *
+
+if keras.config.backend() == "jax":
+    from keras_audio_ssl.backend.jax import *
+elif keras.config.backend() == "tensorflow":
+    from keras_audio_ssl.backend.tensorflow import *
+elif keras.config.backend() == "torch":
+    from keras_audio_ssl.backend.torch import *

@@ -1,0 +1,32 @@
+"""What is quicker, or only possible, in JAX's own words."""
+
+from keras_audio_ssl.backend.jax.conv import conv
+from keras_audio_ssl.backend.jax.conv import depthwise_conv
+from keras_audio_ssl.backend.jax.features import as_one
+from keras_audio_ssl.backend.jax.features import in_chunks
+from keras_audio_ssl.backend.jax.features import in_float64
+from keras_audio_ssl.backend.jax.features import sliding_frames
+from keras_audio_ssl.backend.jax.features import splitting_pays
+from keras_audio_ssl.backend.jax.gru import gru
+from keras_audio_ssl.backend.jax.norm import conv_norm_pool
+from keras_audio_ssl.backend.jax.norm import max_pool
+from keras_audio_ssl.backend.jax.norm import norm_silu
+
+__all__ = [
+    "as_one",
+    "conv",
+    "conv_norm_pool",
+    "depthwise_conv",
+    "gru",
+    "in_chunks",
+    "in_float64",
+    "is_stateless",
+    "max_pool",
+    "norm_silu",
+    "sliding_frames",
+    "splitting_pays",
+]
+
+
+def is_stateless():
+    return True

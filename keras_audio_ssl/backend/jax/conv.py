@@ -1,0 +1,162 @@
+"""Convolutions with gradients that XLA does not find on a CPU."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from keras_audio_ssl.backend.portable import prepared
+
+
+def conv(x, kernel, stride=1, pad=None):
+    x, kernel, pad = prepared(x, kernel, pad)
+    if kernel.shape[:2] == (1, 1) and stride == 1:
+        return x @ kernel[0, 0]
+    on_cpu = jax.default_backend() == "cpu"
+    return (cpu_conv if on_cpu else plain_conv)(x, kernel, stride, pad)
+
+
+def depthwise_conv(x, kernel, stride=1, pad=None):
+    x, kernel, pad = prepared(x, kernel, pad)
+    if jax.default_backend() == "cpu":
+        return cpu_depthwise(x, kernel[..., 0], stride, pad)
+    kernel = kernel.swapaxes(2, 3)
+    return plain_conv(x, kernel, stride, pad, groups=x.shape[-1])
+
+
+def plain_conv(x, kernel, stride, pad, groups=1):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        pad,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def shifts(x, height, width, stride, pad):
+    """What each weight of a kernel sees of `(..., time, frequency, dim)`."""
+    x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [*pad, (0, 0)])
+    time = (x.shape[-3] - height) // stride + 1
+    frequency = (x.shape[-2] - width) // stride + 1
+    return [
+        x[
+            ...,
+            i : i + (time - 1) * stride + 1 : stride,
+            j : j + (frequency - 1) * stride + 1 : stride,
+            :,
+        ]
+        for i in range(height)
+        for j in range(width)
+    ]
+
+
+def as_rows(parts):
+    return jnp.stack(parts).reshape(len(parts), -1)
+
+
+def over_clips(function, clips):
+    # One clip at a time stays in the cache; XLA's grouped convolutions take
+    # ten times as long on a CPU.
+    return lax.scan(lambda _, clip: (None, function(clip)), None, clips)[1]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def cpu_conv(x, kernel, stride, pad):
+    return plain_conv(x, kernel, stride, pad)
+
+
+def _conv_forward(x, kernel, stride, pad):
+    return plain_conv(x, kernel, stride, pad), (x, kernel)
+
+
+def _conv_backward(stride, pad, saved, grad):
+    # XLA's own gradient of the kernel takes longer than these matrix products
+    # on a CPU.
+    x, kernel = saved
+    height, width, channels, filters = kernel.shape
+    _, pull = jax.vjp(lambda x: plain_conv(x, kernel, stride, pad), x)
+    if channels == 1:
+        columns = as_rows(shifts(x, height, width, stride, pad))
+        d_kernel = columns @ grad.reshape(-1, filters)
+    else:
+
+        def add_clip(total, clip):
+            x, grad = clip
+            columns = jnp.concatenate(
+                shifts(x, height, width, stride, pad), axis=-1
+            )
+            product = jnp.matmul(
+                grad.reshape(-1, filters).T,
+                columns.reshape(-1, height * width * channels),
+                preferred_element_type="float32",
+            )
+            return total + product, None
+
+        total = jnp.zeros((filters, height * width * channels), "float32")
+        d_kernel = lax.scan(add_clip, total, (x, grad))[0].T
+    d_kernel = d_kernel.reshape(kernel.shape).astype(kernel.dtype)
+    return pull(grad)[0], d_kernel
+
+
+cpu_conv.defvjp(_conv_forward, _conv_backward)
+
+
+def shift_and_add(x, kernel, stride, pad):
+    height, width, _ = kernel.shape
+    weights = kernel.reshape(height * width, -1)
+
+    def of_clip(x):
+        parts = shifts(x, height, width, stride, pad)
+        return sum(p * w for p, w in zip(parts, weights, strict=True))
+
+    return over_clips(of_clip, x)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def cpu_depthwise(x, kernel, stride, pad):
+    return shift_and_add(x, kernel, stride, pad)
+
+
+def _depthwise_forward(x, kernel, stride, pad):
+    return shift_and_add(x, kernel, stride, pad), (x, kernel)
+
+
+def _depthwise_backward(stride, pad, saved, grad):
+    x, kernel = saved
+    height, width, _ = kernel.shape
+    time, frequency, channels = grad.shape[1:]
+    sizes = (time - 1) * stride + 1, (frequency - 1) * stride + 1, channels
+
+    def add_clip(total, clip):
+        x, grad = clip
+        x = jnp.pad(x, (*pad, (0, 0)))
+
+        # A loop, not a list: XLA compiles one product, not 25.
+        def weight(place):
+            start = place // width, place % width, 0
+            part = lax.dynamic_slice(x, start, sizes)
+            product = part[::stride, ::stride] * grad
+            return jnp.sum(product, (0, 1), dtype="float32")
+
+        return total + lax.map(weight, jnp.arange(height * width)), None
+
+    total = jnp.zeros((height * width, channels), "float32")
+    d_kernel = lax.scan(add_clip, total, (x, grad))[0]
+    # The gradient of the input is a correlation with the kernel turned round,
+    # over gradients spread by the stride.
+    spread = [(0, 0, 0)]
+    for axis, size in ((1, height), (2, width)):
+        low = size - 1 - pad[axis - 1][0]
+        covered = (grad.shape[axis] - 1) * stride + 1
+        high = x.shape[axis] + size - 1 - low - covered
+        spread.append((low, high, stride - 1))
+    spread.append((0, 0, 0))
+    grad = lax.pad(grad, jnp.zeros((), grad.dtype), spread)
+    d_x = shift_and_add(grad, kernel[::-1, ::-1], 1, ((0, 0),) * 2)
+    return d_x, d_kernel.reshape(kernel.shape).astype(kernel.dtype)
+
+
+cpu_depthwise.defvjp(_depthwise_forward, _depthwise_backward)

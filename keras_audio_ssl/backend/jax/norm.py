@@ -1,0 +1,228 @@
+"""Batch statistics, pooling and ReLU or SiLU, with gradients in few passes."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from keras_audio_ssl.backend.jax.conv import as_rows
+from keras_audio_ssl.backend.jax.conv import conv
+from keras_audio_ssl.backend.jax.conv import over_clips
+from keras_audio_ssl.backend.jax.conv import shifts
+from keras_audio_ssl.backend.portable import half_pad
+
+
+def max_pool(x, pool):
+    x = jnp.asarray(x)
+    return x if tuple(pool) == (1, 1) else maxima(x, tuple(pool))
+
+
+def winners(x, pool):
+    """Maxima of windows, and which value of its window each one is."""
+    height, width = pool
+    time, frequency = x.shape[1] // height, x.shape[2] // width
+    dtype = "uint8" if height * width <= 256 else "int32"
+    best = index = None
+    for k in range(height * width):
+        i, j = divmod(k, width)
+        part = x[:, i : time * height : height, j : frequency * width : width]
+        if best is None:
+            best = part
+            index = jnp.zeros(part.shape, dtype)
+        else:
+            index = jnp.where(part > best, k, index).astype(index.dtype)
+            best = jnp.maximum(best, part)
+    return best, index
+
+
+def scatter(values, index, pool, shape):
+    """Puts values where the maxima were taken from, zeros elsewhere."""
+    height, width = pool
+    batch, time, frequency, channels = values.shape
+    place = jnp.arange(height * width, dtype=index.dtype)
+    place = place.reshape(1, 1, height, 1, width, 1)
+    x = jnp.where(
+        index[:, :, None, :, None] == place,
+        values[:, :, None, :, None],
+        jnp.zeros((), values.dtype),
+    )
+    x = x.reshape(batch, time * height, frequency * width, channels)
+    rest = [(0, full - got) for full, got in zip(shape, x.shape, strict=True)]
+    return jnp.pad(x, rest) if any(r[1] for r in rest) else x
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def maxima(x, pool):
+    return winners(x, pool)[0]
+
+
+def _maxima_forward(x, pool):
+    best, index = winners(x, pool)
+    return best, (index, x.shape)
+
+
+def _maxima_backward(pool, saved, grad):
+    index, shape = saved
+    return (scatter(grad, index, pool, shape),)
+
+
+maxima.defvjp(_maxima_forward, _maxima_backward)
+
+
+def moments(x):
+    axes = tuple(range(x.ndim - 1))
+    x = x.astype("float32")
+    mean = jnp.mean(x, axes)
+    return mean, jnp.mean(jnp.square(x - mean), axes)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def norm_silu(x, gamma, beta, epsilon):
+    return _norm_silu_forward(x, gamma, beta, epsilon)[0]
+
+
+def _norm_silu_forward(x, gamma, beta, epsilon):
+    mean, variance = moments(x)
+    inverse = lax.rsqrt(variance + epsilon)
+    out = (x.astype("float32") - mean) * (inverse * gamma) + beta
+    out = jax.nn.silu(out).astype(x.dtype)
+    return (out, mean, variance), (x, mean, inverse, gamma, beta)
+
+
+def _norm_silu_backward(epsilon, saved, grads):
+    x, mean, inverse, gamma, beta = saved
+    axes = tuple(range(x.ndim - 1))
+    normal = (x.astype("float32") - mean) * inverse
+    out = normal * gamma + beta
+    gate = jax.nn.sigmoid(out)
+    grad = grads[0].astype("float32") * gate * (1 + out * (1 - gate))
+    d_beta = jnp.sum(grad, axes)
+    d_gamma = jnp.sum(grad * normal, axes)
+    count = x.size // x.shape[-1]
+    d_x = grad - d_beta / count - normal * (d_gamma / count)
+    return (gamma * inverse * d_x).astype(x.dtype), d_gamma, d_beta
+
+
+norm_silu.defvjp(_norm_silu_forward, _norm_silu_backward)
+
+
+def conv_norm_pool(x, kernel, gamma, beta, epsilon, pool):
+    # A rising function of the map may as well be applied after pooling, to a
+    # fraction of the values. A negative gamma turns the map over.
+    sign = 1.0 - 2.0 * (gamma < 0).astype("float32")
+    kernel = kernel.astype("float32") * sign
+    gamma = gamma * sign
+    if x.shape[-1] == 1 and jax.default_backend() == "cpu":
+        y, mean, variance = one_channel(x, kernel, gamma, beta, epsilon, pool)
+    else:
+        y = conv(x, kernel)
+        y, mean, variance = norm_pool(y, gamma, beta, epsilon, pool)
+    return y, lax.stop_gradient(mean * sign), lax.stop_gradient(variance)
+
+
+def normalized(best, mean, variance, gamma, beta, epsilon):
+    """What comes out of pooled maxima, and what its gradient needs."""
+    inverse = lax.rsqrt(variance + epsilon)
+    normal = (best.astype("float32") - mean) * inverse
+    out = jax.nn.relu(normal * gamma + beta).astype(best.dtype)
+    return (out, mean, variance), (normal, mean, inverse, gamma, beta)
+
+
+def normalized_gradient(grad, normal, mean, inverse, gamma, beta):
+    """Gradients of the offset, the factor, and of the maxima's values."""
+    grad = jnp.where(normal * gamma + beta > 0, grad.astype("float32"), 0.0)
+    d_beta = jnp.sum(grad, (0, 1, 2))
+    d_gamma = jnp.sum(grad * normal, (0, 1, 2))
+    return d_beta, d_gamma, grad * (gamma * inverse)
+
+
+def through_moments(d_beta, d_gamma, count, saved):
+    """What each of `count` values changes through mean and variance."""
+    _, mean, inverse, gamma, _ = saved
+    scale = gamma * inverse
+    slope = -scale * inverse * d_gamma / count
+    offset = scale * d_beta / count
+    return lambda y: slope * (y.astype("float32") - mean) - offset
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def norm_pool(y, gamma, beta, epsilon, pool):
+    return _norm_pool_forward(y, gamma, beta, epsilon, pool)[0]
+
+
+def _norm_pool_forward(y, gamma, beta, epsilon, pool):
+    best, index = winners(y, pool)
+    out, saved = normalized(best, *moments(y), gamma, beta, epsilon)
+    return out, (y, index, *saved)
+
+
+def _norm_pool_backward(epsilon, pool, saved, grads):
+    y, index, *saved = saved
+    d_beta, d_gamma, values = normalized_gradient(grads[0], *saved)
+    count = y.size // y.shape[-1]
+    d_y = scatter(values, index, pool, y.shape)
+    d_y += through_moments(d_beta, d_gamma, count, saved)(y)
+    return d_y.astype(y.dtype), d_gamma, d_beta
+
+
+norm_pool.defvjp(_norm_pool_forward, _norm_pool_backward)
+
+
+# Of one channel a convolution makes a map many times as large. It is never
+# stored: a clip's stays in the cache, and is computed again for the gradient.
+
+
+def clip_parts(x, kernel):
+    pad = half_pad(kernel.shape)
+    return shifts(x.astype("float32"), *kernel.shape[:2], 1, pad)
+
+
+def clip_map(x, kernel):
+    """The map of a clip `(time, frequency, 1)`, in its dtype."""
+    parts = clip_parts(x, kernel)
+    weights = kernel.reshape(len(parts), -1)
+    y = sum(part * w for part, w in zip(parts, weights, strict=True))
+    return y.astype(x.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def one_channel(x, kernel, gamma, beta, epsilon, pool):
+    return _one_channel_forward(x, kernel, gamma, beta, epsilon, pool)[0]
+
+
+def _one_channel_forward(x, kernel, gamma, beta, epsilon, pool):
+    def of_clip(x):
+        y = clip_map(x, kernel)
+        best, index = winners(y[None], pool)
+        return best[0], index[0], *moments(y)
+
+    best, index, means, variances = over_clips(of_clip, x)
+    mean = jnp.mean(means, 0)
+    variance = jnp.mean(variances + jnp.square(means - mean), 0)
+    out, saved = normalized(best, mean, variance, gamma, beta, epsilon)
+    return out, (x, kernel, index, *saved)
+
+
+def _one_channel_backward(epsilon, pool, saved, grads):
+    x, kernel, index, *saved = saved
+    filters = kernel.shape[-1]
+    d_beta, d_gamma, values = normalized_gradient(grads[0], *saved)
+    through = through_moments(d_beta, d_gamma, x.size, saved)
+
+    def add_clip(total, clip):
+        x, values, index = clip
+        y, pull = jax.vjp(lambda x: clip_map(x, kernel), x)
+        d_y = scatter(values[None], index[None], pool, (1, *y.shape))[0]
+        d_y += through(y)
+        # As one product: XLA's own way takes a fifth of a step longer.
+        columns = as_rows(clip_parts(x, kernel))
+        total += columns @ d_y.reshape(-1, filters)
+        return total, pull(d_y.astype(y.dtype))[0]
+
+    total = jnp.zeros((kernel.size // filters, filters), "float32")
+    d_kernel, d_x = lax.scan(add_clip, total, (x, values, index))
+    return d_x, d_kernel.reshape(kernel.shape), d_gamma, d_beta
+
+
+one_channel.defvjp(_one_channel_forward, _one_channel_backward)

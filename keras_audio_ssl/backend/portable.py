@@ -1,0 +1,412 @@
+"""What the room offers, in plain `keras.ops`: the default, and the oracle.
+
+Maps are `(batch, time, frequency, channels)`, kernels `(height, width, in,
+out)`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+__all__ = [
+    "Constant",
+    "affine",
+    "as_one",
+    "batch_norm",
+    "conv",
+    "conv_norm_pool",
+    "copied",
+    "depthwise_conv",
+    "gru",
+    "half_pad",
+    "in_chunks",
+    "in_float64",
+    "is_known",
+    "is_stateless",
+    "max_pool",
+    "name",
+    "norm_silu",
+    "reads_ahead",
+    "rounds_coarsely",
+    "sliding_frames",
+    "splitting_pays",
+    "update_if",
+]
+
+Pad = tuple[tuple[int, int], tuple[int, int]]
+
+
+# The backend itself.
+
+
+def name() -> str:
+    """The backend's name: `"jax"`, `"tensorflow"`, `"torch"`."""
+    return keras.config.backend()
+
+
+def is_stateless() -> bool:
+    """Whether Keras' steps are given the variables' values and return them."""
+    return False
+
+
+def reads_ahead() -> bool:
+    """Whether `fit` draws for a batch before it knows that there is one."""
+    return False
+
+
+def is_known(size: Any) -> bool:
+    """Whether an entry of a shape can be compared while a graph is made."""
+    return isinstance(size, int)
+
+
+def copied(variable: Any) -> Any:
+    """A variable's value, which later writes to it do not change."""
+    return ops.copy(variable.value)
+
+
+def update_if(
+    finite: Any,
+    flag: Any,
+    update: Callable[[list, list], None],
+    gradients: list,
+    variables: list,
+) -> None:
+    """Updates by finite gradients alone.
+
+    Args:
+        finite: bool tensor, whether they are.
+        flag: `keras.Variable` that it is written to.
+        update: called with gradients and variables, if they are.
+        gradients: list of tensors.
+        variables: list of `keras.Variable`.
+    """
+    flag.assign(finite)
+    ops.cond(finite, lambda: update(gradients, variables), lambda: None)
+
+
+# Convolution, batch statistics and pooling.
+
+
+def half_pad(kernel_shape: Any) -> Pad:
+    """Padding by half of a kernel on every side."""
+    height, width = int(kernel_shape[0]) // 2, int(kernel_shape[1]) // 2
+    return (height, height), (width, width)
+
+
+def prepared(x: Any, kernel: Any, pad: Pad | None) -> tuple[Any, Any, Pad]:
+    """A map, its kernel in the map's dtype, and the padding in numbers."""
+    x = ops.convert_to_tensor(x)
+    return x, ops.cast(kernel, x.dtype), pad or half_pad(kernel.shape)
+
+
+def _padded(
+    x: Any, kernel: Any, stride: int, pad: Pad | None
+) -> tuple[Any, Any, str]:
+    """A map, its kernel, and the padding that is left to the convolution."""
+    x, kernel, pad = prepared(x, kernel, pad)
+    odd = kernel.shape[0] % 2 and kernel.shape[1] % 2
+    if stride == 1 and odd and pad == half_pad(kernel.shape):
+        return x, kernel, "same"
+    if any(sum(side) for side in pad):
+        x = ops.pad(x, ((0, 0), *pad, (0, 0)))
+    return x, kernel, "valid"
+
+
+def conv(x: Any, kernel: Any, stride: int = 1, pad: Pad | None = None) -> Any:
+    """Convolves a map; the kernel takes its dtype.
+
+    Args:
+        x: `(batch, time, frequency, channels)`.
+        kernel: `(height, width, channels, filters)`.
+        stride: int, on both axes.
+        pad: zeros before and after, per axis. `None`: half the kernel on all
+            sides, which keeps the size of a map for odd kernels.
+
+    Returns:
+        `(batch, time // stride, frequency // stride, filters)`, or so,
+        depending on `pad`.
+
+    Example:
+
+    >>> conv(np.ones((1, 8, 8, 3), "float32"), np.ones((3, 3, 3, 4))).shape
+    (1, 8, 8, 4)
+    """
+    x, kernel, padding = _padded(x, kernel, stride, pad)
+    return ops.conv(x, kernel, stride, padding, "channels_last")
+
+
+def depthwise_conv(
+    x: Any, kernel: Any, stride: int = 1, pad: Pad | None = None
+) -> Any:
+    """Convolves each channel with its own kernel, which takes the map's dtype.
+
+    Args:
+        x: `(batch, time, frequency, channels)`.
+        kernel: `(height, width, channels, 1)`.
+        stride: int, on both axes.
+        pad: as for `conv`.
+
+    Returns:
+        `(batch, time // stride, frequency // stride, channels)`, or so.
+
+    Example:
+
+    >>> x, kernel = np.ones((1, 8, 8, 3), "float32"), np.ones((5, 5, 3, 1))
+    >>> depthwise_conv(x, kernel, stride=2).shape
+    (1, 4, 4, 3)
+    """
+    x, kernel, padding = _padded(x, kernel, stride, pad)
+    return ops.depthwise_conv(x, kernel, stride, padding, "channels_last")
+
+
+def max_pool(x: Any, pool: tuple[int, int]) -> Any:
+    """Maxima of windows that do not overlap; a remainder is dropped.
+
+    Args:
+        x: `(batch, time, frequency, channels)`.
+        pool: two ints. Size and stride.
+
+    Returns:
+        `(batch, time // pool[0], frequency // pool[1], channels)`.
+
+    Example:
+
+    >>> max_pool(np.ones((1, 9, 8, 3), "float32"), (2, 2)).shape
+    (1, 4, 4, 3)
+    """
+    if tuple(pool) == (1, 1):
+        return ops.convert_to_tensor(x)
+    return ops.max_pool(x, pool, pool, "valid", "channels_last")
+
+
+def affine(
+    x: Any, mean: Any, variance: Any, gamma: Any, beta: Any, epsilon: float
+) -> Any:
+    """Normalises the last axis by given statistics.
+
+    Args:
+        x: `(batch, ..., channels)`.
+        mean: `(channels,)`.
+        variance: `(channels,)`.
+        gamma: `(channels,)`.
+        beta: `(channels,)`.
+        epsilon: float. Added to the variance.
+
+    Returns:
+        A tensor like `x`.
+
+    Example:
+
+    >>> affine(x, ops.zeros(3), ops.ones(3), ops.ones(3), ops.zeros(3), 0.0)
+    """
+    scale = gamma * ops.rsqrt(variance + epsilon)
+    return x * scale + (beta - mean * scale)
+
+
+def batch_norm(
+    x: Any, gamma: Any, beta: Any, epsilon: float
+) -> tuple[Any, Any, Any]:
+    """Normalises the last axis by the mean and variance over all others.
+
+    Args:
+        x: `(batch, ..., channels)`.
+        gamma: `(channels,)` float32.
+        beta: `(channels,)` float32.
+        epsilon: float. Added to the variance.
+
+    Returns:
+        The normalised tensor in the dtype of `x`, mean and (biased) variance
+        in float32.
+
+    Example:
+
+    >>> y, mean, variance = batch_norm(x, ops.ones(3), ops.zeros(3), 1e-5)
+    """
+    values = ops.cast(x, "float32")
+    mean, variance = ops.moments(values, tuple(range(len(x.shape) - 1)))
+    y = affine(values, mean, variance, gamma, beta, epsilon)
+    return ops.cast(y, x.dtype), mean, variance
+
+
+def norm_silu(
+    x: Any, gamma: Any, beta: Any, epsilon: float
+) -> tuple[Any, Any, Any]:
+    """`batch_norm`, then SiLU (`x * sigmoid(x)`)."""
+    y, mean, variance = batch_norm(x, gamma, beta, epsilon)
+    return ops.silu(y), mean, variance
+
+
+def conv_norm_pool(
+    x: Any,
+    kernel: Any,
+    gamma: Any,
+    beta: Any,
+    epsilon: float,
+    pool: tuple[int, int],
+) -> tuple[Any, Any, Any]:
+    """Convolves, normalises by the batch's statistics, rectifies and pools.
+
+    Args:
+        x: `(batch, time, frequency, channels)`.
+        kernel: `(height, width, channels, filters)`, odd sizes; maps keep
+            their size.
+        gamma: `(filters,)` float32.
+        beta: `(filters,)` float32.
+        epsilon: float. Added to the variance.
+        pool: two ints. Size and stride of the pooling.
+
+    Returns:
+        The map `(batch, time // pool[0], frequency // pool[1], filters)`, and
+        mean and (biased) variance of the convolution, float32, no gradient.
+
+    Example:
+
+    >>> y, mean, variance = conv_norm_pool(
+    ...     x, kernel, gamma, beta, 1e-5, (2, 2)
+    ... )
+    """
+    y, mean, variance = batch_norm(conv(x, kernel), gamma, beta, epsilon)
+    y = ops.relu(max_pool(y, pool))
+    return y, ops.stop_gradient(mean), ops.stop_gradient(variance)
+
+
+# Recurrence.
+
+
+def gru(
+    x: Any, state: Any, kernel: Any, recurrent_kernel: Any, bias: Any
+) -> Any:
+    """Runs a GRU over all frames.
+
+    The weights have Keras' layout: gates update, reset, candidate, the reset
+    gate applied after the matrix product.
+
+    Args:
+        x: `(batch, frames, dim)`.
+        state: `(batch, units)` the state before the first frame. Its dtype is
+            that of the recurrence.
+        kernel: `(dim, 3 * units)`.
+        recurrent_kernel: `(units, 3 * units)`.
+        bias: `(2, 3 * units)`, input biases, then recurrent ones.
+
+    Returns:
+        `(batch, frames, units)`, in the dtype of `state`.
+
+    Example:
+
+    >>> gru(x, ops.zeros((2, 8)), kernel, recurrent_kernel, bias).shape
+    (2, 50, 8)
+    """
+    units = state.shape[-1]
+    x = ops.matmul(ops.cast(x, kernel.dtype), kernel)
+    x = ops.transpose(ops.cast(x, state.dtype) + bias[0], (1, 0, 2))
+
+    def step(h, x):
+        inner = ops.matmul(h, recurrent_kernel) + bias[1]
+        gates = ops.sigmoid(x[:, : 2 * units] + inner[:, : 2 * units])
+        z, r = gates[:, :units], gates[:, units:]
+        c = ops.tanh(x[:, 2 * units :] + r * inner[:, 2 * units :])
+        h = c + z * (h - c)
+        return h, h
+
+    return ops.transpose(ops.scan(step, state, x)[1], (1, 0, 2))
+
+
+# Front ends.
+
+
+class Constant:
+    """A float array that is no weight: neither saved nor counted."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = np.asarray(array)
+        self._copies: dict[Any, Any] = {}
+
+    def __call__(self, like: Any, dtype: str = "float32") -> Any:
+        """The tensor, on the device of the tensor `like`."""
+        return ops.convert_to_tensor(self._as(dtype))
+
+    def _as(self, dtype: str) -> np.ndarray:
+        if dtype not in self._copies:
+            self._copies[dtype] = self.array.astype(dtype)
+        return self._copies[dtype]
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return type(self)(self.array)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.array,)
+
+
+def sliding_frames(
+    x: Any, frame_length: int, hop_length: int, frames: Any
+) -> Any:
+    """Frames of a signal that is long enough for them.
+
+    Args:
+        x: tensor `(batch, samples)`, of `(frames - 1) * hop_length +
+            frame_length` samples or more.
+        frame_length: samples.
+        hop_length: samples.
+        frames: how many.
+
+    Returns:
+        A tensor `(batch, frames, frame_length)`.
+    """
+    x = x[:, : (frames - 1) * hop_length + frame_length]
+    return ops.extract_sequences(x, frame_length, hop_length)
+
+
+def in_chunks(function: Callable[[Any], Any], x: Any, clip_bytes: Any) -> Any:
+    """Applies a function to a few clips at a time, where that is faster.
+
+    Args:
+        function: of a tensor `(clips, ...)`, each clip on its own.
+        x: tensor `(batch, ...)`.
+        clip_bytes: memory that a clip takes inside; no int if unknown.
+
+    Returns:
+        `function(x)`.
+    """
+    return function(x)
+
+
+def in_float64(function: Callable[[Any], Any], x: Any) -> Any:
+    """Applies a function that computes in float64 inside.
+
+    Args:
+        function: of a float32 tensor, casting to float64 and back.
+        x: float32 tensor.
+
+    Returns:
+        `function(x)`, float32.
+    """
+    return function(x)
+
+
+def as_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a function one call, where each of its operations would otherwise
+    be compiled on its own.
+
+    Args:
+        function: pure, of tensors or None, with keyword arguments that are
+            constants.
+
+    Returns:
+        The function.
+    """
+    return function
+
+
+def rounds_coarsely(x: Any) -> bool:
+    """Whether the FFT of a tensor rounds more coarsely than float32 must."""
+    return False
+
+
+def splitting_pays(x: Any) -> bool:
+    """Whether two small products of a tensor take less time than a large one
+    of which half is zeros."""
+    return False

@@ -1,0 +1,364 @@
+"""What is quicker, or only possible, in PyTorch's own words.
+
+Maps stay channels last in memory, uncopied.
+"""
+
+import torch
+from keras import ops
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from keras_audio_ssl.backend import chunks
+from keras_audio_ssl.backend import portable
+from keras_audio_ssl.backend.portable import prepared
+
+__all__ = [
+    "Constant",
+    "affine",
+    "batch_norm",
+    "conv",
+    "conv_norm_pool",
+    "copied",
+    "depthwise_conv",
+    "gru",
+    "in_chunks",
+    "is_known",
+    "max_pool",
+    "norm_silu",
+    "rounds_coarsely",
+    "sliding_frames",
+]
+
+# Each operation costs more here than on the other backends. Pieces only avoid
+# arrays above 32 MiB, which the C library takes from the system and gives
+# back each time.
+ABOVE = 48 * 2**20
+ABOUT = 24 * 2**20
+
+
+def is_known(size):
+    # Where it is no int, it is a symbol that compares like one.
+    return True
+
+
+def copied(variable):
+    return variable.value.detach().clone()
+
+
+def conv(x, kernel, stride=1, pad=None):
+    x, kernel, pad = prepared(x, kernel, pad)
+    return _conv(x, kernel.permute(3, 2, 0, 1), stride, pad, 1)
+
+
+def depthwise_conv(x, kernel, stride=1, pad=None):
+    x, kernel, pad = prepared(x, kernel, pad)
+    return _conv(x, kernel.permute(2, 3, 0, 1), stride, pad, x.shape[-1])
+
+
+def _conv(x, kernel, stride, pad, groups):
+    (top, bottom), (left, right) = pad
+    # Channels last in memory, seen as PyTorch wants it: nothing is copied.
+    x = x.permute(0, 3, 1, 2)
+    if top != bottom or left != right:
+        x = functional.pad(x, (left, right, top, bottom))
+        top = left = 0
+    y = functional.conv2d(x, kernel, None, stride, (top, left), 1, groups)
+    # No copy either, unless the map came in another layout.
+    return y.permute(0, 2, 3, 1).contiguous()
+
+
+def max_pool(x, pool):
+    x = ops.convert_to_tensor(x)
+    if tuple(pool) == (1, 1):
+        return x
+    # That of Keras gives the map back with its channels first in memory.
+    return functional.max_pool2d(x.permute(0, 3, 1, 2), pool).permute(
+        0, 2, 3, 1
+    )
+
+
+def affine(x, mean, variance, gamma, beta, epsilon):
+    scale = gamma * torch.rsqrt(variance + epsilon)
+    # One pass instead of two.
+    return torch.addcmul(
+        (beta - mean * scale).to(x.dtype), x, scale.to(x.dtype)
+    )
+
+
+def batch_norm(x, gamma, beta, epsilon):
+    channels = x.shape[-1]
+    mean = torch.zeros(channels, dtype=gamma.dtype, device=x.device)
+    variance = torch.ones_like(mean)
+    # A view whose memory is laid out as PyTorch's kernels like it.
+    if len(x.shape) == 2:
+        view = x
+    elif len(x.shape) == 4:
+        view = x.permute(0, 3, 1, 2)
+    else:
+        view = x.reshape(1, -1, 1, channels).permute(0, 3, 1, 2)
+    y = torch.batch_norm(
+        view, gamma, beta, mean, variance, True, 1.0, epsilon, True
+    )
+    if len(x.shape) != 2:
+        y = y.permute(0, 2, 3, 1).reshape(x.shape)
+    count = x.numel() // channels
+    # PyTorch records the unbiased one.
+    variance = variance * ((count - 1) / count) if count > 1 else variance * 0
+    return y, mean, variance
+
+
+def is_plain(x):
+    """Whether a map is float32 on a CPU, for which two functions are made."""
+    return x.device.type == "cpu" and x.dtype == torch.float32
+
+
+def norm_silu(x, gamma, beta, epsilon):
+    if is_plain(x):
+        return NormSiLU.apply(x, gamma, beta, epsilon)
+    y, mean, variance = batch_norm(x, gamma, beta, epsilon)
+    return functional.silu(y), mean, variance
+
+
+class NormSiLU(torch.autograd.Function):
+    """Normalisation and SiLU in one operation."""
+
+    @staticmethod
+    def forward(ctx, y, gamma, beta, epsilon):
+        view = y.permute(0, 3, 1, 2)
+        mean, variance = torch.batch_norm_update_stats(view, None, None, 0.0)
+        inverse = torch.rsqrt(variance + epsilon)
+        scale = gamma * inverse
+        offset = beta - mean * scale
+        out = torch.addcmul(offset, y, scale)
+        ctx.save_for_backward(y, gamma, mean, inverse, scale, offset)
+        ctx.epsilon = epsilon
+        ctx.mark_non_differentiable(mean, variance)
+        return functional.silu(out, inplace=True), mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad, *_):
+        y, gamma, mean, inverse, scale, offset = ctx.saved_tensors
+        # Computed again: cheaper than a map kept since the forward pass.
+        out = torch.addcmul(offset, y, scale)
+        torch.ops.aten.silu_backward(grad, out, grad_input=out)
+        d_y, d_gamma, d_beta = torch.ops.aten.native_batch_norm_backward(
+            out.permute(0, 3, 1, 2),
+            y.permute(0, 3, 1, 2),
+            gamma,
+            None,
+            None,
+            mean,
+            inverse,
+            True,
+            ctx.epsilon,
+            [True, True, True],
+        )
+        return d_y.permute(0, 2, 3, 1), d_gamma, d_beta, None
+
+
+def conv_norm_pool(x, kernel, gamma, beta, epsilon, pool):
+    if is_plain(x):
+        # A rising function of the map may as well be applied after pooling,
+        # to a fraction of the values. A negative gamma turns the map over.
+        sign = 1.0 - 2.0 * (gamma < 0).to(torch.float32)
+        y = conv(x, kernel.to(torch.float32) * sign)
+        y, mean, variance = NormPool.apply(y, gamma * sign, beta, epsilon, pool)
+        return y, mean * sign, variance
+    y, mean, variance = batch_norm(conv(x, kernel), gamma, beta, epsilon)
+    y = functional.relu(max_pool(y, pool))
+    return y, mean.detach(), variance.detach()
+
+
+class NormPool(torch.autograd.Function):
+    """Normalisation, pooling and ReLU in one operation, gamma positive."""
+
+    @staticmethod
+    def forward(ctx, y, gamma, beta, epsilon, pool):
+        y = y.permute(0, 3, 1, 2)
+        mean, variance = torch.batch_norm_update_stats(y, None, None, 0.0)
+        inverse = torch.rsqrt(variance + epsilon)
+        normal, index = torch.ops.aten.max_pool2d_with_indices(y, list(pool))
+        y, normal, index = (v.permute(0, 2, 3, 1) for v in (y, normal, index))
+        normal.sub_(mean).mul_(inverse)
+        out = torch.addcmul(beta, normal, gamma).relu_()
+        ctx.save_for_backward(y, index, normal, out, mean, inverse, gamma)
+        ctx.mark_non_differentiable(mean, variance)
+        return out, mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad, *_):
+        y, index, normal, out, mean, inverse, gamma = ctx.saved_tensors
+        batch, channels = len(y), y.shape[-1]
+        grad = torch.ops.aten.threshold_backward(grad, out, 0)
+        d_beta = grad.sum((0, 1, 2))
+        # Writing into what was saved, as fresh memory costs several times
+        # the arithmetic. A second backward pass is refused by PyTorch.
+        d_gamma = normal.mul_(grad).sum((0, 1, 2))
+        scale = gamma * inverse
+        count = y.numel() // channels
+        slope = -scale * inverse * d_gamma / count
+        offset = -scale * d_beta / count - slope * mean
+        d_y = torch.addcmul(offset, y, slope, out=y)
+        d_y.view(batch, -1, channels).scatter_add_(
+            1,
+            index.reshape(batch, -1, channels),
+            grad.mul_(scale).reshape(batch, -1, channels),
+        )
+        return d_y, d_gamma, d_beta, None, None
+
+
+def gru(x, state, kernel, recurrent_kernel, bias):
+    dtype = state.dtype
+    x, kernel = x.to(dtype), kernel.to(dtype)
+    recurrent_kernel, bias = recurrent_kernel.to(dtype), bias.to(dtype)
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        x = x.transpose(0, 1)
+        outputs = GRU.apply(x, state, kernel, recurrent_kernel, bias)
+        return outputs.transpose(0, 1)
+    weights = [
+        _reordered(kernel).T,
+        _reordered(recurrent_kernel).T,
+        *_reordered(bias).unbind(),
+    ]
+    training = torch.is_grad_enabled()
+    return torch.gru(
+        x, state[None], weights, True, 1, 0.0, training, False, True
+    )[0]
+
+
+def _reordered(weights):
+    """Gates in PyTorch's order."""
+    z, r, c = weights.chunk(3, dim=-1)
+    return torch.cat([r, z, c], dim=-1)
+
+
+sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+tanh_backward = torch.ops.aten.tanh_backward.grad_input
+
+
+class GRU(torch.autograd.Function):
+    """The recurrence on a CPU, `(frames, batch, dim)` in and out.
+
+    PyTorch's own adds to the gradient of the recurrent kernel after each
+    frame; here it is one product over all of them.
+    """
+
+    @staticmethod
+    def forward(ctx, x, state, kernel, recurrent_kernel, bias):
+        frames, batch, dim = x.shape
+        units = state.shape[-1]
+        x = x.contiguous()
+        both = bias[0].clone()
+        both[: 2 * units] += bias[1, : 2 * units]
+        inner_bias = bias[1, 2 * units :]
+        # Turned into gates and candidates where they lie.
+        projected = torch.addmm(both, x.view(-1, dim), kernel)
+        projected = projected.view(frames, batch, 3 * units)
+        states = x.new_empty(frames + 1, batch, units)
+        states[0] = state
+        resets = x.new_empty(frames, batch, units)
+        inner = x.new_empty(batch, 3 * units)
+        gates_part = inner[:, : 2 * units]
+        candidate_part = inner[:, 2 * units :]
+        h = states[0]
+        for new, gates, z, r, c, n in zip(
+            states[1:].unbind(),
+            projected[..., : 2 * units].unbind(),
+            *(part.unbind() for part in projected.chunk(3, -1)),
+            resets.unbind(),
+            strict=True,
+        ):
+            torch.mm(h, recurrent_kernel, out=inner)
+            gates.add_(gates_part).sigmoid_()
+            torch.add(candidate_part, inner_bias, out=n)
+            c.addcmul_(r, n).tanh_()
+            h = torch.lerp(c, h, z, out=new)
+        ctx.save_for_backward(
+            x, kernel, recurrent_kernel, states, projected, resets
+        )
+        return states[1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, kernel, recurrent_kernel, states, d_outer, d_inner = (
+            ctx.saved_tensors
+        )
+        frames, batch, units = d_inner.shape
+        d_gates = d_outer[..., : 2 * units]
+        transposed = recurrent_kernel.T.contiguous()
+        grad = grad.contiguous()
+        total = torch.zeros_like(states[0])
+        direct = torch.empty_like(total)
+        part = torch.empty_like(total)
+        # The gradients take the place of what they are computed from: a
+        # second backward pass is refused by PyTorch.
+        inner = x.new_empty(batch, 3 * units)
+        inner_z, inner_r, inner_n = inner.chunk(3, -1)
+        parts = grad, states[:-1], d_gates, *d_outer.chunk(3, -1), d_inner
+        for slope, before, gates, z, r, c, n in zip(
+            *(reversed(v.unbind()) for v in parts), strict=True
+        ):
+            total.add_(slope)
+            torch.mul(total, z, out=direct)
+            total.sub_(direct)
+            torch.sub(before, c, out=part)
+            part.mul_(direct)
+            # part * (1 - z): the other factor of the slope, z, is in it.
+            torch.addcmul(part, part, z, value=-1, out=inner_z)
+            tanh_backward(total, c, grad_input=c)
+            torch.mul(c, n, out=part)
+            sigmoid_backward(part, r, grad_input=inner_r)
+            torch.mul(c, r, out=inner_n)
+            gates.copy_(inner[:, : 2 * units])
+            n.copy_(inner_n)
+            torch.addmm(direct, inner, transposed, out=total)
+        x, previous = x.flatten(0, 1), states[:-1].flatten(0, 1)
+        outer, d_n = d_outer.flatten(0, 1), d_inner.flatten(0, 1)
+        d_x = None
+        if ctx.needs_input_grad[0]:
+            d_x = (outer @ kernel.T).view(frames, batch, -1)
+        sums, sum_n = outer.sum(0), d_n.sum(0)
+        d_recurrent = [previous.T @ outer[:, : 2 * units], previous.T @ d_n]
+        return (
+            d_x,
+            total,
+            x.T @ outer,
+            torch.cat(d_recurrent, dim=-1),
+            torch.stack([sums, torch.cat([sums[: 2 * units], sum_n])]),
+        )
+
+
+class Constant(portable.Constant):
+    """Its copy on an accelerator is kept, as each makes the host wait."""
+
+    def __call__(self, like, dtype="float32"):
+        if like.device.type in ("cpu", "meta"):
+            return super().__call__(like, dtype)
+        key = (str(like.device), dtype)
+        if key not in self._copies:
+            tensor = ops.convert_to_tensor(self._as(dtype))
+            if type(tensor).__name__ != "Tensor":
+                # Traced for an export: not a value that can be kept.
+                return tensor
+            self._copies[key] = tensor
+        return self._copies[key]
+
+
+def sliding_frames(x, frame_length, hop_length, frames):
+    # A view; nothing is copied.
+    return x.unfold(-1, frame_length, hop_length)[:, :frames]
+
+
+def in_chunks(function, x, clip_bytes):
+    clips = chunks.clips_at_once(x, clip_bytes, ABOVE, ABOUT)
+    if clips and x.device.type == "cpu":
+        return chunks.in_pieces(function, x, clips)
+    return function(x)
+
+
+def rounds_coarsely(x):
+    # Four times as coarsely as the other backends' on a CPU.
+    return x.device.type == "cpu"

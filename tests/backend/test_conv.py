@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+import keras_audio_ssl.backend as backend
+from tests.backend.kernels import BACKEND
+from tests.backend.kernels import COMPILED
+from tests.backend.kernels import Kernel
+from tests.backend.kernels import array
+from tests.backend.kernels import check
+from tests.backend.kernels import on_torch
+from tests.blocks.gradients import run
+
+MAP = array(0, 4, 11, 8, 3) + 2
+ONE_CHANNEL = array(0, 4, 11, 8, 1) + 2
+PAD = ((1, 2), (0, 1))
+
+
+def weights(*shape):
+    """Kernel, gamma (of both signs) and beta."""
+    return array(1, *shape), array(2, shape[-1]), array(3, shape[-1])
+
+
+CASES = {
+    "conv": ("conv", [MAP, array(1, 5, 3, 3, 5)], {}),
+    "conv, strided": (
+        "conv",
+        [MAP, array(1, 5, 3, 3, 5)],
+        {"stride": 2, "pad": PAD},
+    ),
+    "conv, even": ("conv", [MAP, array(1, 2, 4, 3, 5)], {}),
+    "conv, pointwise": ("conv", [MAP, array(1, 1, 1, 3, 5)], {}),
+    "conv, one channel": ("conv", [ONE_CHANNEL, array(1, 3, 3, 1, 5)], {}),
+    "depthwise": ("depthwise_conv", [MAP, array(1, 5, 3, 3, 1)], {}),
+    "depthwise, strided": (
+        "depthwise_conv",
+        [MAP, array(1, 5, 3, 3, 1)],
+        {"stride": 2, "pad": PAD},
+    ),
+    "max_pool": ("max_pool", [MAP], {"pool": (2, 3)}),
+    "max_pool, none": ("max_pool", [MAP], {"pool": (1, 1)}),
+    "affine": (
+        "affine",
+        [MAP, array(1, 3), array(2, 3) ** 2, array(3, 3), array(4, 3)],
+        {"epsilon": 1e-3},
+    ),
+    "batch_norm": (
+        "batch_norm",
+        [MAP, array(2, 3), array(3, 3)],
+        {"epsilon": 1e-3},
+    ),
+    "batch_norm, frames": (
+        "batch_norm",
+        [array(0, 4, 7, 3), array(2, 3), array(3, 3)],
+        {"epsilon": 1e-3},
+    ),
+    "batch_norm, clips": (
+        "batch_norm",
+        [array(0, 6, 3), array(2, 3), array(3, 3)],
+        {"epsilon": 1e-3},
+    ),
+    "norm_silu": (
+        "norm_silu",
+        [MAP, array(2, 3), array(3, 3)],
+        {"epsilon": 1e-3},
+    ),
+    "conv_norm_pool": (
+        "conv_norm_pool",
+        [MAP, *weights(3, 3, 3, 5)],
+        {"epsilon": 1e-5, "pool": (2, 3)},
+    ),
+    "conv_norm_pool, no pool": (
+        "conv_norm_pool",
+        [MAP, *weights(3, 1, 3, 5)],
+        {"epsilon": 1e-5, "pool": (1, 1)},
+    ),
+    "conv_norm_pool, one channel": (
+        "conv_norm_pool",
+        [ONE_CHANNEL, *weights(3, 3, 1, 5)],
+        {"epsilon": 1e-5, "pool": (2, 2)},
+    ),
+}
+
+
+@pytest.mark.parametrize("compiled", COMPILED)
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_plain_function(case, compiled):
+    check(*CASES[case], compiled=compiled)
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="no ways of their own")
+@pytest.mark.parametrize("case", CASES)
+def test_accelerators_give_the_same(case, monkeypatch):
+    if BACKEND == "jax":
+        import jax
+
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    else:
+        monkeypatch.setattr(backend.torch, "is_plain", lambda x: False)
+    check(*CASES[case], compiled=COMPILED[-1])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("case", [c for c in CASES if c != "affine"])
+def test_half_precision_is_near(case, dtype):
+    # `affine` is given float32 under any policy.
+    check(*CASES[case], compiled=COMPILED[0], dtype=dtype, tolerance=0.1)
+
+
+def test_of_equal_values_the_first_takes_the_gradient():
+    x = np.zeros((1, 5, 7, 2), "float32")
+    x[0, 3, 4, 0] = 1
+    grad = np.arange(1, 9, dtype="float32").reshape(1, 2, 2, 2)
+    got = run(Kernel(backend.max_pool, pool=(2, 3)), [x], grad)
+    want = np.zeros_like(x)
+    want[:, :4:2, :6:3] = grad
+    want[0, 2, 3, 0], want[0, 3, 4, 0] = 0, grad[0, 1, 1, 0]
+    assert (got["inputs"][0] == want).all()
+    assert (got["outputs"][0][0, 1, 1] == [1, 0]).all()
+
+
+@on_torch
+def test_a_second_backward_pass_is_refused():
+    import torch
+
+    name, arrays, options = CASES["conv_norm_pool"]
+    tensors = [torch.tensor(a, requires_grad=True) for a in arrays]
+    y, *_ = getattr(backend, name)(*tensors, **options)
+    total = y.sum()
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="inplace"):
+        total.backward()
