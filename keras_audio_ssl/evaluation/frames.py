@@ -51,9 +51,8 @@ def frame_probe(
         at = ((start[rows] + end[rows]) / 2 * rate).astype(int)
         inside = (at >= 0) & (at < len(vectors))
         middles.add(vectors[at[inside]], rows[inside], clips[place])
-        centre = (np.arange(len(vectors)) + 0.5) / rate
-        which = np.searchsorted(start[rows], centre, side="right") - 1
-        inside = (which >= 0) & (centre < end[rows][which])
+        which = intervals_at(start[rows], end[rows], len(vectors), rate)
+        inside = which >= 0
         spread.add(vectors[inside], rows[which[inside]], clips[place])
     if not middles.rows:
         raise ValueError(
@@ -80,6 +79,23 @@ def frame_probe(
     result.frame_accuracy = float(np.mean(accuracy))
     result.frames = len(labels)
     return result, skipped
+
+
+def intervals_at(start, end, frames, rate):
+    """The interval that holds the middle of each frame.
+
+    Args:
+        start: `(intervals,)` seconds, rising.
+        end: `(intervals,)` seconds.
+        frames: How many, each of `1 / rate` seconds.
+        rate: Hz.
+
+    Returns:
+        `(frames,)`, index of the interval, -1 where there is none.
+    """
+    centre = (np.arange(frames) + 0.5) / rate
+    which = np.searchsorted(start, centre, side="right") - 1
+    return np.where((which >= 0) & (centre < end[which]), which, -1)
 
 
 def read_intervals(manifest, path, label):
