@@ -163,7 +163,7 @@ def check_arguments(args):
 
 def show(text):
     """A name as it can be printed: no escape sequences from strangers."""
-    from keras_audio_ssl.viz.doctor_page import printable
+    from keras_audio_ssl.viz.text import printable
 
     return printable(text)
 

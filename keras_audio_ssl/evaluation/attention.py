@@ -675,7 +675,7 @@ def prune_heads(
     Example:
 
     >>> def accuracy(encoder):
-    ...     return kas.evaluation.probe(encoder, "emodb.csv", "emotion").accuracy
+    ...     return kas.evaluation.probe(encoder, "clips.csv", "kind").accuracy
     >>> order = study.order("globalness")
     >>> for off, score in prune_heads(encoder, order, accuracy):
     ...     print(off, score)
