@@ -36,7 +36,9 @@ CATEGORIES = {
     "diagonality": "diagonal",
 }
 METRICS = (*CATEGORIES, "mean_max_weight")
-MOST_WEIGHTS = 2**24  # of one clip's maps, to be looked at
+# Of one clip's maps that are to be looked at.
+MOST_WEIGHTS = 2**24
+MOST_FRAMES = 2000
 
 
 def entropy(p):
@@ -582,7 +584,7 @@ def clip_attention(
     rate = encoder.sample_rate
     # The heads are counted on the shortest clip there can be.
     layers, heads = attention_maps(encoder, np.zeros(1, "float32")).shape[:2]
-    frames = math.isqrt(most_weights // (layers * heads))
+    frames = min(MOST_FRAMES, math.isqrt(most_weights // (layers * heads)))
     most = max(frames / encoder.frame_rate, encoder.min_samples / rate)
     wave, whole = read_start(path, rate, min(seconds or most, most))
     maps = attention_maps(encoder, wave)

@@ -22,6 +22,7 @@ def write_attention(clip, folder, when="", progress=None):
     `attention.html`, the page; `heads.csv` and `heads.json`, the table;
     `heads.png`, all maps; `metrics.png`; and a picture of each head,
     `layer_01_head_01.png` and so on, with the spectrogram on its axes.
+    Pictures of other heads that are there are removed.
 
     Args:
         clip: `keras_audio_ssl.evaluation.ClipAttention`.
@@ -46,6 +47,9 @@ def write_attention(clip, folder, when="", progress=None):
             figure.savefig(draft, dpi=DPI)
         if progress is not None:
             progress(len(written) - 3, total)
+    # Of heads that another encoder had.
+    for old in set(folder.glob("layer_*_head_*.png")) - set(written):
+        old.unlink()
     return written
 
 
@@ -78,7 +82,7 @@ def summary(clip, rows=None):
 def pictures(clip, rows):
     """Yields `(name of the file, figure)`."""
     yield "heads.png", figures.attention_grid(clip.maps, rows)
-    yield "metrics.png", figures.head_metrics(rows)
+    yield "metrics.png", figures.metric_bars(rows)
     maps = clip.maps.reshape(-1, *clip.maps.shape[2:])
     shades = frame_shades(
         clip.wave, clip.sample_rate, maps.shape[-1], clip.frame_rate, BANDS

@@ -132,6 +132,7 @@ def data(clip, rows, names):
         "scales": scales,
         "rows": rows,
         "names": names,
+        "categories": list(CATEGORIES.items()),
         "phones": [[a, b, printable(name)] for a, b, name in clip.phones],
         "bands": BANDS,
         "spectrogram": coded(shades),

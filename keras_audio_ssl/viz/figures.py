@@ -264,7 +264,7 @@ def attention_grid(maps, rows):
     return figure
 
 
-def head_metrics(rows):
+def metric_bars(rows):
     """Draws globalness, verticality and diagonality of all heads.
 
     Args:

@@ -173,6 +173,13 @@ def test_what_is_written(tmp_path):
     names = sorted(p.name for p in (tmp_path / "new").iterdir())
     assert sorted(p.name for p in written) == names
     assert done == [(i, 8) for i in range(1, 9)]
+    # An encoder with fewer heads takes the place of one with more.
+    write_attention(clip(1, 2), tmp_path / "new")
+    left = (tmp_path / "new").glob("layer_*")
+    assert sorted(p.name for p in left) == [
+        "layer_01_head_01.png", "layer_01_head_02.png",
+    ]  # fmt: skip
+    write_attention(made, tmp_path / "new")
     heads = [f"layer_{i:02}_head_{h:02}.png" for i in (1, 2) for h in (1, 2, 3)]
     assert set(names) == {
         "attention.html", "heads.csv", "heads.json", "heads.png",

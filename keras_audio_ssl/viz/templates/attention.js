@@ -23,15 +23,15 @@ for (let i = 0; i < 256; i++) {
   }
   palette[4 * i + 3] = 255;
 }
+const colours = new Uint32Array(palette.buffer);
 
 function picture(shades, width, height) {
   const canvas = document.createElement("canvas");
   canvas.width = width;
   canvas.height = height;
   const image = new ImageData(width, height);
-  for (let i = 0; i < shades.length; i++) {
-    image.data.set(palette.subarray(4 * shades[i], 4 * shades[i] + 4), 4 * i);
-  }
+  const points = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < shades.length; i++) points[i] = colours[shades[i]];
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
 }
@@ -112,12 +112,6 @@ function group(title, about, members) {
   $("heads").append(head, box);
 }
 
-const ABOUT = {
-  global: "attend to nearly all frames alike",
-  vertical: "pick the same frames for every query",
-  diagonal: "look at their neighbours",
-};
-
 function sort(by) {
   $("by-layer").setAttribute("aria-pressed", by === "layer");
   $("by-category").setAttribute("aria-pressed", by === "category");
@@ -129,12 +123,12 @@ function sort(by) {
     }
     return;
   }
-  for (const kind of Object.keys(ABOUT)) {
+  for (const [kind, about] of data.categories) {
     const members = all.filter((h) => data.rows[h].category === kind);
     const rank = `${kind}_rank`;
     members.sort((a, b) => data.rows[a][rank] - data.rows[b][rank]);
     const title = kind[0].toUpperCase() + kind.slice(1);
-    group(title, ABOUT[kind], members);
+    group(title, about, members);
   }
 }
 $("by-layer").addEventListener("click", () => sort("layer"));
