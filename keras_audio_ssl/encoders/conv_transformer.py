@@ -1,6 +1,7 @@
 """Transformers behind convolutions that quarter the time: MPC's, MAM's."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -14,6 +15,7 @@ from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.blocks import pad_frames
 from keras_audio_ssl.blocks import sinusoids
 from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.encoders.transformer import head_mask
 from keras_audio_ssl.encoders.transformer import through_blocks
 from keras_audio_ssl.engine import frame_mask
 
@@ -30,6 +32,7 @@ class ConvTransformer(Backbone):
 
     has_attention = True
     reference_padding: bool = False
+    head_mask: Any = None
 
     def embed(self, x, lengths=None, training=None):
         """`(batch, 4 * steps, bins)` to `(batch, steps, dim)`.
@@ -72,6 +75,7 @@ class ConvTransformer(Backbone):
             self.drop(x, training=training),
             self.layers,
             mask,
+            self.head_mask,
             training=training,
             return_attention=return_attention,
         )
@@ -102,6 +106,8 @@ class MPCTransformer(ConvTransformer):
         reference_padding: Pad as the released code does: what fills no step
             is cut off, `lengths` mean nothing, padding is attended to and
             counts in the batch norms' statistics.
+        prunable: Whether there is the variable `head_mask`, as of
+            `Transformer`.
         output_level: Index of the level that is the output.
 
     Reference:
@@ -120,6 +126,7 @@ class MPCTransformer(ConvTransformer):
         dropout=0.1,
         channels=1,
         reference_padding=False,
+        prunable=False,
         output_level=-1,
         **kwargs,
     ):
@@ -150,6 +157,8 @@ class MPCTransformer(ConvTransformer):
             for i in range(layers)
         ]  # fmt: skip
         self.drop = drop_out(dropout, "dropout", **kind)
+        if prunable:
+            self.head_mask = head_mask(self, layers, heads)
         self.pooling = FramePool(("mean",), name="pooling", **kind)
         self.dims, self.strides = [units] * (layers + 1), [STEP] * (layers + 1)
         if reference_padding:
@@ -181,6 +190,8 @@ class MAMTransformer(ConvTransformer):
         heads: Of each layer's attention.
         feed_forward: Width inside each layer's feed-forward network.
         dropout: Rate, everywhere.
+        prunable: Whether there is the variable `head_mask`, as of
+            `Transformer`.
         output_level: Index of the level that is the output.
 
     Reference:
@@ -196,6 +207,7 @@ class MAMTransformer(ConvTransformer):
         heads=4,
         feed_forward=2048,
         dropout=0.1,
+        prunable=False,
         output_level=-1,
         **kwargs,
     ):
@@ -222,6 +234,8 @@ class MAMTransformer(ConvTransformer):
         ]  # fmt: skip
         self.norm = layer_norm(units, "norm", **kind)
         self.drop = drop_out(dropout, "dropout", **kind)
+        if prunable:
+            self.head_mask = head_mask(self, layers, heads)
         self.pooling = FramePool(("mean",), name="pooling", **kind)
         self.dims, self.strides = [units] * (layers + 2), [STEP] * (layers + 2)
 

@@ -87,10 +87,7 @@ class Transformer(Backbone):
         self.drop = drop_out(dropout, "dropout", **kind)
         self.head_mask = None
         if prunable:
-            self.head_mask = self.add_weight(
-                shape=(layers, heads), initializer="ones", trainable=False,
-                name="head_mask",
-            )  # fmt: skip
+            self.head_mask = head_mask(self, layers, heads)
         self.pooling = FramePool(("mean",), name="pooling", **kind)
         self.min_frames = stack
         self.dims, self.strides = [units] * (layers + 1), [stack] * (layers + 1)
@@ -118,6 +115,14 @@ class Transformer(Backbone):
         if lengths is not None:
             hidden = [mask_frames(x, lengths) for x in hidden]
         return (hidden, maps) if return_attention else hidden
+
+
+def head_mask(backbone, layers, heads):
+    """A backbone's variable that switches heads off, `(layers, heads)`."""
+    return backbone.add_weight(
+        shape=(layers, heads), initializer="ones", trainable=False,
+        name="head_mask",
+    )  # fmt: skip
 
 
 def through_blocks(

@@ -7,6 +7,8 @@ import soundfile
 
 from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import Encoder
+from keras_audio_ssl.encoders import MAMTransformer
+from keras_audio_ssl.encoders import MPCTransformer
 from keras_audio_ssl.encoders import Readout
 from keras_audio_ssl.encoders import Transformer
 from keras_audio_ssl.encoders import make_encoder
@@ -242,11 +244,22 @@ def test_a_clip_to_look_at(encoder, clips):
         clip_attention(encoder, clips / "text.wav", clips / "phones.csv")
 
 
-@pytest.mark.parametrize("kind", ["plain", "one layer, and read"])
+# Four heads each.
+KINDS = {
+    "plain": lambda: make(),
+    "one layer, and read": lambda: Readout(
+        make(share_layers=True), pooling=("mean",)
+    ),
+    "mpc": lambda: Encoder(
+        make().frontend, MPCTransformer(8, 4, 8, 2, 2, 8, dropout=0.0)
+    ),
+    "mam": lambda: Encoder(make().frontend, MAMTransformer(8, 8, 2, 2, 8)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_heads_go_one_by_one(kind):
-    encoder = make(share_layers=kind != "plain")
-    if kind != "plain":
-        encoder = Readout(encoder, pooling=("mean",))
+    encoder = KINDS[kind]()
     wave = noise(8000)
     before = encoder.embed(wave)
     vectors = list(prune_heads(encoder, [2, 0, 3, 1], lambda e: e.embed(wave)))
