@@ -51,11 +51,6 @@ RECIPES = {
         "batch_size": 16,
         "seconds": 2.0,
     },
-    "audio_albert": {
-        "summary": "speech, a vector a frame: one layer of 192, three times",
-        "method": "audio_albert",
-        **MASKED,
-    },
     "byol_a": {
         "summary": "sounds of all kinds, a vector a clip: AudioNTT, 512 wide",
         "method": "byol_a",
@@ -80,6 +75,7 @@ RECIPES = {
         "summary": "speech, a vector a frame: 3 transformer layers of 192",
         "method": "mockingjay",
         **MASKED,
+        "steps": 1500,
     },
     "tera": {
         "summary": "speech, a vector a frame: 3 transformer layers of 192",
