@@ -1,5 +1,6 @@
 import inspect
 import os
+import sys
 import tempfile
 
 import pytest
@@ -18,6 +19,16 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # it does by default is tested by `tests/parity` and `tests/faults`, on
 # TensorFlow, and with `JAX_DISABLE_MOST_OPTIMIZATIONS=0`.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Forgets what JAX compiled for the tests of a folder.
+
+    A suite's programs would take some 8 GB of each worker.
+    """
+    jax = sys.modules.get("jax")
+    if jax and nextitem and nextitem.path.parent != item.path.parent:
+        jax.clear_caches()
 
 
 class Computed(BaseException):
