@@ -92,9 +92,13 @@ def fresh():
 
 
 def end_all():
-    # Datasets may still read ahead.
-    wait_until(lambda: len(isolate._idle) == len(isolate._children))
-    isolate._end_all()
+    # Datasets may still read ahead, between two files when they are looked at.
+    ended = False
+    while not ended:
+        wait_until(lambda: len(isolate._idle) == len(isolate._children))
+        isolate._end_all()
+        time.sleep(0.05)
+        ended = not isolate._children
 
 
 @pytest.fixture
