@@ -61,8 +61,7 @@ class BatchNorm(Registered, keras.layers.BatchNormalization):
         if not (training and self.trainable):
             y = backend.affine(
                 ops.cast(x, "float32"),
-                ops.convert_to_tensor(self.moving_mean),
-                ops.convert_to_tensor(self.moving_variance),
+                *self.moving_moments(),
                 gamma,
                 beta,
                 self.epsilon,
@@ -76,13 +75,21 @@ class BatchNorm(Registered, keras.layers.BatchNormalization):
     def scale_and_offset(self) -> tuple[Any, Any]:
         """Gamma and beta, float32, ones and zeros where there are none."""
         shape = self.moving_mean.shape
+        # Half precision would be no partner for float32 on TensorFlow.
         return (
-            ops.ones(shape)
+            ops.ones(shape, "float32")
             if self.gamma is None
-            else ops.convert_to_tensor(self.gamma),
-            ops.zeros(shape)
+            else ops.cast(self.gamma, "float32"),
+            ops.zeros(shape, "float32")
             if self.beta is None
-            else ops.convert_to_tensor(self.beta),
+            else ops.cast(self.beta, "float32"),
+        )
+
+    def moving_moments(self) -> tuple[Any, Any]:
+        """Moving mean and variance, float32."""
+        return (
+            ops.cast(self.moving_mean, "float32"),
+            ops.cast(self.moving_variance, "float32"),
         )
 
     def record(self, mean: Any, variance: Any) -> None:
@@ -197,12 +204,9 @@ class ConvBlock(Layer):
         gamma, beta = self.norm.scale_and_offset()
         if not (training and self.norm.trainable):
             # The normalisation is a factor of the kernel and an offset.
-            scale = gamma * ops.rsqrt(
-                self.norm.moving_variance + self.norm.epsilon
-            )
-            offset = beta + scale * (
-                ops.cast(bias, "float32") - self.norm.moving_mean
-            )
+            mean, variance = self.norm.moving_moments()
+            scale = gamma * ops.rsqrt(variance + self.norm.epsilon)
+            offset = beta + scale * (ops.cast(bias, "float32") - mean)
             x = backend.conv(x, ops.cast(kernel, "float32") * scale)
             x = backend.max_pool(x, self.pool)
             x = ops.relu(x + ops.cast(offset, x.dtype))
@@ -354,10 +358,9 @@ class ConvNorm(Layer):
         options = {"stride": self.stride, "pad": self.pad}
         active = self.activation == "silu"
         if not (training and self.norm.trainable):
-            scale = gamma * ops.rsqrt(
-                self.norm.moving_variance + self.norm.epsilon
-            )
-            offset = beta - scale * self.norm.moving_mean
+            mean, variance = self.norm.moving_moments()
+            scale = gamma * ops.rsqrt(variance + self.norm.epsilon)
+            offset = beta - scale * mean
             kernel = ops.cast(kernel, "float32")
             kernel = kernel * (scale[:, None] if self.depthwise else scale)
             x = convolve(x, kernel, **options) + ops.cast(offset, x.dtype)
