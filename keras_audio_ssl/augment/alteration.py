@@ -363,17 +363,21 @@ class ChannelAlteration(Layer):
         return self.apply(x, selected), selected
 
     def widest(self, channels):
-        """Channels of the widest band, in each group."""
-        return int(self.share * (channels // self.groups))
+        """Channels of the widest band, in each group.
 
-    def draw(self, clips, channels, seed):
-        """Boolean `(clips, 1, channels)`, the channels that are hidden."""
-        one, widest = channels // self.groups, self.widest(channels)
+        Raises:
+            ValueError: The groups do not divide the channels.
+        """
         if channels % self.groups:
             raise ValueError(
                 f"`groups` must divide the {channels} channels. "
                 f"Received: {self.groups}"
             )
+        return int(self.share * (channels // self.groups))
+
+    def draw(self, clips, channels, seed):
+        """Boolean `(clips, 1, channels)`, the channels that are hidden."""
+        one, widest = channels // self.groups, self.widest(channels)
         width = keras.random.randint(
             (clips, 1), min(self.least, widest), widest + 1, dtype="int32",
             seed=seed,

@@ -5,7 +5,6 @@ import os
 import numpy as np
 
 from keras_audio_ssl.callbacks.steps import StepCallback
-from keras_audio_ssl.viz import reconstruction
 
 
 class ReconstructionPictures(StepCallback):
@@ -39,6 +38,9 @@ class ReconstructionPictures(StepCallback):
 
     def draw(self, step):
         """Writes the picture of the model as it is."""
+        # What draws pages too takes a while to import: not for every run.
+        from keras_audio_ssl.viz import reconstruction
+
         sync = getattr(self.model, "jax_state_sync", None)
         if sync is not None:
             sync()

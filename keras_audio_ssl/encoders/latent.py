@@ -86,6 +86,11 @@ class LatentStack(Backbone):
             self.output_level = -2 if layers else -1
         self.pooling = FramePool(("mean",), name="pooling", **policy)
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether the latents are a linear map of the features."""
+        return not self.layers
+
     def levels(self, features, lengths=None, training=None):
         x = features if lengths is None else mask_frames(features, lengths)
         x, hidden = with_context(x, self.input_context, lengths), []

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_audio_ssl.augment import BandMasks
 from keras_audio_ssl.blocks import FrameDecoder
+from keras_audio_ssl.encoders import LatentStack
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
 from keras_audio_ssl.engine import waveform_and_lengths
@@ -230,9 +231,7 @@ class DAPC(PretextModel):
     def penalty(self, latent, lengths):
         """R: of the latents, or for a linear encoder of its weights."""
         backbone = self.encoder.backbone
-        if getattr(backbone, "layers", None) == [] and hasattr(
-            backbone, "projection"
-        ):
+        if isinstance(backbone, LatentStack) and backbone.is_linear:
             kernel = ops.cast(backbone.projection.kernel, "float32")
             gram = ops.transpose(kernel) @ kernel
             return ops.sum(ops.square(gram - ops.eye(gram.shape[0])))

@@ -99,6 +99,7 @@ class TERA(MaskedReconstruction):
         self.noise = NoiseAlteration(
             noise_probability, noise_std, reference=reference_policy
         )
+        # Here, and not in the first step, for groups that do not fit.
         if channel_share and not self.channels.widest(bins):
             warnings.warn(
                 f"A share of {channel_share} of {bins} channels is less than "

@@ -165,6 +165,8 @@ class Labelled(keras.losses.Loss):
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="alteration"):
         tiny("tera", proportion=0, **TIME)
+    with pytest.raises(ValueError, match="groups"):
+        tiny("tera", channel_groups=3)
     with pytest.raises(ValueError, match="channel_share"):
         tiny("tera", target="online_linear")
     with pytest.warns(UserWarning, match="less than one"):
