@@ -55,7 +55,7 @@ MAY = {
     "viz": set(),
 }
 # What every room may use.
-SHARED = {"_files", "_lazy"}
+SHARED = {"_files", "_lazy", "_shapes"}
 BACKENDS = {"tensorflow", "jax", "torch", "keras_hub", "librosa"}
 
 

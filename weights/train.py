@@ -213,6 +213,7 @@ def train(name, data, steps=None, overwrite=False):
         data,
         HERE / f"{name}.keras",
         where=WHERE,
+        preset="paper",
         overwrite=overwrite,
         resume=not overwrite and (HERE / f"{name}.run").exists(),
         **recipe,

@@ -24,6 +24,7 @@ __all__ = [
     "half_pad",
     "in_chunks",
     "in_float64",
+    "is_accelerated",
     "is_known",
     "is_stateless",
     "max_pool",
@@ -50,6 +51,15 @@ def name() -> str:
 def is_stateless() -> bool:
     """Whether Keras' steps are given the variables' values and return them."""
     return False
+
+
+def is_accelerated() -> bool:
+    """Whether there is a GPU or a TPU to train on."""
+    try:
+        found = keras.distribution.list_devices()
+    except Exception:  # Whatever a backend without devices raises.
+        return False
+    return any("cpu" not in str(device).lower() for device in found)
 
 
 def reads_ahead() -> bool:

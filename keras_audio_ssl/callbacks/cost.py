@@ -8,6 +8,9 @@ import numpy as np
 
 from keras_audio_ssl.callbacks.steps import StepCallback
 
+# Beyond a few days nobody waits.
+HOPELESS_HOURS = 72
+
 
 class StepCost(StepCallback):
     """Measures the first steps and says what the whole run will cost.
@@ -20,8 +23,9 @@ class StepCost(StepCallback):
         stop: Whether the training ends there.
 
     Attributes:
-        cost: None, then a dict of `seconds_per_step`, `seconds` (of the whole
-            run), `memory_bytes` (largest so far; None where the system does
+        cost: None, then a dict of `seconds_per_step`, `start_seconds` (until
+            the first steps are compiled), `seconds` (of the whole run, with
+            these), `memory_bytes` (largest so far; None where the system does
             not tell), `checkpoint_bytes` and `colab_sessions`.
 
     Example:
@@ -39,6 +43,11 @@ class StepCost(StepCallback):
         self.warm, self.measured = warm, measured
         self.cost: dict[str, float | None] | None = None
         self.begin: tuple[int, float] | None = None
+        self.made = monotonic()
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self.made = monotonic()
 
     def on_step(self, step, logs):
         if self.cost is not None or step < self.warm:
@@ -57,11 +66,15 @@ class StepCost(StepCallback):
 
     def _tell(self, seconds):
         variables = [*self.model.variables, *self.model.optimizer.variables]
-        total = seconds * self.steps
+        # What the first steps took beyond their time.
+        assert self.begin is not None
+        start = self.begin[1] - self.made - seconds * self.begin[0]
+        total = seconds * self.steps + max(start, 0.0)
         memory = peak_memory()
         sessions = math.ceil(total / 3600 / self.COLAB_HOURS)
         self.cost = {
             "seconds_per_step": seconds,
+            "start_seconds": max(start, 0.0),
             "seconds": total,
             "memory_bytes": memory,
             "checkpoint_bytes": sum(
@@ -91,6 +104,9 @@ def cost_in_words(cost, steps, colab_bytes):
     text = (
         f"{cost['seconds_per_step']:.3g} s a step, {steps:,} steps in {time_}"
     )
+    start = cost.get("start_seconds", 0)
+    if start >= 5:
+        text += f", {start:.0f} s of them to compile"
     memory = cost["memory_bytes"]
     if memory is not None:
         text += f"; {memory / 1e9:.1f} GB of memory"
@@ -99,7 +115,15 @@ def cost_in_words(cost, steps, colab_bytes):
         return text + "Too much memory for a free Colab session."
     if cost["colab_sessions"] <= 1:
         return text + "At this speed a free Colab session would do."
-    return text + (
+    text += (
         f"At this speed that is {cost['colab_sessions']} free Colab sessions: "
         "resume between them."
     )
+    if hours > HOPELESS_HOURS:
+        hour = max(1, round(3600 / cost["seconds_per_step"]))
+        text += (
+            f" That is {hours / 24:,.0f} days: {hour:,} steps are an hour's; "
+            "the preset 'tiny' is a smaller network, and no preset takes what "
+            "this machine can afford."
+        )
+    return text

@@ -19,7 +19,9 @@ def add_arguments(parser):
         "--output", required=True, help="the encoder to write, X.keras"
     )
     parser.add_argument(
-        "--preset", default="paper", help="paper (default) or tiny"
+        "--preset",
+        help="paper or tiny; without, what this machine can afford, and steps "
+        "that follow the hours of audio",
     )
     parser.add_argument("--epochs", type=positive, help="passes over the data")
     parser.add_argument("--steps", type=positive, help="batches in all")

@@ -21,6 +21,12 @@ MP3_PREROLL = 3 * 1152
 # libsndfile's position is off after a seek into the last page of an Ogg.
 OGG_PREROLL = 8192
 UNKNOWN_LENGTH = 1 << 56
+# Endings of sound that libsndfile does not decode: named, never passed in
+# silence.
+FOREIGN = (
+    *(".3gp", ".aac", ".ac3", ".amr", ".ape", ".m4a", ".mka", ".mp4"),
+    *(".webm", ".wma", ".wv"),
+)
 # What libsndfile says of files, in words that say what is wrong with them.
 PLAIN = {
     "Internal error : SF_INFO struct incomplete": (
@@ -333,6 +339,9 @@ class AudioFile:
             return "empty file (0 bytes)"
         if not head.strip(b"\0"):
             return "not audio: begins with zero bytes only"
+        ending = os.path.splitext(self.name)[1].lower()
+        if ending in FOREIGN:
+            return convert(ending)
         return f"not readable as audio: {plain(error)}"
 
 
@@ -380,6 +389,11 @@ class AudioArray:
         wave = np.array(self._wave[start : start + frames], "float32")
         check_finite(wave, self.name, self.rate, start)
         return wave
+
+
+def convert(ending: str) -> str:
+    """What to do about a file with an ending among `FOREIGN`."""
+    return f"{ending} cannot be decoded: convert it to WAV, FLAC, OGG or MP3"
 
 
 def check_regular(path: Any, name: str) -> None:

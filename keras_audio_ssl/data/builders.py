@@ -8,6 +8,10 @@ from typing import Any
 
 from keras_audio_ssl.data.dataset import AudioDataset
 from keras_audio_ssl.data.dataset import has_many_files
+from keras_audio_ssl.data.given import holds_numbers
+from keras_audio_ssl.data.given import rows
+from keras_audio_ssl.data.given import to_numpy
+from keras_audio_ssl.data.given import whole_rate
 from keras_audio_ssl.data.index import ManifestIndex
 from keras_audio_ssl.data.labels import encode_labels
 from keras_audio_ssl.data.manifest import row_conditions
@@ -62,7 +66,12 @@ def from_folder(
             hint = " It is a file: `from_manifest` reads CSV tables."
         raise ValueError(f"No such folder: {folder}.{hint}")
     _check_max_files(max_files)
-    extensions = list(extensions)
+    extensions = [
+        "." + str(ending).lower().lstrip(".")
+        for ending in (
+            [extensions] if isinstance(extensions, str) else extensions
+        )
+    ]
     files, skipped = scan_folder(folder, extensions, max_files)
     if not files and not skipped:
         raise ValueError(
@@ -195,9 +204,10 @@ def from_arrays(
     """A dataset of waveforms in memory, or made when asked for.
 
     Args:
-        x: array `(clips, samples)`, or any sequence of waveforms
-            `(samples,)` of any length. Floats in [-1, 1], or integers, which
-            are scaled by the range of their type.
+        x: array `(clips, samples)`, or any sequence of clips as
+            `Encoder.embed` takes them: waveforms `(samples,)` of any length,
+            floats in [-1, 1], or integers, which are scaled by the range of
+            their type; `(waveform, rate)`; paths.
         y: labels, integers or names, `(clips,)`; none by default.
         sample_rate: of the batches, in Hz, 16000 by default.
         seconds: length of the segments; whole clips if `None` (default).
@@ -224,17 +234,11 @@ def from_arrays(
             "`x` must be an array (clips, samples) or a sequence of "
             f"waveforms. Received: {type(x).__name__}"
         )
-    shape = getattr(x, "shape", None)
-    if shape is not None and len(shape) != 2 and x.dtype != object:
-        raise ValueError(
-            "`x` must have the shape (clips, samples). "
-            f"Received: {tuple(shape)}"
-        )
-    rate = sample_rate if input_rate is None else input_rate
-    if rate < 1:
-        raise ValueError(
-            f"`input_rate` must be positive, in Hz. Received: {rate}"
-        )
+    if hasattr(x, "shape") and hasattr(x, "dtype") and holds_numbers(x):
+        x = rows(to_numpy(x), "`x`")
+    rate = whole_rate(sample_rate)
+    if input_rate is not None:
+        rate = whole_rate(input_rate, "input_rate")
     labels, names = None, None
     if y is not None:
         labels, names = encode_labels(y, len(x), classes, unlabelled)

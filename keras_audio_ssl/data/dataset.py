@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import hashlib
 import itertools
 import logging
@@ -36,6 +37,8 @@ from keras_audio_ssl.data.sources import FileClips
 
 log = logging.getLogger("keras_audio_ssl")
 
+# Clips of which the length is looked at, where an average will do.
+LOOK = 64
 # Before training, of up to so many files both ends are looked at (of more
 # files only kind and size),
 CHECK_FILES = 10_000
@@ -272,6 +275,30 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         """Number of clips in use, of all shards."""
         return len(self._clips)
 
+    @functools.cached_property
+    def hours(self) -> float:
+        """Hours of audio in all clips, from some of them where many are."""
+        count = len(self._clips)
+        some = np.unique(
+            np.linspace(0, count - 1, min(count, LOOK)).astype(int)
+        )
+        seconds = []
+        for clip in some.tolist():
+            with contextlib.suppress(AudioError), self._clips.open(clip) as a:
+                rate = self.sample_rate
+                seconds.append(self._extent(a, clip, rate)[1] / rate)
+        return count * float(np.mean(seconds or [0.0])) / 3600
+
+    def __repr__(self) -> str:
+        length = "whole" if self.seconds is None else f"{self.seconds:g} s of"
+        about = "about " if len(self._clips) > LOOK else ""
+        steps = "batches without end" if self.repeat else f"{len(self)} batches"
+        return (
+            f"<AudioDataset: {len(self._clips):,} clips, {about}"
+            f"{self.hours:.2f} h; {length} clips at {self.sample_rate} Hz, "
+            f"{steps} of {self.batch_size}>"
+        )
+
     @property
     def files(self) -> list[str]:
         """File (or item) of each clip."""
@@ -342,6 +369,24 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         else:
             for item in range(len(clips)):
                 yield clips.name(item), 0
+
+    def read_clip(self, clip: int, sample_rate: int | None = None) -> Any:
+        """A clip as it is in its source, neither cropped nor padded.
+
+        Args:
+            clip: its number, the place of its name in `files`.
+            sample_rate: Hz; the dataset's if `None` (default).
+
+        Returns:
+            float32 `(samples,)`.
+
+        Raises:
+            AudioError: it cannot be read.
+        """
+        rate = sample_rate or self.sample_rate
+        with self._clips.open(clip) as audio:
+            first, length = self._extent(audio, clip, rate)
+            return read_part(audio, rate, first, length)
 
     def whole(self) -> "AudioDataset":
         """The same clips for one pass over all of them.
@@ -625,7 +670,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         """A clip's segment; `place` in [0, 1) is where, if at random."""
         with self._clips.open(clip) as audio:
             rate = self.sample_rate
-            first, length = self._extent(audio, clip)
+            first, length = self._extent(audio, clip, rate)
             wanted = length
             if self.seconds is not None:
                 wanted = self._samples
@@ -654,10 +699,12 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         return arrays
 
     def _extent(
-        self, audio: AudioFile | AudioArray | IsolatedFile, clip: int
+        self,
+        audio: AudioFile | AudioArray | IsolatedFile,
+        clip: int,
+        rate: int,
     ) -> tuple[int, int]:
-        """First sample and length of a clip, at the dataset's rate."""
-        rate = self.sample_rate
+        """First sample and length of a clip, at a rate."""
         first, end = 0, resampled_length(audio.frames, audio.rate, rate)
         span = self._clips.span(clip)
         if span is not None:
@@ -749,7 +796,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         try:
             with self._clips.open(clip) as audio:
                 if self._clips.span(clip) is None:
-                    self._extent(audio, clip)
+                    self._extent(audio, clip, self.sample_rate)
                 if thorough and audio.floating and audio.frames < WHOLE:
                     audio.read(0, audio.frames)
         except AudioError as error:

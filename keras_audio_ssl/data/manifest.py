@@ -154,9 +154,10 @@ def row_conditions(where: Any) -> dict[str, set[str]]:
             str(name): {
                 str(value)
                 for value in (
-                    values
-                    if isinstance(values, (list, tuple, set, frozenset))
-                    else [values]
+                    [values]
+                    if isinstance(values, str)
+                    or not isinstance(values, Iterable)
+                    else values
                 )
             }
             for name, values in where.items()

@@ -119,6 +119,14 @@ def read_part(
     return wave[offset : offset + samples]
 
 
+def read_all(
+    audio: AudioFile | AudioArray | IsolatedFile, sample_rate: int
+) -> np.ndarray:
+    """All of an open clip at a rate; float32 `(samples,)`."""
+    samples = resampled_length(audio.frames, audio.rate, sample_rate)
+    return read_part(audio, sample_rate, 0, samples)
+
+
 def read_audio(
     path: Any,
     sample_rate: int | None = None,

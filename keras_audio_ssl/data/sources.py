@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl.data.audio import FOREIGN
 from keras_audio_ssl.data.audio import AudioArray
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
 from keras_audio_ssl.data.audio import check_regular
+from keras_audio_ssl.data.audio import convert
+from keras_audio_ssl.data.given import open_given
 from keras_audio_ssl.data.isolate import IsolatedFile
 from keras_audio_ssl.data.reading import open_audio
 
@@ -23,12 +26,6 @@ EXTENSIONS = (
     *(".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".au", ".caf"),
     *(".flac", ".mp3", ".oga", ".ogg", ".opus"),
 )
-# Sound that libsndfile does not decode: named, never passed in silence.
-FOREIGN = (
-    *(".3gp", ".aac", ".ac3", ".amr", ".ape", ".m4a", ".mka", ".mp4"),
-    *(".webm", ".wma", ".wv"),
-)
-
 Skipped = list[tuple[str, str]]
 
 BLOCK = 4096  # files that are handled together
@@ -322,7 +319,7 @@ class ArrayClips(Clips):
         return f"array {self._rows[i]}"
 
     def open(self, i: int) -> AudioFile | AudioArray | IsolatedFile:
-        return AudioArray(
+        return open_given(
             self._arrays[int(self._rows[i])], self._rate, self.name(i)
         )
 
@@ -366,29 +363,8 @@ class RowClips(ArrayClips):
             raise AudioError(
                 name, f"cannot be read: {type(error).__name__}: {error}"
             ) from None
-        if hasattr(audio, "get_all_samples"):
-            found = audio.get_all_samples()
-            return AudioArray(found.data, int(found.sample_rate), name)
-        if isinstance(audio, (str, os.PathLike)):
-            return open_audio(audio, isolate=self.isolate)
-        if isinstance(audio, Mapping):
-            if audio.get("array") is not None:
-                rate = audio.get("sampling_rate") or 0
-                if rate < 1:
-                    raise AudioError(name, f"sample rate of {rate} Hz")
-                return AudioArray(audio["array"], rate, name)
-            if audio.get("bytes"):
-                if audio.get("path"):
-                    name = f"{name} ({audio['path']})"
-                content = bytes(audio["bytes"])
-                return open_audio(content, name, isolate=self.isolate)
-            if audio.get("path"):
-                return open_audio(audio["path"], isolate=self.isolate)
-        raise AudioError(
-            name,
-            f"column {self._column!r} holds {type(audio).__name__}, expected "
-            "a dict with 'array' and 'sampling_rate', 'bytes' or 'path'",
-        )
+        holder = f"column {self._column!r} holds "
+        return open_given(audio, None, name, self.isolate, holder)
 
 
 def scan_folder(
@@ -438,13 +414,7 @@ def scan_folder(
                 else:
                     found.append(name)
             elif ending in FOREIGN and not directory:
-                skipped.append(
-                    (
-                        entry.path,
-                        f"{ending} cannot be decoded: convert it to WAV, "
-                        "FLAC, OGG or MP3",
-                    )
-                )
+                skipped.append((entry.path, convert(ending)))
     found.sort()
     if max_files is not None and len(found) > max_files:
         pick = np.arange(max_files) * len(found) // max_files

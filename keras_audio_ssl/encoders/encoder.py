@@ -1,18 +1,24 @@
 """Waveform to representation: front end and backbone in one model."""
 
 import os
-from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.data import bucket
-from keras_audio_ssl.data import read_audio
-from keras_audio_ssl.data import resample
+from keras_audio_ssl.data import from_folder
 from keras_audio_ssl.data.audio import resampled_length
+from keras_audio_ssl.data.given import is_one
+from keras_audio_ssl.data.given import is_path
+from keras_audio_ssl.data.given import open_given
+from keras_audio_ssl.data.given import several
+from keras_audio_ssl.data.given import whole_rate
 from keras_audio_ssl.data.reading import open_audio
+from keras_audio_ssl.data.reading import read_all
 from keras_audio_ssl.data.reading import read_part
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.engine import Model
@@ -199,11 +205,15 @@ class Encoder(Model):
         """Clip vectors of audio of any length.
 
         Args:
-            audio: A path, a waveform `(samples,)`, waveforms
-                `(batch, samples)`, or a list of paths and waveforms of any
-                lengths.
-            sample_rate: Hz of arrays, which are resampled where it differs
-                from the encoder's (the default).
+            audio: One clip: a path, the bytes of a file, a waveform
+                `(samples,)` of floats in [-1, 1] or of integers, which are
+                scaled by the range of their type, `(waveform, rate)` as
+                `librosa.load` returns it, a row of a data set. Many: an
+                array `(batch, samples)`, a list or a column of such clips, a
+                folder, an `AudioDataset` (whole clips, in the order of its
+                `files` and `labels`).
+            sample_rate: Hz of arrays that do not say it, which are resampled
+                where it differs from the encoder's (the default).
             batch_size: Clips of up to two seconds that pass the network
                 together; of longer ones, as many as make up no more sound.
 
@@ -212,7 +222,8 @@ class Encoder(Model):
 
         Raises:
             ValueError: A file cannot be read, or an array is empty, not
-                finite or of another rank.
+                finite, of another rank, or has its channels where clips or
+                samples belong.
         """
         clips, single = self._clips(audio, sample_rate)
         out = np.zeros((len(clips), self.dim), "float32")
@@ -225,7 +236,7 @@ class Encoder(Model):
 
         Returns:
             numpy float32 `(frames, dim)` for one clip, otherwise a list of
-            them; a frame lasts `1 / frame_rate` seconds.
+            them; `frame_times` says when they are.
         """
         clips, single = self._clips(audio, sample_rate)
         out: list[Any] = [None] * len(clips)
@@ -233,6 +244,24 @@ class Encoder(Model):
             for row, index in enumerate(indices):
                 out[index] = np.array(outputs["frames"][row, : frames[row]])
         return out[0] if single else out
+
+    def frame_times(self, frames):
+        """When the frames of a clip are.
+
+        Args:
+            frames: How many, or frame vectors `(frames, dim)`.
+
+        Returns:
+            numpy float64 `(frames,)`, seconds from the clip's start to the
+            middle of each frame, which lasts `1 / frame_rate` seconds.
+
+        Example:
+
+        >>> vectors = encoder.embed_frames("clip.flac")
+        >>> seconds = encoder.frame_times(vectors)
+        """
+        count = frames if isinstance(frames, int) else len(frames)
+        return (np.arange(count) + 0.5) / self.frame_rate
 
     def embed_stream(self, path, window, hop=None, start=0.0, batch_size=32):
         """Vectors of the windows of a recording of any length.
@@ -296,24 +325,28 @@ class Encoder(Model):
                 yield block / self.sample_rate, vectors
 
     def _clips(self, audio, sample_rate):
-        """Loads what is to be embedded lazily: `(clips, one clip only)`."""
-        if isinstance(audio, (str, os.PathLike)):
-            return [Clip(self, audio, sample_rate)], True
-        if hasattr(audio, "ndim"):
-            audio = ops.convert_to_numpy(audio)
-            if audio.ndim == 1:
-                return [Clip(self, audio, sample_rate)], True
-            if audio.ndim != 2:
-                raise ValueError(
-                    "Audio must be (samples,) or (batch, samples). "
-                    f"Received: {audio.shape}"
-                )
-        if not isinstance(audio, Iterable):
-            raise ValueError(
-                "Audio must be a path, an array or a list of them. "
-                f"Received: {type(audio).__name__}"
-            )
-        return [Clip(self, item, sample_rate) for item in audio], False
+        """What is to be embedded, opened lazily: `(clips, one clip only)`."""
+        rate = self.sample_rate
+        if sample_rate is not None:
+            rate = whole_rate(sample_rate)
+        if is_path(audio) and os.path.isdir(audio):
+            audio = from_folder(audio, batch_size=1)
+        if isinstance(audio, AudioDataset):
+            return [
+                partial(audio.read_clip, i, self.sample_rate)
+                for i in range(audio.num_clips)
+            ], False
+        single = is_one(audio)
+        clips = [audio] if single else several(audio)
+        return [
+            partial(self._read, clip, rate, f"clip {i}")
+            for i, clip in enumerate(clips)
+        ], single
+
+    def _read(self, clip, rate, name):
+        """The waveform of a clip at this encoder's rate."""
+        with open_given(clip, rate, name) as audio:
+            return read_all(audio, self.sample_rate)
 
     def _batches(self, clips, batch_size):
         """Yields (indices, outputs, valid frames) in a few padded shapes."""
@@ -322,7 +355,7 @@ class Encoder(Model):
         # a window bounds the padding.
         waves, samples = {}, 0
         for i, clip in enumerate(clips):
-            waves[i] = clip.load()
+            waves[i] = clip()
             samples += len(waves[i])
             if (
                 i + 1 == len(clips)
@@ -369,24 +402,3 @@ class Encoder(Model):
         )
         frames = ops.convert_to_numpy(self.frame_lengths(lengths))
         return indices, outputs, frames
-
-
-class Clip:
-    """One clip to embed, read when its turn comes."""
-
-    def __init__(self, encoder, audio, sample_rate):
-        self.encoder, self.audio = encoder, audio
-        self.rate = sample_rate or encoder.sample_rate
-
-    def load(self):
-        if isinstance(self.audio, (str, os.PathLike)):
-            return read_audio(self.audio, self.encoder.sample_rate)
-        wave = np.asarray(self.audio, "float32")
-        if wave.ndim != 1 or not wave.size:
-            raise ValueError(
-                "A clip must be (samples,) with at least one sample. "
-                f"Received: {wave.shape}"
-            )
-        if not np.isfinite(wave).all():
-            raise ValueError("A clip holds NaN or infinite samples.")
-        return resample(wave, self.rate, self.encoder.sample_rate)

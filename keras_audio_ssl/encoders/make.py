@@ -35,7 +35,12 @@ BACKBONES: dict[str, type[Backbone]] = {
 }
 
 
-def make_encoder(encoder: Any, paper: Any = None, dtype: Any = None) -> Encoder:
+def make_encoder(
+    encoder: Any,
+    paper: Any = None,
+    dtype: Any = None,
+    sample_rate: int | None = None,
+) -> Encoder:
     """Makes an `Encoder` of what the user gave.
 
     Args:
@@ -50,14 +55,17 @@ def make_encoder(encoder: Any, paper: Any = None, dtype: Any = None) -> Encoder:
         paper: The paper's settings, a dict; or a `FrontEnd` for a backbone or
             a layer.
         dtype: Policy of a backbone that is made here.
+        sample_rate: Hz, in place of the paper's; see `recipe` for what
+            follows it. None for the paper's.
 
     Returns:
         An `Encoder`. The paper's front end has as many mel bands as a
         backbone or a model that is given reads.
 
     Raises:
-        ValueError: `encoder` is something else, of another rank, or has
-            settings that neither backbone nor front end knows.
+        ValueError: `encoder` is something else, of another rank, of another
+            rate than `sample_rate`, or has settings that neither backbone nor
+            front end knows.
 
     Example:
 
@@ -65,6 +73,10 @@ def make_encoder(encoder: Any, paper: Any = None, dtype: Any = None) -> Encoder:
     >>> make_encoder({"units": 256}, paper).dim
     256
     """
+    if sample_rate is not None:
+        check_rate(encoder, sample_rate)
+        if isinstance(paper, dict):
+            paper = {**paper, "sample_rate": sample_rate}
     if isinstance(encoder, Encoder):
         return encoder
     if isinstance(encoder, keras.layers.Layer):
@@ -81,6 +93,20 @@ def make_encoder(encoder: Any, paper: Any = None, dtype: Any = None) -> Encoder:
         "`encoder` must be None, a dict of settings, an Encoder, a Backbone "
         f"or a Keras layer. Received: {encoder!r}"
     )
+
+
+def check_rate(encoder, sample_rate):
+    """Refuses an encoder, or settings, of another rate."""
+    own = sample_rate
+    if isinstance(encoder, Encoder):
+        own = encoder.sample_rate
+    elif isinstance(encoder, dict):
+        own = encoder.get("sample_rate", sample_rate)
+    if own != sample_rate:
+        raise ValueError(
+            f"`sample_rate` must be the encoder's, {own} Hz. "
+            f"Received: {sample_rate}"
+        )
 
 
 def with_overrides(paper, settings):

@@ -1,10 +1,13 @@
 """What a batch is, and the first batches of whatever `fit` takes."""
 
+import os
 import types
 from typing import Any
 
 import keras
 from keras import ops
+
+from keras_audio_ssl._shapes import rows
 
 # Clips that `fit` reads to measure a front end's statistics.
 ADAPT_CLIPS = 2000
@@ -31,6 +34,58 @@ def waveform_and_lengths(x):
             )
         return x["waveform"], x.get("lengths")
     return x, None
+
+
+def checked(x, sample_rate):
+    """What `fit`, `evaluate` and `predict` are given, if they can use it.
+
+    Args:
+        x: Arrays, a data set, an iterable of batches.
+        sample_rate: Hz that the model takes, or None.
+
+    Returns:
+        `x`; arrays `(batch, samples, 1)` without their last axis.
+
+    Raises:
+        ValueError: It is the name of a folder, a list of arrays, one clip of
+            several channels, integers, or a data set at another rate.
+    """
+    if isinstance(x, (str, os.PathLike)):
+        raise ValueError(
+            "A model takes batches, not a path: make a data set of it, "
+            f"kas.data.from_folder({str(x)!r}), or from_manifest of a CSV. "
+            f"Received: {str(x)!r}"
+        )
+    if isinstance(x, (list, tuple)) and any(hasattr(a, "shape") for a in x):
+        raise ValueError(
+            "A model takes one array of waveforms (batch, samples): join them, "
+            "np.concatenate(x), or kas.data.from_arrays(x) for clips of any "
+            f"length. Received: a {type(x).__name__} of {len(x)} arrays"
+        )
+    rate = getattr(x, "sample_rate", None)
+    if None not in (rate, sample_rate) and rate != sample_rate:
+        raise ValueError(
+            f"The model takes audio at {sample_rate} Hz: make the data with "
+            f"sample_rate={sample_rate}. Received: data at {rate} Hz"
+        )
+    if isinstance(x, dict) and hasattr(x.get("waveform"), "shape"):
+        return {**x, "waveform": checked(x["waveform"], sample_rate)}
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        kind = keras.backend.standardize_dtype(x.dtype)
+        if not keras.backend.is_float_dtype(kind):
+            raise ValueError(
+                "Waveforms must be floats in [-1, 1]; kas.data.from_arrays "
+                "scales integers by the range of their type. Received: "
+                f"dtype {kind}"
+            )
+        return rows(x, "Waveforms")
+    return x
+
+
+def rate_of(model):
+    """Hz of the waveforms that a model takes; None where it has none."""
+    encoder = getattr(model, "encoder", None)
+    return getattr(model, "sample_rate", getattr(encoder, "sample_rate", None))
 
 
 def frame_mask(lengths: Any, frames: Any) -> Any:

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_audio_ssl.engine.batches import checked
+from keras_audio_ssl.engine.batches import rate_of
 from keras_audio_ssl.engine.batches import whole
 from keras_audio_ssl.engine.finite import unwrapped
 from keras_audio_ssl.engine.recording import RecordedLayer
@@ -25,11 +27,16 @@ class Model(Whole, RecordedLayer, keras.Model):
         check_default_type(type(self).__name__)
         super().__init__(autocast=False, **kwargs)
 
+    def fit(self, x=None, *args, **kwargs):
+        return super().fit(checked(x, rate_of(self)), *args, **kwargs)
+
     def evaluate(self, x=None, *args, **kwargs):
-        return super().evaluate(whole(x), *args, **kwargs)
+        x = whole(checked(x, rate_of(self)))
+        return super().evaluate(x, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
-        return super().predict(whole(x), *args, **kwargs)
+        x = whole(checked(x, rate_of(self)))
+        return super().predict(x, *args, **kwargs)
 
     def compile(self, optimizer="rmsprop", *, jit_compile="auto", **kwargs):
         self._jit_wanted = jit_compile

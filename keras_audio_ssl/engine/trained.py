@@ -5,8 +5,10 @@ import inspect
 import keras
 
 from keras_audio_ssl.engine.batches import ADAPT_CLIPS
+from keras_audio_ssl.engine.batches import checked
 from keras_audio_ssl.engine.batches import first_batches
 from keras_audio_ssl.engine.batches import is_arrays
+from keras_audio_ssl.engine.batches import rate_of
 from keras_audio_ssl.engine.batches import steps_of
 from keras_audio_ssl.engine.batches import waveform_and_lengths
 from keras_audio_ssl.engine.batches import whole
@@ -59,6 +61,7 @@ class Trained(FiniteStep, Model):
             ValueError: A batch has fewer clips than the method needs, or
                 shorter ones.
         """
+        x = checked(x, rate_of(self))
         signature = inspect.signature(keras.Model.fit)
         bound = signature.bind(self, x, y, *args, **kwargs)
         options = bound.arguments
@@ -77,7 +80,10 @@ class Trained(FiniteStep, Model):
                             other.begin_at(callback.step)
         options["x"] = self._prepare(x, options.get("batch_size"))
         if "validation_data" in options:
-            options["validation_data"] = whole(options["validation_data"])
+            given = options["validation_data"]
+            if not isinstance(given, (tuple, list)):
+                given = checked(given, rate_of(self))
+            options["validation_data"] = whole(given)
         if not is_arrays(x):
             # Our data sets shuffle by themselves, as a function of their seed.
             options["shuffle"] = False

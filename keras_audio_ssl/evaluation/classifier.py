@@ -11,8 +11,10 @@ from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.engine import ADAPT_CLIPS
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import Model
+from keras_audio_ssl.engine import checked
 from keras_audio_ssl.engine import first_batches
 from keras_audio_ssl.engine import is_arrays
+from keras_audio_ssl.engine import rate_of
 from keras_audio_ssl.engine import whole
 from keras_audio_ssl.features import front_ends
 
@@ -195,12 +197,13 @@ class Classifier(Model):
         A front end that normalises by statistics, and has none yet, measures
         them on the first clips, unless the encoder is frozen.
         """
+        x = checked(x, rate_of(self))
         self.check_labels(x, y)
         validation = kwargs.get("validation_data")
         if isinstance(validation, (tuple, list)):
             self.check_labels(*validation[:2])
         elif validation is not None:
-            self.check_labels(validation, None)
+            self.check_labels(checked(validation, rate_of(self)), None)
         if validation is not None:
             kwargs["validation_data"] = whole(validation)
         if not is_arrays(x):

@@ -1,5 +1,7 @@
 """The front ends of the methods, by name."""
 
+import inspect
+
 from keras_audio_ssl.features.frontend import FrontEnd
 from keras_audio_ssl.features.layers import MFCC
 from keras_audio_ssl.features.layers import LogMel
@@ -113,6 +115,11 @@ RECIPES |= {
 def recipe(name: str, **overrides) -> FrontEnd:
     """Makes the front end of a method.
 
+    At another `sample_rate` than the recipe's, windows and hops last as long
+    as its own (a power of two of points becomes the next one), and the
+    highest band edge lies as far below half of the rate, where `overrides` do
+    not say them.
+
     Args:
         name: a key of `RECIPES`.
         **overrides: arguments that replace the recipe's.
@@ -127,10 +134,47 @@ def recipe(name: str, **overrides) -> FrontEnd:
 
     >>> kas.features.recipe("apc").n_features
     80
+    >>> kas.features.recipe("cola", sample_rate=8000).f_max
+    3900.0
     """
     if name not in RECIPES:
         raise ValueError(
             f"Unknown recipe {name!r}. Known: {', '.join(sorted(RECIPES))}"
         )
     layer, settings = RECIPES[name]
-    return layer(**{**settings, **overrides})
+    return layer(**{**at_rate(layer, settings, overrides), **overrides})
+
+
+def at_rate(layer, settings, overrides):
+    """A recipe's settings for the rate that was asked for."""
+    usual = {**defaults_of(layer), **settings}
+    rate, asked = usual["sample_rate"], overrides.get("sample_rate")
+    if not isinstance(asked, (int, float)) or asked == rate or asked <= 0:
+        return settings
+    scaled = {}
+    for key in ("win_length", "hop_length"):
+        if usual.get(key) is not None:
+            scaled[key] = max(1, round(usual[key] * asked / rate))
+    if usual.get("f_max") is not None:
+        scaled["f_max"] = usual["f_max"] * asked / rate
+    if usual.get("n_fft") is not None:
+        window = overrides.get("win_length", scaled.get("win_length", 1))
+        points = max(round(usual["n_fft"] * asked / rate), window)
+        if usual["n_fft"] & (usual["n_fft"] - 1) == 0:
+            points = 1 << (points - 1).bit_length()
+        scaled["n_fft"] = points
+    return {**settings, **scaled}
+
+
+def defaults_of(layer):
+    """What a front end's class takes by default, and those above it."""
+    found: dict = {}
+    for base in layer.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        for parameter in inspect.signature(base.__init__).parameters.values():
+            if parameter.default is not parameter.empty:
+                found.setdefault(parameter.name, parameter.default)
+        if base is FrontEnd:
+            break
+    return found

@@ -31,9 +31,11 @@ class PretextModel(Trained):
             arguments of both, which `encoder` overrides. None if `encoder`
             is an `Encoder`.
         seed: Integer, seed of all random draws of the task.
+        sample_rate: Hz of the audio, in place of the paper's. Windows, hops
+            and bands follow it, so that frames last as long as the paper's.
 
-    Every method also takes `preset`, a key of its `PRESETS`: defaults for
-    another size of model, which other arguments override.
+    Every method takes `sample_rate` and `preset`, a key of its `PRESETS`:
+    defaults for another size of model, which other arguments override.
 
     Call arguments:
         x: `(batch, samples)` float32 in [-1, 1] at the encoder's rate, or a
@@ -57,7 +59,9 @@ class PretextModel(Trained):
     # that is read of a clip; None: whole clips), `batch_size`, `steps`.
     TRAINING: ClassVar[dict[str, dict[str, Any]]]
 
-    def __init__(self, encoder=None, paper=None, seed=0, **kwargs):
+    def __init__(
+        self, encoder=None, paper=None, seed=0, sample_rate=None, **kwargs
+    ):
         if strange := sorted(set(kwargs) - set(KERAS_ARGUMENTS)):
             name, value = strange[0], kwargs[strange[0]]
             raise ValueError(
@@ -65,7 +69,9 @@ class PretextModel(Trained):
                 f"the encoder is given as encoder={{{name!r}: {value!r}}}."
             )
         super().__init__(**kwargs)
-        self.encoder = make_encoder(encoder, paper, self.dtype_policy)
+        self.encoder = make_encoder(
+            encoder, paper, self.dtype_policy, sample_rate
+        )
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     # What a method may override.

@@ -23,7 +23,7 @@ class Asked:
     method: str
     data: Any
     output: Path
-    preset: str = "paper"
+    preset: str | None = None
     epochs: int | None = None
     steps: int | None = None
     batch_size: int | None = None
@@ -42,6 +42,9 @@ class Asked:
     settings: dict[str, Any] = field(default_factory=dict)
     say: Callable = print
     progress: bool = True
+    # Whether the preset was chosen for this machine, and the steps, where
+    # none are given, follow the data.
+    fitted: bool = False
 
     def __post_init__(self):
         if self.method not in METHODS:

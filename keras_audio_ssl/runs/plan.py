@@ -3,11 +3,18 @@
 import copy
 import inspect
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
 from keras_audio_ssl.runs.asked import Asked
+
+# Without a preset the steps make so many passes over the audio, at least the
+# tiny preset's steps and at most so many times as many (half an hour or less
+# on two cores), or with an accelerator at least these and at most the paper's.
+PASSES, AT_MOST = 30, 10
+ACCELERATED_PASSES, ACCELERATED_STEPS = 100, 2000
 
 
 class Plan(NamedTuple):
@@ -42,7 +49,7 @@ def prepare(asked: Asked, encoder: Any = None) -> Plan:
     from keras_audio_ssl.methods import method_class
 
     cls = method_class(asked.method)
-    check_settings(cls.__init__, asked.settings)
+    check_settings(cls, asked.settings)
     if asked.preset != "paper" and asked.preset not in cls.PRESETS:
         raise ValueError(
             f"`preset` must be paper or {', '.join(cls.PRESETS)}. "
@@ -61,9 +68,52 @@ def prepare(asked: Asked, encoder: Any = None) -> Plan:
         )
     if asked.epochs:
         steps = asked.epochs * len(data)
-    else:
+    elif asked.steps or not asked.fitted:
         steps = asked.steps or training["steps"]
+    else:
+        steps = fitting_steps(data, training, asked.preset)
     return Plan(model, data, int(steps))
+
+
+def settled(asked: Asked, before: dict[str, Any] | None = None) -> Asked:
+    """The arguments with a preset, if none was asked for.
+
+    Args:
+        asked: The arguments.
+        before: What the run that goes on was begun with: its preset and its
+            steps stay, on whatever machine.
+
+    Returns:
+        `Asked`.
+    """
+    import keras_audio_ssl.backend as backend
+
+    if asked.preset is not None:
+        return asked
+    if before:
+        steps = asked.steps if asked.epochs else asked.steps or before["steps"]
+        return replace(asked, preset=before["preset"], steps=steps)
+    preset = "paper" if backend.is_accelerated() else "tiny"
+    return replace(asked, preset=preset, fitted=True)
+
+
+def fitting_steps(data, training, preset):
+    """Steps that are worth making on so much audio.
+
+    Args:
+        data: `AudioDataset`.
+        training: The preset's plan.
+        preset: Its name.
+    """
+    crops = data.num_clips
+    if data.seconds:
+        crops = max(crops, data.hours * 3600 / data.seconds)
+    one = crops / data.batch_size
+    if preset == "paper":
+        least, most = ACCELERATED_STEPS, training["steps"]
+        return round(min(max(ACCELERATED_PASSES * one, least), most))
+    least = training["steps"]
+    return round(min(max(PASSES * one, least), AT_MOST * least))
 
 
 def make_model(asked, cls, encoder):
@@ -177,21 +227,26 @@ def as_stream(data, encoder):
     return stream
 
 
-def check_settings(function, settings):
-    """Refuses settings that the function does not take.
+def check_settings(cls, settings):
+    """Refuses settings that a method does not take.
 
     Raises:
         ValueError: Names the unknown key and what there is.
     """
-    known = [
-        p.name
-        for p in inspect.signature(function).parameters.values()
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        and p.name not in ("self", "preset", "seed")
-    ]
+    known = [*settings_of(cls), "sample_rate"]
     for key in settings:
         if key not in known:
             raise ValueError(
                 f'`settings["{key}"]`: there is no such setting. Known: '
                 f"{', '.join(known)}; of the encoder encoder.NAME"
             )
+
+
+def settings_of(cls):
+    """What a method's class takes of its own, by name."""
+    return {
+        p.name: p.default
+        for p in inspect.signature(cls.__init__).parameters.values()
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        and p.name not in ("self", "preset", "seed")
+    }

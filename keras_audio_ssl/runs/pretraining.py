@@ -20,6 +20,7 @@ from keras_audio_ssl.runs.folder import refuse
 from keras_audio_ssl.runs.folder import write_json
 from keras_audio_ssl.runs.lock import only_one
 from keras_audio_ssl.runs.plan import prepare
+from keras_audio_ssl.runs.plan import settled
 from keras_audio_ssl.runs.ready import make_ready
 from keras_audio_ssl.runs.report import Run
 from keras_audio_ssl.runs.report import close
@@ -34,7 +35,7 @@ def pretrain(
     data: Any,
     output: Any,
     *,
-    preset: str = "paper",
+    preset: str | None = None,
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -69,10 +70,12 @@ def pretrain(
             at the encoder's sample rate, which is read from its first epoch
             on, over and over.
         output: The encoder's file, ending in `.keras`.
-        preset: Size of the model and of the training: `"paper"` (default)
-            or one of the method's `PRESETS`.
-        epochs: Passes over the data; by default the preset's `steps`.
-        steps: Batches in all.
+        preset: Size of the model and of the training: `"paper"` or one of
+            the method's `PRESETS`. By default what the machine can afford,
+            `"paper"` with an accelerator and `"tiny"` without, and `steps`
+            that follow the hours of audio.
+        epochs: Passes over the data, in place of `steps`.
+        steps: Batches in all; by default the preset's, if one is given.
         batch_size: Clips in a batch; by default the preset's, or all clips
             where there are fewer.
         seconds: Longest cut of a clip; by default the preset's.
@@ -165,6 +168,7 @@ def seeded(seed):
 
 def cost_of(asked):
     """The `Run` of an estimate."""
+    asked = settled(asked)
     with seeded(asked.seed):
         plan = prepare(asked)
         plan.compile_model()
@@ -174,10 +178,13 @@ def cost_of(asked):
 
 def carry_out(asked, begun):
     """A run, from the arguments to the encoder's file."""
+    from keras_audio_ssl.callbacks.resume import read_record
     from keras_audio_ssl.callbacks.resume import write_contents
 
     folder = asked.folder
-    plan, first, config = make_ready(asked, begun)
+    before = read_record(config_file(folder)) if begun else None
+    asked = settled(asked, before)
+    plan, first, config = make_ready(asked, before)
     outputs = list(export_files(plan.model, asked.output))
     if asked.overwrite:
         empty(outputs, folder)
@@ -203,16 +210,21 @@ def carry_out(asked, begun):
         announce(asked, plan, first)
         train(plan, first, asked)
     seconds = time.monotonic() - begin
-    return close(plan, plan.steps - first, seconds, asked)
+    return close(plan, first, seconds, asked)
 
 
 def announce(asked, plan, first):
     """Says what begins now."""
     import keras_audio_ssl.backend as backend
 
+    chosen = ""
+    if asked.fitted:
+        kind = "a GPU or TPU" if backend.is_accelerated() else "a CPU"
+        chosen = f", as this is {kind}"
     asked.say(
-        f"{asked.method} ({asked.preset}), {plan.model.count_params():,} "
-        f"parameters, on {plan.data.num_clips:,} clips: steps {first + 1} to "
+        f"{asked.method} ({asked.preset}{chosen}), "
+        f"{plan.model.count_params():,} parameters, on "
+        f"{plan.data.num_clips:,} clips: steps {first + 1} to "
         f"{plan.steps} of {plan.data.batch_size} clips, "
         f"{backend.name()}"
     )

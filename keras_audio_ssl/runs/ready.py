@@ -3,35 +3,40 @@
 import json
 
 from keras_audio_ssl._files import as_json
-from keras_audio_ssl.runs.folder import config_file
 from keras_audio_ssl.runs.folder import contents_file
 from keras_audio_ssl.runs.plan import prepare
 from keras_audio_ssl.runs.report import versions
 
 
-def make_ready(asked, begun):
+def make_ready(asked, before):
     """A run as it is before its next step.
 
+    Args:
+        asked: The arguments, settled.
+        before: `config.json` of the run that goes on; None for a new one.
+
     Returns:
-        `(plan, first, config)`: its model compiled and, where it was `begun`,
+        `(plan, first, config)`: its model compiled and, where it goes on,
         in the state of the last checkpoint; the steps done; all settings.
 
     Raises:
         ValueError: It can't be, or is not what was begun.
     """
     from keras_audio_ssl.callbacks.resume import copy_state
+    from keras_audio_ssl.callbacks.resume import differences
     from keras_audio_ssl.callbacks.resume import last_checkpoint
     from keras_audio_ssl.callbacks.resume import record
 
     plain = json.loads(as_json(asked.plain()))
-    before, saved, first = {}, None, 0
-    if begun:
-        before = same_arguments(asked, plain)
+    saved, first = None, 0
+    if before is not None:
+        then = {key: before.get(key) for key in plain}
+        refuse_changed(asked, differences(then, plain))
         saved, first = last_checkpoint(asked.folder / "checkpoints", asked.say)
     # The file that the encoder came from may be gone, or replaced, by now.
     plan = prepare(asked, None if saved is None else saved.encoder)
     now = record(plan.model, plan.data)
-    if begun:
+    if before is not None:
         same_run(asked, before, now, plan.data)
     if first > plan.steps:
         raise ValueError(
@@ -50,18 +55,6 @@ def make_ready(asked, begun):
         **now,
     }
     return plan, first, config
-
-
-def same_arguments(asked, plain):
-    """What the run was begun with, if it was asked for in the same words."""
-    from keras_audio_ssl.callbacks.resume import differences
-    from keras_audio_ssl.callbacks.resume import read_record
-
-    before = read_record(config_file(asked.folder))
-    refuse_changed(
-        asked, differences({key: before.get(key) for key in plain}, plain)
-    )
-    return before
 
 
 def same_run(asked, before, now, data):

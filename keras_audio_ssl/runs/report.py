@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_audio_ssl.runs.folder import metrics_file
 from keras_audio_ssl.runs.folder import write_json
+from keras_audio_ssl.runs.progress import Progress
 from keras_audio_ssl.runs.progress import duration
 
 # Clips that the closing probe on the synthetic corpus learns from, and is
@@ -21,7 +22,8 @@ class Run:
 
     Args:
         encoder: The trained `Encoder`; None for an estimate.
-        metrics: `steps` and `seconds` of the training, `clips_per_second`,
+        metrics: `steps` in all; `seconds` and `clips_per_second` of this
+            training, which went on at step `resumed_at` if it is there;
             number of `skipped` files and, on synthetic data, scores of a
             `probe`; for an estimate its costs, as `StepCost.cost`.
         output: The encoder's file.
@@ -55,13 +57,13 @@ def export_files(model, output):
     }
 
 
-def close(plan, steps, seconds, asked):
+def close(plan, first, seconds, asked):
     """Writes the encoders and what was measured.
 
     Args:
         plan: `Plan`, its model trained.
-        steps: Steps of this training.
-        seconds: How long it took.
+        first: Steps that were done before this training.
+        seconds: How long this training took.
         asked: The arguments.
 
     Returns:
@@ -74,14 +76,16 @@ def close(plan, steps, seconds, asked):
         save_encoder(encoder, path)
     data.write_skipped(asked.folder / "skipped.csv")
     metrics = {
-        "steps": steps,
+        "steps": plan.steps,
         "seconds": seconds,
-        "clips_per_second": steps * data.batch_size / seconds,
+        "clips_per_second": (plan.steps - first) * data.batch_size / seconds,
         "skipped": len(data.skipped),
     }
+    if first:
+        metrics["resumed_at"] = first
     if isinstance(asked.data, str) and asked.data == "synthetic":
         asked.say("probing the encoder on synthetic clips it has not seen")
-        metrics["probe"] = probe_synthetic(model.encoder, asked.seed)
+        metrics["probe"] = probe_synthetic(model.encoder, asked)
     write_json(metrics_file(asked.folder), metrics)
     return finished(model.encoder, metrics, data.skipped, asked)
 
@@ -97,7 +101,7 @@ def finished(encoder, metrics, skipped, asked):
     )
 
 
-def probe_synthetic(encoder, seed):
+def probe_synthetic(encoder, asked):
     """Accuracy of a linear probe: this encoder, untrained, log-mels."""
     import numpy as np
 
@@ -106,8 +110,7 @@ def probe_synthetic(encoder, seed):
 
     train, test = PROBE_CLIPS
     # A seed of its own: the corpus of another seed has other clips.
-    corpus = data.SyntheticCorpus(train + test, seed=seed + 10_000)
-    clips = [corpus[i] for i in range(len(corpus))]
+    corpus = data.SyntheticCorpus(train + test, seed=asked.seed + 10_000)
     classes = corpus.classes["label"]
     labels = [classes[i] for i in corpus.labels["label"]]
     order = np.arange(train + test)
@@ -117,17 +120,32 @@ def probe_synthetic(encoder, seed):
         "untrained": evaluation.untrained(encoder),
         "log_mel_statistics": evaluation.LogMelStatistics(),
     }
-    scores = {
-        name: evaluation.score(model.embed(clips), labels, [fold]).accuracy
-        for name, model in rows.items()
-    }
+    scores, size = {}, 60
+    work = len(corpus) * (1 + len(rows))
+    with Progress("probing", work, not asked.progress, asked.say) as progress:
+
+        def done(clip):
+            progress.advance()
+            return clip
+
+        clips = [done(corpus[i]) for i in range(len(corpus))]
+        for name, model in rows.items():
+            vectors = []
+            for at in range(0, len(clips), size):
+                vectors.append(model.embed(clips[at : at + size]))
+                progress.advance(len(vectors[-1]))
+            score = evaluation.score(np.concatenate(vectors), labels, [fold])
+            scores[name] = score.accuracy
     return {**scores, "classes": len(classes), "clips": test}
 
 
 def in_words(metrics, skipped, output, folder):
     """What a run has led to, for a person."""
+    resumed = metrics.get("resumed_at", 0)
+    after = f", after {resumed} before" if resumed else ""
+    time_ = duration(metrics["seconds"])
     lines = [
-        f"{metrics['steps']} steps in {duration(metrics['seconds'])}, "
+        f"{metrics['steps'] - resumed} steps{after} in {time_}, "
         f"{metrics['clips_per_second']:.0f} clips/s"
     ]
     if skipped:

@@ -31,6 +31,8 @@ def train(plan, first, asked):
     from keras_audio_ssl.callbacks import StepCost
 
     left = plan.steps - first
+    if plan.model.unmeasured():
+        asked.say("measuring the features of the first clips, then compiling")
     checkpoint = Checkpoint(
         asked.folder / "checkpoints", asked.checkpoint_every, first
     )

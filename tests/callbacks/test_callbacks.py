@@ -144,6 +144,12 @@ def test_the_cost_in_words():
     assert "in 10 min" in cost_in_words(less, 9, 12.7e9)
     assert cost_in_words(less, 9, 12.7e9).endswith("session would do.")
     assert "Too much memory" in cost_in_words(less, 9, 1e9)
+    slow = {**less, "start_seconds": 31.0}
+    assert "in 10 min, 31 s of them to compile;" in cost_in_words(slow, 9, 1e10)
+    never = {**cost, "seconds": 1e7, "colab_sessions": 232}
+    assert "116 days: 7,200 steps are an hour's" in cost_in_words(
+        never, 20_000_000, 1e10
+    )
 
 
 def test_tensorboard_holds_what_the_table_does(tmp_path):

@@ -110,7 +110,8 @@ def test_a_second_run_is_refused_and_a_resumed_one_goes_on(
     )
     assert code == 2 and "settings" in err
     code, out, _ = run(capsys, *argv, "--steps", 6, "--resume", "--json")
-    assert code == 0 and json.loads(out)["steps"] == 2
+    result = json.loads(out)
+    assert code == 0 and (result["steps"], result["resumed_at"]) == (6, 4)
     rows = (trained.with_suffix(".run") / "history.csv").read_text()
     assert rows.splitlines()[-1].startswith("6,")
 
@@ -355,7 +356,7 @@ def test_estimate_writes_nothing(audio, tmp_path, capsys):
     assert code == 0 and "s a step, 5,000 steps in" in out
     code, out, _ = run(capsys, *argv, "--json")
     cost = json.loads(out)
-    assert cost["seconds"] == 5000 * cost["seconds_per_step"] > 0
+    assert cost["seconds"] >= 5000 * cost["seconds_per_step"] > 0
     assert not list(tmp_path.iterdir())
 
 

@@ -18,7 +18,6 @@ from keras_audio_ssl.encoders import MaskedConvStack
 from keras_audio_ssl.encoders import MPCTransformer
 from keras_audio_ssl.encoders import RecurrentStack
 from keras_audio_ssl.encoders import Transformer
-from keras_audio_ssl.encoders.encoder import Clip
 from keras_audio_ssl.features import recipe
 
 
@@ -258,10 +257,10 @@ def test_a_batch_has_few_sizes(computed):
 def test_loaded_sound_is_bounded(monkeypatch):
     encoder = build("v1")
     held, most = [], []
-    load, run = Clip.load, Encoder._sorted
+    load, run = Encoder._read, Encoder._sorted
 
-    def loaded(self):
-        wave = load(self)
+    def loaded(self, *args):
+        wave = load(self, *args)
         held.append(len(wave))
         return wave
 
@@ -270,7 +269,7 @@ def test_loaded_sound_is_bounded(monkeypatch):
         held.clear()
         return run(self, *args)
 
-    monkeypatch.setattr(Clip, "load", loaded)
+    monkeypatch.setattr(Encoder, "_read", loaded)
     monkeypatch.setattr(Encoder, "_sorted", ran)
     long, short = clips((300000,))[0], clips((4000,))[0]
     encoder.embed([long] * 5 + [short] * 40, batch_size=1)
@@ -295,6 +294,41 @@ def test_bad_audio_is_named(tmp_path):
         encoder.embed(tmp_path / "bad.wav")
     with pytest.raises(ValueError, match=r"\(batch, samples\)"):
         encoder(np.zeros(16000, "float32"))
+
+
+def test_the_same_sound_at_every_door(tmp_path):
+    encoder = wake(build("v1"))
+    wave = clips((9000,))[0]
+    wave = np.round(wave / abs(wave).max() * 2**14).astype("int16")
+    for i in range(3):
+        soundfile.write(tmp_path / f"{i}.wav", wave[i:], 16000)
+    want = encoder.embed(tmp_path / "0.wav")
+    floats = wave / np.float32(2**15)
+    for same in (
+        wave,
+        floats,
+        floats.astype("float64"),
+        floats.tolist(),
+        (floats, 16000),
+        (tmp_path / "0.wav").read_bytes(),
+        {"array": floats, "sampling_rate": 16000},
+        keras.ops.convert_to_tensor(floats),
+    ):
+        assert scaled(encoder.embed(same), want) < 1e-5
+    assert scaled(encoder.embed(floats, sample_rate=16000.0), want) < 1e-5
+    assert scaled(encoder.embed(floats[None, :, None])[0], want) < 1e-5
+    # A folder and a data set: the rows are those of its files.
+    data = kas.data.from_folder(tmp_path, batch_size=1)
+    rows = encoder.embed(data)
+    assert rows.shape == (3, encoder.dim)
+    assert scaled(rows[0], want) < 1e-5
+    assert scaled(rows[2], encoder.embed(data.files[2])) < 1e-5
+    assert scaled(encoder.embed(tmp_path), rows) < 1e-5
+    frames = encoder.embed_frames(floats)
+    times = encoder.frame_times(frames)
+    assert times.shape == (len(frames),)
+    assert times[0] == 0.5 / encoder.frame_rate
+    assert encoder.frame_times(2)[1] == 1.5 / encoder.frame_rate
 
 
 def test_front_end_and_backbone_must_fit():

@@ -68,3 +68,31 @@ def test_overrides_and_unknown_names():
     assert (frontend.n_features, frontend.frame_rate) == (40, 200.0)
     with pytest.raises(ValueError, match=r"nonesuch.*byol_a"):
         recipe("nonesuch")
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+@pytest.mark.parametrize("rate", [8000, 44100, 256000])
+def test_bands_and_frames_follow_the_rate(name, rate):
+    usual, other = recipe(name), recipe(name, sample_rate=rate)
+    if usual.hop_length > 1:
+        assert other.frame_rate == pytest.approx(usual.frame_rate, rel=0.02)
+    if getattr(usual, "f_max", None) is not None:
+        share = usual.f_max / usual.sample_rate
+        assert other.f_max == pytest.approx(share * rate)
+    if hasattr(usual, "n_fft"):
+        assert other.n_fft >= other.win_length
+        assert other.n_fft / rate >= 0.9 * usual.n_fft / usual.sample_rate
+    if hasattr(usual, "n_mels"):
+        assert other.n_features == usual.n_features
+    # What is said is taken as it is.
+    if hasattr(usual, "f_max"):
+        said = recipe(name, sample_rate=rate, f_max=3000.0, hop_length=99)
+        assert (said.f_max, said.hop_length) == (3000.0, 99)
+
+
+def test_the_recipes_own_rate_changes_nothing():
+    one, other = (
+        recipe("fonseca", **more).get_config()
+        for more in ({}, {"sample_rate": 22050})
+    )
+    assert {**one, "name": ""} == {**other, "name": ""}

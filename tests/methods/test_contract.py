@@ -339,3 +339,21 @@ def test_every_encoder_that_is_kept_is_one(model):
     kept = model.exports()
     assert kept[""] is model.encoder
     assert all(isinstance(encoder, kas.Encoder) for encoder in kept.values())
+
+
+def test_another_rate(name):
+    usual = tiny(name).encoder
+    for rate in (8000, 96000):
+        model = make_method(name, preset="tiny", sample_rate=rate)
+        encoder = model.encoder
+        assert encoder.sample_rate == rate
+        ratio = encoder.frame_rate / usual.frame_rate
+        raw = usual.frontend.hop_length == 1
+        assert ratio == pytest.approx(
+            rate / usual.sample_rate if raw else 1, 0.03
+        )
+    data = kas.data.from_arrays(waves(8), sample_rate=16000, batch_size=8)
+    with pytest.raises(ValueError, match="sample_rate=96000"):
+        model.fit(data)
+    with pytest.raises(ValueError, match="8000"):
+        make_method(name, encoder=usual, sample_rate=8000)

@@ -73,6 +73,52 @@ def test_a_folder_becomes_an_encoder(audio, tmp_path):
     assert any("steps 1 to 4 of 4 clips" in line for line in said)
 
 
+def test_without_a_preset_the_plan_fits_the_machine(tmp_path, monkeypatch):
+    import keras_audio_ssl.backend as backend
+    from keras_audio_ssl.runs import plan
+    from keras_audio_ssl.runs.asked import Asked
+
+    small = kas.COLA.TRAINING["tiny"]
+    asked = Asked("cola", arrays(), tmp_path / "x.keras", say=print)
+    for accelerated, preset in ((False, "tiny"), (True, "paper")):
+        monkeypatch.setattr(backend, "is_accelerated", lambda a=accelerated: a)
+        settled = plan.settled(asked)
+        assert settled.preset == preset and settled.fitted
+        # A run that goes on stays what it was, wherever it goes on.
+        before = {"preset": "tiny", "steps": 7}
+        again = plan.settled(asked, before)
+        assert (again.preset, again.steps) == ("tiny", 7)
+    for hours, clips, steps in (
+        (0.001, 10, small["steps"]),
+        (1.0, 10, round(30 * 3600 / 4)),
+        (1e5, 10, 10 * small["steps"]),
+    ):
+        data = arrays(clips)
+        data.hours = hours
+        assert plan.fitting_steps(data, {"steps": 400}, "tiny") == min(
+            steps, 4000
+        )
+    paper = kas.COLA.TRAINING["paper"]
+    assert plan.fitting_steps(data, paper, "paper") == paper["steps"]
+    data.hours = 0.0
+    assert plan.fitting_steps(data, paper, "paper") == 2000
+    explicit = Asked("cola", arrays(), tmp_path / "x.keras", preset="paper")
+    assert plan.settled(explicit) is explicit
+
+
+def test_a_run_without_a_preset_goes_on_as_it_was(tmp_path, monkeypatch):
+    import keras_audio_ssl.backend as backend
+
+    monkeypatch.setattr(backend, "is_accelerated", lambda: False)
+    output = tmp_path / "x.keras"
+    run, said = pretrain(arrays(), output, preset=None)
+    assert "cola (tiny, as this is a CPU)" in "".join(said)
+    monkeypatch.setattr(backend, "is_accelerated", lambda: True)
+    run, said = pretrain(arrays(), output, preset=None, steps=6, resume=True)
+    assert run.metrics["steps"] == 6 and run.metrics["resumed_at"] == 4
+    assert "2 steps, after 4 before" in str(run)
+
+
 def test_a_data_set_is_read_from_its_start_and_stays_as_it_is(tmp_path):
     data = arrays()
     data.start(5, 1)
@@ -89,7 +135,7 @@ def test_parts_are_the_whole_to_the_bit(method, audio, tmp_path):
     parts = tmp_path / "parts.keras"
     trained_on(audio, parts, method=method, steps=3)
     run, said = trained_on(audio, parts, method=method, resume=True)
-    assert run.metrics["steps"] == 1
+    assert run.metrics["steps"] - run.metrics["resumed_at"] == 1
     assert any("steps 4 to 4" in line for line in said)
     assert same(weights_of(whole.encoder), weights_of(run.encoder))
 
@@ -113,7 +159,7 @@ def test_a_signal_interrupts_and_the_same_call_goes_on(
             pretrain(arrays(), tmp_path / "cut.keras")
     assert signal.getsignal(number) == before
     run, _ = pretrain(arrays(), tmp_path / "cut.keras")
-    assert run.metrics["steps"] == 1
+    assert run.metrics["steps"] - run.metrics["resumed_at"] == 1
     assert same(weights_of(whole.encoder), weights_of(run.encoder))
 
 
@@ -194,7 +240,11 @@ def test_an_estimate_writes_nothing(tmp_path):
         arrays(), tmp_path / "x.keras", steps=5000, estimate=True
     )
     assert run.encoder is None
-    assert run.metrics["seconds"] == 5000 * run.metrics["seconds_per_step"] > 0
+    cost = run.metrics
+    assert cost["seconds_per_step"] > 0
+    assert cost["seconds"] == (
+        5000 * cost["seconds_per_step"] + cost["start_seconds"]
+    )
     assert "5,000 steps in" in str(run) and "timing" in said[0]
     assert not list(tmp_path.iterdir())
 
@@ -301,7 +351,7 @@ def test_every_encoder_of_a_method_is_kept(tmp_path, monkeypatch):
     other.unlink()
     # A run with a part missing is not finished: the same again makes it.
     run, said = pretrain(arrays(), output, resume=True)
-    assert other.exists() and run.metrics["steps"] == 0
+    assert other.exists() and run.metrics["resumed_at"] == 4
     assert not any("up to date" in line for line in said)
 
 
