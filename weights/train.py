@@ -105,7 +105,6 @@ CORPORA = {
 }
 
 
-# Where an encoder is read: its own clip vector, and `Readout` of all levels.
 READINGS = ("clip", "levels")
 ROWS = ("log_mel", "clip", "clip_untrained", "levels", "levels_untrained")
 HOW_SCORED = (
@@ -341,17 +340,8 @@ def measure(path, folder):
     import keras_audio_ssl as kas
     from keras_audio_ssl import evaluation
 
-    trained = kas.load_encoder(path)
-    untrained = evaluation.untrained(trained)
-    encoders = (
-        evaluation.LogMelStatistics(),
-        trained,
-        untrained,
-        kas.Readout(trained),
-        kas.Readout(untrained),
-    )
     scores = {}
-    for row, encoder in zip(ROWS, encoders, strict=True):
+    for row, encoder in evaluation.readings(kas.load_encoder(path)).items():
         # One for all tasks: what they share is embedded once.
         vectors = evaluation.Embeddings(encoder)
         for name, task in held_tasks().items():

@@ -1,5 +1,7 @@
 """`keras-audio-ssl pretrain METHOD`."""
 
+import shlex
+
 from keras_audio_ssl.cli.common import add_data
 from keras_audio_ssl.cli.common import finish
 from keras_audio_ssl.cli.common import in_flags
@@ -87,8 +89,12 @@ def run(args):
     result, text = run.metrics, str(run)
     if not args.estimate:
         result = {"encoder": str(run.output), "run": str(run.folder), **result}
+        own = args.data if args.data != "synthetic" else "YOUR_AUDIO"
+        encoder, own = shlex.quote(str(run.output)), shlex.quote(own)
         text += (
-            "\nnext     keras-audio-ssl embed "
-            f"{run.output} --data YOUR_AUDIO --output embeddings.npz"
+            f"\nnext     keras-audio-ssl embed {encoder} --data {own} "
+            "--output embeddings.npz"
+            f"\n         keras-audio-ssl probe {encoder} "
+            "--manifest LABELS.csv --label COLUMN"
         )
     finish(args, result, text)

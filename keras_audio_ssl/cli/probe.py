@@ -32,16 +32,25 @@ def add_arguments(parser):
         "--frames", metavar="CSV", help="file,start,end,label: probe frames"
     )
     add_isolate(parser)
-    parser.add_argument("--levels", help="all or 0,2,-1: read these (Readout)")
+    parser.add_argument(
+        "--levels", help="all or 0,2,-1: read these alone (Readout)"
+    )
     parser.add_argument(
         "--untrained",
         action="store_true",
-        help="the same encoder with random weights, to compare with",
+        help="this encoder with random weights alone",
+    )
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="this encoder's clip vector alone, not beside itself untrained, "
+        "all its levels and log-mel statistics",
     )
     parser.add_argument(
         "--seen",
         choices=("unseen", "unlabelled"),
-        help="whether this audio was in the pretraining",
+        help="whether this audio was in the pretraining; by default what the "
+        "encoder's run tells",
     )
     parser.add_argument("--seed", type=int, default=0)
 
@@ -54,35 +63,47 @@ def run(args):
     from keras_audio_ssl.data import isolated
     from keras_audio_ssl.encoders import Readout
 
+    alone = args.alone or args.levels or args.untrained
     if args.encoder == "log_mel_statistics":
-        encoder = evaluation.LogMelStatistics()
+        encoder, alone = evaluation.LogMelStatistics(), True
     else:
         encoder = hub.load_encoder(args.encoder)
         if args.untrained:
             encoder = evaluation.untrained(encoder)
         if args.levels:
             encoder = Readout(encoder, parse_levels(args.levels))
+    seen = "seen unlabelled" if args.seen == "unlabelled" else args.seen
+    if seen is None:
+        seen = evaluation.was_seen(args.encoder, args.manifest, args.where)
+    options = {
+        "fold": args.fold,
+        "split": args.split,
+        "leave_one_out": args.leave_one_out,
+        "where": args.where,
+        "frames": args.frames,
+        "halves": args.halves,
+        "seen": seen,
+        "seed": args.seed,
+    }
     with (
         isolated(args.isolate),
         Progress("embedding", 1, args.json) as progress,
     ):
+        rows = []
 
-        def report(done, total):
-            progress.total = total
-            progress.advance(done - progress.done)
+        def report(row, done, total):
+            if row not in rows:
+                rows.append(row)
+            progress.total = total * (1 if alone else 5)
+            now = (len(rows) - 1) * total + done
+            progress.advance(now - progress.done, row.replace("_", " "))
 
-        result = evaluation.probe(
-            encoder,
-            args.manifest,
-            args.label,
-            fold=args.fold,
-            split=args.split,
-            leave_one_out=args.leave_one_out,
-            where=args.where,
-            frames=args.frames,
-            halves=args.halves,
-            seen="seen unlabelled" if args.seen == "unlabelled" else args.seen,
-            seed=args.seed,
-            progress=report,
-        )
+        given = (args.manifest, args.label)
+        if alone:
+            told = lambda done, total: report("", done, total)
+            result = evaluation.probe(encoder, *given, **options, progress=told)
+        else:
+            result = evaluation.probe_beside(
+                encoder, *given, name=args.encoder, **options, progress=report
+            )
     finish(args, result.to_dict(), str(result))

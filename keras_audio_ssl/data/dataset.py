@@ -370,12 +370,18 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             for item in range(len(clips)):
                 yield clips.name(item), 0
 
-    def read_clip(self, clip: int, sample_rate: int | None = None) -> Any:
+    def read_clip(
+        self,
+        clip: int,
+        sample_rate: int | None = None,
+        seconds: float | None = None,
+    ) -> np.ndarray:
         """A clip as it is in its source, neither cropped nor padded.
 
         Args:
             clip: its number, the place of its name in `files`.
             sample_rate: Hz; the dataset's if `None` (default).
+            seconds: how much of its beginning; all if `None` (default).
 
         Returns:
             float32 `(samples,)`.
@@ -386,6 +392,8 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         rate = sample_rate or self.sample_rate
         with self._clips.open(clip) as audio:
             first, length = self._extent(audio, clip, rate)
+            if seconds is not None:
+                length = min(length, round(seconds * rate))
             return read_part(audio, rate, first, length)
 
     def whole(self) -> "AudioDataset":

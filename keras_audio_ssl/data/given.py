@@ -141,6 +141,7 @@ def open_given(
         return open_audio(audio, isolate=isolate)
     if isinstance(audio, (bytes, bytearray)):
         return open_audio(bytes(audio), name, isolate=isolate)
+    kind = type(audio).__name__
     if isinstance(audio, Mapping):
         if audio.get("array") is not None:
             rate = _rate_of(audio.get("sampling_rate") or 0, name)
@@ -152,12 +153,9 @@ def open_given(
         if audio.get("path"):
             return open_audio(audio["path"], isolate=isolate)
         if audio.get("audio") is not None:
-            return open_given(audio["audio"], rate, name, isolate)
-        raise AudioError(
-            name,
-            f"a dict with {sorted(map(str, audio))}, expected 'array' and "
-            "'sampling_rate', 'bytes', 'path' or 'audio'",
-        )
+            return open_given(audio["audio"], rate, name, isolate, holder)
+        kind = f"a dict with {', '.join(map(str, audio))}"
+        audio, rate = None, None
     if is_pair(audio):
         audio, rate = audio[0], _rate_of(audio[1], name)
     if rate is None or not (
@@ -165,7 +163,7 @@ def open_given(
     ):
         raise AudioError(
             name,
-            f"{holder}{type(audio).__name__}, expected a dict with 'array' and "
+            f"{holder}{kind}, expected a dict with 'array' and "
             "'sampling_rate', 'bytes' or 'path'; a path; (waveform, rate)"
             + ("" if rate is None else "; an array"),
         )

@@ -15,6 +15,11 @@ from keras_audio_ssl.evaluation.attention import prune_heads
 from keras_audio_ssl.evaluation.attention import within_span
 from keras_audio_ssl.evaluation.baseline import LogMelStatistics
 from keras_audio_ssl.evaluation.baseline import untrained
+from keras_audio_ssl.evaluation.beside import ProbeTable
+from keras_audio_ssl.evaluation.beside import differ
+from keras_audio_ssl.evaluation.beside import probe_beside
+from keras_audio_ssl.evaluation.beside import readings
+from keras_audio_ssl.evaluation.beside import was_seen
 from keras_audio_ssl.evaluation.classifier import Classifier
 from keras_audio_ssl.evaluation.embeddings import Embeddings
 from keras_audio_ssl.evaluation.probes import probe

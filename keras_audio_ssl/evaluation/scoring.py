@@ -140,12 +140,16 @@ class ProbeResult:
                 f"  {self.unlearnt} examples are of classes that their "
                 "training part lacks, and count as errors"
             )
-        if self.skipped:
-            some = "; ".join(f"{f}: {r}" for f, r in self.skipped[:3])
-            more = len(self.skipped) - 3
-            more_text = f"; and {more} more" if more > 0 else ""
-            lines.append(f"  skipped {len(self.skipped)}: {some}{more_text}")
-        return "\n".join(lines)
+        return "\n".join(lines + self.skipped_in_words())
+
+    def skipped_in_words(self) -> list[str]:
+        """A line on what could not be used, if there is something."""
+        if not self.skipped:
+            return []
+        some = "; ".join(f"{f}: {r}" for f, r in self.skipped[:3])
+        more = len(self.skipped) - 3
+        more_text = f"; and {more} more" if more > 0 else ""
+        return [f"  skipped {len(self.skipped)}: {some}{more_text}"]
 
 
 def score(

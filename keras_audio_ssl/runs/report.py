@@ -8,6 +8,8 @@ from typing import Any
 
 from keras_audio_ssl.runs.folder import metrics_file
 from keras_audio_ssl.runs.folder import write_json
+from keras_audio_ssl.runs.own_audio import look_at_own_audio
+from keras_audio_ssl.runs.own_audio import own_audio_in_words
 from keras_audio_ssl.runs.progress import Progress
 from keras_audio_ssl.runs.progress import duration
 
@@ -24,8 +26,9 @@ class Run:
         encoder: The trained `Encoder`; None for an estimate.
         metrics: `steps` in all; `seconds` and `clips_per_second` of this
             training, which went on at step `resumed_at` if it is there;
-            number of `skipped` files and, on synthetic data, scores of a
-            `probe`; for an estimate its costs, as `StepCost.cost`.
+            number of `skipped` files; on synthetic data, scores of a
+            `probe`, on other data what `look_at_own_audio` tells; for an
+            estimate its costs, as `StepCost.cost`.
         output: The encoder's file.
         folder: What lies beside it: `config.json`, `history.csv`,
             `skipped.csv`, `metrics.json`, `checkpoints/`.
@@ -86,6 +89,10 @@ def close(plan, first, seconds, asked):
     if isinstance(asked.data, str) and asked.data == "synthetic":
         asked.say("probing the encoder on synthetic clips it has not seen")
         metrics["probe"] = probe_synthetic(model.encoder, asked)
+    else:
+        own = look_at_own_audio(model.encoder, data, asked)
+        if own is not None:
+            metrics["own_audio"] = own
     write_json(metrics_file(asked.folder), metrics)
     return finished(model.encoder, metrics, data.skipped, asked)
 
@@ -161,6 +168,8 @@ def in_words(metrics, skipped, output, folder):
             f"  the same, untrained   {probe['untrained']:.3f}",
             f"  log-mel mean and std  {probe['log_mel_statistics']:.3f}",
         ]
+    if "own_audio" in metrics:
+        lines += own_audio_in_words(metrics["own_audio"])
     return "\n".join([*lines, f"encoder  {output}", f"run      {folder}"])
 
 

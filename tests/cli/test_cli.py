@@ -368,6 +368,18 @@ def test_probe(trained, audio, capsys):
     assert code == 0
     assert result["accuracy"] == 1.0
     assert "text.wav" in out and "gone.wav" in out
+    rows = result["rows"]
+    assert list(rows) == ["log_mel", "clip", "clip_untrained", "levels",
+                          "levels_untrained"]  # fmt: skip
+    assert rows["clip"]["accuracy"] == result["accuracy"]
+    # It was trained on these files.
+    assert result["seen"] == "seen unlabelled"
+    code, out, _ = run(capsys, *argv[:-1], "--leave-one-out", "speaker")
+    assert code == 0 and out.count("the same, untrained") == 2
+    assert f"{trained}, all levels" in out
+    code, out, _ = run(capsys, *argv, "--alone", "--seen", "unseen")
+    assert "rows" not in json.loads(out)
+    assert json.loads(out)["seen"] == "unseen"
     code, _, err = run(capsys, *argv[:-3], "--label", "colour")
     assert code == 2 and "colour" in err and "speaker" in err
 

@@ -106,6 +106,30 @@ def test_without_a_preset_the_plan_fits_the_machine(tmp_path, monkeypatch):
     assert plan.settled(explicit) is explicit
 
 
+def test_what_it_makes_of_the_users_audio(tmp_path):
+    from keras_audio_ssl.runs import own_audio
+
+    run, _ = pretrain(arrays(), tmp_path / "x.keras")
+    own = run.metrics["own_audio"]
+    assert own["clips"] == 10 and own["dim"] == run.encoder.dim
+    for name in ("trained", "untrained"):
+        assert 0 <= own[name]["own_half_nearest"] <= 1
+        assert 1 <= own[name]["effective_rank"] <= 10
+    assert "10 of your clips" in str(run)
+    # An encoder that hears pitch finds the other half of each tone.
+    seconds = np.arange(16000) / 16000
+    tones = np.sin(2 * np.pi * 200 * np.outer(1.3 ** np.arange(8), seconds))
+    found = own_audio.look_at_own_audio(
+        kas.evaluation.LogMelStatistics(),
+        kas.data.from_arrays(tones.astype("float32"), batch_size=8),
+        type("Asked", (), {"progress": False, "say": print}),
+    )
+    # By chance one in fifteen.
+    assert found["trained"]["own_half_nearest"] > 0.7
+    few = kas.data.from_arrays(tones[:3], batch_size=3)
+    assert own_audio.look_at_own_audio(run.encoder, few, None) is None
+
+
 def test_a_run_without_a_preset_goes_on_as_it_was(tmp_path, monkeypatch):
     import keras_audio_ssl.backend as backend
 
