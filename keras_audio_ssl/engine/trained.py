@@ -9,31 +9,23 @@ from keras_audio_ssl.engine.batches import checked
 from keras_audio_ssl.engine.batches import first_batches
 from keras_audio_ssl.engine.batches import is_arrays
 from keras_audio_ssl.engine.batches import rate_of
-from keras_audio_ssl.engine.batches import steps_of
 from keras_audio_ssl.engine.batches import waveform_and_lengths
 from keras_audio_ssl.engine.batches import whole
 from keras_audio_ssl.engine.finite import SkippedBatches
 from keras_audio_ssl.engine.model import Model
+from keras_audio_ssl.engine.planned import Planned
 from keras_audio_ssl.engine.step import FiniteStep
 
 
-class Trained(FiniteStep, Model):
+class Trained(Planned, FiniteStep, Model):
     """`compile` and `fit` of all methods.
 
     The class has the hooks of `PretextModel`: `default_optimizer`, `clips`,
     `check_clips` and `unmeasured`.
     """
 
-    def compile(self, optimizer=None, *, total_steps=None, **kwargs):
-        """As `keras.Model.compile`; without optimizer, the paper's.
-
-        Args:
-            optimizer: Keras optimizer or its name.
-            total_steps: Updates of the run, for the paper's schedule. `fit`
-                finds them out where they are not given.
-            **kwargs: Other arguments of `keras.Model.compile`, but no
-                `metrics`: a method has its own.
-        """
+    def compile(self, optimizer=None, **kwargs):
+        """As `Planned.compile`, but no `metrics`: a method has its own."""
         for name in ("loss", "metrics", "weighted_metrics"):
             if kwargs.get(name) is not None:
                 raise ValueError(
@@ -42,12 +34,7 @@ class Trained(FiniteStep, Model):
                     "labels is measured by kas.evaluation.probe, or while it "
                     "trains by kas.callbacks.EmbeddingMonitor."
                 )
-        own = optimizer is None
-        if own:
-            optimizer = self.default_optimizer(total_steps)
-        super().compile(optimizer=optimizer, **kwargs)
-        # Until the steps are known, and the first is made.
-        self._to_plan = kwargs if own and total_steps is None else None
+        super().compile(optimizer, **kwargs)
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.fit`, on waveforms.
@@ -65,7 +52,7 @@ class Trained(FiniteStep, Model):
         signature = inspect.signature(keras.Model.fit)
         bound = signature.bind(self, x, y, *args, **kwargs)
         options = bound.arguments
-        self._plan(x, options)
+        self.plan(x, options)
         callbacks = options.get("callbacks") or []
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = list(keras.tree.flatten(callbacks))
@@ -88,14 +75,6 @@ class Trained(FiniteStep, Model):
             # Our data sets shuffle by themselves, as a function of their seed.
             options["shuffle"] = False
         return super().fit(*bound.args[1:], **bound.kwargs)
-
-    def _plan(self, x, options):
-        """Compiles the paper's schedule for the steps of this `fit`."""
-        plan, self._to_plan = getattr(self, "_to_plan", None), None
-        if plan is not None and not self.optimizer.built:
-            steps = steps_of(x, options)
-            if steps is not None:
-                self.compile(total_steps=steps, **plan)
 
     def _prepare(self, x, batch_size):
         """Looks at the first batches of the data; returns the data."""

@@ -1,5 +1,6 @@
 """A classifier on an encoder: fine-tuned, or a head on frozen weights."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,10 +8,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.engine import ADAPT_CLIPS
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import Model
+from keras_audio_ssl.engine import Planned
+from keras_audio_ssl.engine import WarmUpDecay
 from keras_audio_ssl.engine import checked
 from keras_audio_ssl.engine import first_batches
 from keras_audio_ssl.engine import is_arrays
@@ -18,13 +22,25 @@ from keras_audio_ssl.engine import rate_of
 from keras_audio_ssl.engine import whole
 from keras_audio_ssl.features import front_ends
 
+# The place of kept vectors in a batch.
+KEPT = "vectors"
+# Peaks of the learning rates of a head on kept vectors, and of a whole network
+# that begins with such a head; the head's weight decay.
+HEAD_RATE, RATE, HEAD_DECAY = 1e-2, 3e-4, 1.0
+# Passes over the kept vectors, and updates at least, before fine-tuning.
+HEAD_EPOCHS, HEAD_STEPS = 20, 200
 
-class Classifier(Model):
+
+class Classifier(Planned, Model):
     """Classes of clips: batch norm, dropout and a dense layer on an encoder.
 
-    A plain Keras model: `compile()` without arguments takes Adam, the cross
+    A plain Keras model: `compile()` without arguments takes AdamW, the cross
     entropy and the accuracy; `fit` takes waveforms and integer labels, or a
-    dataset made with labels. `predict` gives logits, one a class, before the
+    dataset made with labels. With `freeze`, `fit` embeds each clip once and
+    trains the head on the vectors. Without, and compiled so, it trains a head
+    first on the vectors as they are, then all: from a random head, the first
+    gradients would undo what the encoder has learnt (Kumar et al., 2022,
+    arXiv 2202.10054). `predict` gives logits, one a class, before the
     softmax; `probabilities` and `classify` take files of any length.
 
     Args:
@@ -84,21 +100,33 @@ class Classifier(Model):
         self.dropout = keras.layers.Dropout(
             dropout, seed=seed, dtype="float32", name="dropout"
         )
+        # Zeros: in a linear layer nothing is to be told apart.
         self.dense = keras.layers.Dense(
-            self.n_classes, dtype="float32", name="dense"
+            self.n_classes,
+            kernel_initializer="zeros",
+            dtype="float32",
+            name="dense",
         )
         self.dense.build((None, encoder.dim))
 
     def call(self, x, training=None):
+        if isinstance(x, dict) and KEPT in x:
+            return self.head(x[KEPT], training=training, measured=True)
         if self.freeze:
             clip = self.encoder.frozen(x)["clip"]
         else:
             clip = self.encoder(x, training=training)["clip"]
         return self.head(clip, training=training)
 
-    def head(self, clip, training=None):
-        """Clip vectors `(batch, dim)` to logits `(batch, classes)`."""
-        x = self.norm(clip, training=training)
+    def head(self, clip, training=None, measured=False):
+        """Clip vectors `(batch, dim)` to logits `(batch, classes)`.
+
+        Args:
+            clip: `(batch, dim)`.
+            training: Whether dropout, and the batch's statistics, are on.
+            measured: Whether the statistics are those of all clips already.
+        """
+        x = self.norm(clip, training=training and not measured)
         return self.dense(self.dropout(x, training=training))
 
     def probabilities(
@@ -175,20 +203,33 @@ class Classifier(Model):
         """As `keras.Model.compile`, with defaults.
 
         Args:
-            optimizer: Default Adam, 1e-3 on a frozen encoder and 3e-4 on one
-                that is trained too.
+            optimizer: Default `default_optimizer`, over the steps of `fit`.
             loss: Default the sparse categorical cross entropy of logits.
             metrics: Default the accuracy.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
-        if optimizer is None:
-            optimizer = keras.optimizers.Adam(1e-3 if self.freeze else 3e-4)
+        self._starts_head = optimizer is None and loss is None
         if loss is None:
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             if metrics is None:
                 metrics = ["accuracy"]
-        super().compile(
-            optimizer=optimizer, loss=loss, metrics=metrics, **kwargs
+        super().compile(optimizer, loss=loss, metrics=metrics, **kwargs)
+
+    def default_optimizer(self, total_steps=None):
+        """AdamW; its rate rises for a tenth of the steps, then falls to zero.
+
+        At most 1e-2 for a head on frozen weights, whose weights decay, and
+        3e-4 where the encoder is trained too.
+
+        Args:
+            total_steps: Updates of the run; None for a constant rate.
+        """
+        rate = HEAD_RATE if self.freeze else RATE
+        return keras.optimizers.AdamW(
+            rate
+            if total_steps is None
+            else WarmUpDecay(rate, total_steps, 0.1),
+            weight_decay=HEAD_DECAY if self.freeze else 0.0,
         )
 
     def fit(self, x=None, y=None, *args, **kwargs):
@@ -197,24 +238,141 @@ class Classifier(Model):
         A front end that normalises by statistics, and has none yet, measures
         them on the first clips, unless the encoder is frozen.
         """
-        x = checked(x, rate_of(self))
+        signature = inspect.signature(keras.Model.fit)
+        bound = signature.bind(self, x, y, *args, **kwargs)
+        options = bound.arguments
+        x = options["x"] = checked(x, rate_of(self))
         self.check_labels(x, y)
-        validation = kwargs.get("validation_data")
+        validation = options.get("validation_data")
         if isinstance(validation, (tuple, list)):
             self.check_labels(*validation[:2])
         elif validation is not None:
             self.check_labels(checked(validation, rate_of(self)), None)
         if validation is not None:
-            kwargs["validation_data"] = whole(validation)
+            options["validation_data"] = whole(validation)
         if not is_arrays(x):
             # Our data sets shuffle by themselves, as a function of their seed.
-            kwargs["shuffle"] = False
+            options["shuffle"] = False
         unmeasured = [f for f in front_ends(self) if not f.adapted]
         if unmeasured and not self.freeze:
-            batches, x = first_batches(x, clips=ADAPT_CLIPS)
+            batches, options["x"] = first_batches(x, clips=ADAPT_CLIPS)
             for front_end in unmeasured:
                 front_end.adapt(batches, ADAPT_CLIPS)
-        return super().fit(x, y, *args, **kwargs)
+        if self._is_over():
+            self._compile_anew()
+        self.plan(x, options)
+        if self.freeze and not self.encoder.mixing:
+            self._keep(options)
+        elif getattr(self, "_starts_head", False):
+            self._start_head(options)
+        self._starts_head = False
+        return super().fit(*bound.args[1:], **bound.kwargs)
+
+    def _is_over(self):
+        """Whether a rate of `default_optimizer` has come to its end."""
+        rate = getattr(self.optimizer, "_learning_rate", None)
+        return isinstance(rate, WarmUpDecay) and (
+            int(ops.convert_to_numpy(self.optimizer.iterations)) >= rate.steps
+        )
+
+    def _compile_anew(self):
+        config = keras.saving.deserialize_keras_object(
+            self.get_compile_config()
+        )
+        for name in ("optimizer", "undecayed"):
+            config.pop(name, None)
+        self.compile(**config)
+
+    def _keep(self, options):
+        """Puts vectors in the place of the waveforms of a `fit`.
+
+        Args:
+            options: Its arguments, a dict, which is changed; not where its
+                data are of a kind that may differ in each epoch.
+        """
+        kept = self._vectors(options["x"], options.get("y"), options)
+        if kept is None or options.get("steps_per_epoch"):
+            return
+        if not is_arrays(options["x"]):
+            options["batch_size"] = options["x"].batch_size
+            options["shuffle"] = True
+        options["x"], options["y"] = {KEPT: kept[0]}, kept[1]
+        self.norm.measure(kept[0])
+        validation = options.get("validation_data")
+        if validation is None:
+            return
+        if not isinstance(validation, (tuple, list)):
+            validation = (validation, None)
+        kept = self._vectors(*validation[:2], options)
+        if kept is not None:
+            options["validation_data"] = (
+                {KEPT: kept[0]}, kept[1], *validation[2:],
+            )  # fmt: skip
+
+    def _start_head(self, options):
+        """Trains the head on the vectors of the encoder as it is."""
+        kept = self._vectors(options["x"], options.get("y"), options)
+        if kept is None:
+            return
+        vectors, labels = kept
+        size = min(32, len(vectors))
+        epochs = max(HEAD_EPOCHS, -(-HEAD_STEPS * size // len(vectors)))
+        self.norm.measure(vectors)
+        head = Head(self)
+        steps = epochs * -(-len(vectors) // size)
+        head.compile(
+            keras.optimizers.AdamW(
+                WarmUpDecay(HEAD_RATE, steps, 0.1), weight_decay=HEAD_DECAY
+            ),
+            self.loss,
+        )
+        weights = {
+            name: options[name]
+            for name in ("sample_weight", "class_weight")
+            if options.get(name) is not None
+        }
+        head.fit(vectors, labels, size, epochs=epochs, verbose=0, **weights)
+
+    def _vectors(self, x, y, options):
+        """Clip vectors and labels of data that can be gone through.
+
+        Args:
+            x: Arrays, or a data set of ours.
+            y: Labels of arrays.
+            options: Other arguments of `fit`: `batch_size`, `verbose`.
+
+        Returns:
+            `((clips, dim), (clips,))`, or None for other data.
+        """
+        if is_arrays(x) and y is not None:
+            size = options.get("batch_size") or 32
+            n = len(keras.tree.flatten(x)[0])
+            take = lambda v, at: v[at : at + size]
+            batches = (
+                (
+                    keras.tree.map_structure(lambda v, at=at: take(v, at), x),
+                    None,
+                )
+                for at in range(0, n, size)
+            )
+            count = -(-n // size)
+        elif isinstance(x, AudioDataset) and x.num_batches is not None:
+            data = x.whole()
+            batches, count = (data[i] for i in range(len(data))), len(data)
+        else:
+            return None
+        verbose = options.get("verbose", "auto") not in (0, "0")
+        bar = keras.utils.Progbar(count, unit_name="batch") if verbose else None
+        vectors, labels = [], []
+        for part, label in batches:
+            out = self.encoder.predict_on_batch(part)["clip"]
+            vectors.append(ops.convert_to_numpy(out))
+            labels.append(label)
+            if bar is not None:
+                bar.add(1)
+        if y is None:
+            y = np.concatenate(labels)
+        return np.concatenate(vectors), y
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.evaluate`, on waveforms and integer labels."""
@@ -275,6 +433,24 @@ class Classifier(Model):
         return name.lower().startswith("sparse")
 
 
+class Head(keras.Model):
+    """The head of a classifier, on vectors.
+
+    Args:
+        classifier: Whose head it is.
+    """
+
+    def __init__(self, classifier):
+        super().__init__()
+        self.norm, self.dropout = classifier.norm, classifier.dropout
+        self.dense = classifier.dense
+        self.built = True
+
+    def call(self, x, training=None):
+        x = self.norm(x, training=False)
+        return self.dense(self.dropout(x, training=training))
+
+
 class Standardize(Layer):
     """Batch normalisation of vectors, without scale and offset.
 
@@ -304,6 +480,12 @@ class Standardize(Layer):
         self.variance = self.add_weight(
             shape=(dim,), initializer="ones", trainable=False, name="variance"
         )
+
+    def measure(self, x):
+        """Takes the statistics of all vectors `(clips, dim)`."""
+        x = np.asarray(x, "float64")
+        self.mean.assign(x.mean(axis=0).astype("float32"))
+        self.variance.assign(x.var(axis=0).astype("float32"))
 
     def call(self, x, training=None):
         mean, variance = self.mean.value, self.variance.value

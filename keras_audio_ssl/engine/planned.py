@@ -1,0 +1,40 @@
+"""An optimizer of the model's own, whose schedule spans a `fit`."""
+
+from keras_audio_ssl.engine.batches import steps_of
+
+
+class Planned:
+    """`compile()` without an optimizer takes the model's own.
+
+    The class has `default_optimizer(total_steps)`, and its `fit` calls `plan`
+    before it trains.
+    """
+
+    def compile(self, optimizer=None, *, total_steps=None, **kwargs):
+        """As `keras.Model.compile`; without optimizer, the model's own.
+
+        Args:
+            optimizer: Keras optimizer or its name.
+            total_steps: Updates of the run, for the schedule. `fit` finds
+                them out where they are not given.
+            **kwargs: Other arguments of `keras.Model.compile`.
+        """
+        own = optimizer is None
+        if own:
+            optimizer = self.default_optimizer(total_steps)
+        super().compile(optimizer=optimizer, **kwargs)
+        # Until the steps are known, and the first is made.
+        self._to_plan = kwargs if own and total_steps is None else None
+
+    def plan(self, x, options):
+        """Compiles the schedule for the steps of this `fit`.
+
+        Args:
+            x: Its data.
+            options: Its other arguments, a dict.
+        """
+        plan, self._to_plan = getattr(self, "_to_plan", None), None
+        if plan is not None and not self.optimizer.built:
+            steps = steps_of(x, options)
+            if steps is not None:
+                self.compile(total_steps=steps, **plan)
