@@ -258,12 +258,16 @@ class Classifier(Planned, Model):
             batches, options["x"] = first_batches(x, clips=ADAPT_CLIPS)
             for front_end in unmeasured:
                 front_end.adapt(batches, ADAPT_CLIPS)
+        starts_head, self._starts_head = (
+            getattr(self, "_starts_head", False),
+            False,
+        )
         if self._is_over():
             self._compile_anew()
         self.plan(x, options)
         if self.freeze and not self.encoder.mixing:
             self._keep(options)
-        elif getattr(self, "_starts_head", False):
+        elif starts_head:
             self._start_head(options)
         self._starts_head = False
         return super().fit(*bound.args[1:], **bound.kwargs)

@@ -328,3 +328,79 @@ def test_half_precision_inside_float32_outside(tmp_path):
     again = keras.saving.load_model(tmp_path / "half.keras")
     assert again.encoder.backbone.compute_dtype == "float16"
     np.testing.assert_allclose(again.predict(x, verbose=0), logits, atol=1e-2)
+
+
+def test_a_frozen_encoder_embeds_each_clip_once(encoder, monkeypatch):
+    x, y = tones(20)
+    seen = []
+    predict = Encoder.predict_on_batch
+
+    def watched(self, batch):
+        out = predict(self, batch)
+        seen.append(len(out["clip"]))
+        return out
+
+    monkeypatch.setattr(Encoder, "predict_on_batch", watched)
+    one = Classifier(encoder, classes=2, freeze=True)
+    one.compile()
+    history = one.fit(
+        x, y, batch_size=8, epochs=6, verbose=0, validation_data=(x[:6], y[:6])
+    ).history
+    assert seen == [8, 8, 4, 6]
+    assert len(history["val_accuracy"]) == 6
+    # What is left is a classifier of waveforms.
+    got = one.evaluate(x[:6], y[:6], verbose=0)[1]
+    assert got == pytest.approx(history["val_accuracy"][-1])
+    clip = values([encoder(x, training=False)["clip"]])[0]
+    np.testing.assert_allclose(
+        values([one.norm.mean])[0], clip.mean(0), atol=1e-4
+    )
+    # Of a data set too, whose labels come in its own order.
+    data = from_arrays(x, y, batch_size=8, seed=4)
+    other = Classifier(encoder, classes=2, freeze=True)
+    other.compile()
+    other.fit(data, epochs=30, verbose=0, validation_data=data)
+    assert seen[4:] == [8, 8, 4] * 2
+    assert other.evaluate(x, y, verbose=0)[1] == 1.0
+
+
+def test_the_head_is_trained_before_the_encoder(encoder):
+    x, y = tones(32)
+    started = Classifier(encoder, classes=2)
+    started.compile()
+    before = values(encoder.weights)
+    started._start_head({"x": x, "y": y, "verbose": 0})
+    after = values(encoder.weights)
+    assert all((a == b).all() for a, b in zip(before, after, strict=True))
+    assert started.evaluate(x, y, verbose=0)[1] == 1.0
+    # `fit` does so, once, where nothing else was asked for.
+    first = []
+    one = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: first.append(
+            np.abs(values([tuned.dense.kernel])[0]).max()
+        )
+    )
+    for optimizer, starts in ((None, True), ("adam", False)):
+        tuned = Classifier(encoder, classes=2)
+        tuned.compile(optimizer)
+        first.clear()
+        tuned.fit(x, y, verbose=0, callbacks=[one])
+        assert bool(first[0] > 0) is starts
+        kernel = values([tuned.dense.kernel])[0]
+        tuned.fit(x, y, verbose=0, callbacks=[one])
+        assert first[1] == np.abs(kernel).max()
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_the_schedule_spans_a_fit_and_a_second_begins_anew(encoder, freeze):
+    x, y = tones(16)
+    classifier = Classifier(encoder, classes=2, freeze=freeze)
+    classifier.compile()
+    classifier.fit(x, y, batch_size=8, epochs=5, verbose=0)
+    rate = classifier.optimizer._learning_rate
+    assert rate.steps == 10 and classifier.optimizer.iterations == 10
+    assert float(rate(10)) == 0
+    before = values([classifier.dense.kernel])[0]
+    classifier.fit(x, y, batch_size=8, epochs=2, verbose=0)
+    assert classifier.optimizer._learning_rate.steps == 4
+    assert (values([classifier.dense.kernel])[0] != before).any()
