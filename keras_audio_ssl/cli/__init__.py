@@ -19,6 +19,7 @@ COMMANDS = {
     "pretrain": ("pretrain", "train an encoder on audio without labels"),
     "embed": ("embed", "vectors of clips, frames or windows"),
     "probe": ("probe", "what an encoder's vectors know of a label"),
+    "search": ("search", "the clips that sound most like one"),
     "attention": ("attention", "what a transformer's heads look at in a clip"),
     "import": ("import_", "a published checkpoint as a .keras encoder"),
 }

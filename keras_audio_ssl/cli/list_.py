@@ -5,10 +5,22 @@ from keras_audio_ssl.methods import METHODS
 
 
 def add_arguments(parser):
-    pass
+    parser.add_argument(
+        "method",
+        nargs="?",
+        choices=sorted(METHODS),
+        metavar="METHOD",
+        help="its settings, with defaults, for --set",
+    )
 
 
 def run(args):
+    result, text = about(args.method) if args.method else everything()
+    finish(args, result, text)
+
+
+def everything():
+    """All names there are."""
     from keras_audio_ssl.hub import FORMATS
     from keras_audio_ssl.hub import encoder_names
     from keras_audio_ssl.hub import read_card
@@ -21,7 +33,7 @@ def run(args):
             for name in encoder_names()
         },
     }
-    lines = ["Methods (pretrain METHOD)"]
+    lines = ["Methods (pretrain METHOD; list METHOD for its settings)"]
     lines += [f"  {n:<24}{c}" for n, c in result["methods"].items()]
     lines += ["Checkpoint formats (import FORMAT)"]
     lines += [f"  {name}" for name in result["formats"]]
@@ -31,4 +43,47 @@ def run(args):
         lines.append(f"  {name:<24}{size:<8}{card['summary'] or ''}".rstrip())
     if not result["weights"]:
         lines.append("  none yet")
-    finish(args, result, "\n".join(lines))
+    return result, "\n".join(lines)
+
+
+def about(name):
+    """A method's settings, its encoder's, and its plans."""
+    import inspect
+
+    from keras_audio_ssl.encoders import encoder_settings
+    from keras_audio_ssl.methods import make_method
+    from keras_audio_ssl.methods import method_class
+    from keras_audio_ssl.runs.plan import settings_of
+
+    cls = method_class(name)
+    settings = {
+        key: None if default is inspect.Parameter.empty else default
+        for key, default in settings_of(cls).items()
+        if key != "encoder"
+    }
+    encoder = make_method(name, preset="tiny").encoder
+    result = {
+        "method": name,
+        "class": cls.__name__,
+        "summary": (cls.__doc__ or "").strip().splitlines()[0],
+        "settings": settings,
+        "encoder": encoder_settings(encoder),
+        "presets": cls.PRESETS,
+        "training": cls.TRAINING,
+    }
+    lines = [
+        f"{name} (kas.{cls.__name__}): {result['summary']}",
+        "Settings (--set NAME=VALUE), with the paper's values",
+        *(f"  {key:<24}{value!r}" for key, value in settings.items()),
+        "Settings of its encoder (--set encoder.NAME=VALUE), with the values "
+        "of the preset 'tiny'",
+        *(f"  {key:<24}{value!r}" for key, value in result["encoder"].items()),
+        "Presets, and how they train",
+    ]
+    for preset, plan in cls.TRAINING.items():
+        changed = cls.PRESETS.get(preset, {})
+        lines.append(
+            f"  {preset:<8}"
+            + ", ".join(f"{k}={v!r}" for k, v in {**plan, **changed}.items())
+        )
+    return result, "\n".join(lines)

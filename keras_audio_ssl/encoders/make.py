@@ -184,6 +184,24 @@ def arguments_of(cls):
     return [name for name in names if name not in hidden]
 
 
+def encoder_settings(encoder: Encoder) -> dict[str, Any]:
+    """What a dict of settings would say of an encoder.
+
+    Args:
+        encoder: Whose backbone and front end have recorded their arguments.
+
+    Returns:
+        Name to value, of the backbone and then of the front end.
+    """
+    found = {}
+    for part in (encoder.backbone, encoder.frontend):
+        config = part.get_config()
+        for name in arguments_of(type(part)):
+            if name in config:
+                found.setdefault(name, config[name])
+    return found
+
+
 def front_end_for(network, paper):
     """The paper's front end, of as many bands as a network reads.
 

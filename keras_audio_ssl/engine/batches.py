@@ -1,7 +1,6 @@
 """What a batch is, and the first batches of whatever `fit` takes."""
 
 import os
-import types
 from typing import Any
 
 import keras
@@ -130,8 +129,8 @@ def whole(x):
 
 
 def in_tuples(x):
-    """A generator whose batches are tuples; other data as they are."""
-    if not isinstance(x, types.GeneratorType):
+    """An iterator as Keras wants one, of tuples; other data as they are."""
+    if not hasattr(x, "__next__"):
         return x
     return (b if isinstance(b, tuple) else (b,) for b in x)
 

@@ -26,6 +26,9 @@ from keras_audio_ssl.evaluation.probes import probe
 from keras_audio_ssl.evaluation.scoring import Fold
 from keras_audio_ssl.evaluation.scoring import ProbeResult
 from keras_audio_ssl.evaluation.scoring import score
+from keras_audio_ssl.evaluation.search import Found
+from keras_audio_ssl.evaluation.search import SearchResult
+from keras_audio_ssl.evaluation.search import search
 from keras_audio_ssl.evaluation.tasks import TASKS
 from keras_audio_ssl.evaluation.tasks import Task
 from keras_audio_ssl.evaluation.tasks import run_task

@@ -17,6 +17,7 @@ from keras_audio_ssl.engine import Planned
 from keras_audio_ssl.engine import WarmUpDecay
 from keras_audio_ssl.engine import checked
 from keras_audio_ssl.engine import first_batches
+from keras_audio_ssl.engine import in_tuples
 from keras_audio_ssl.engine import is_arrays
 from keras_audio_ssl.engine import rate_of
 from keras_audio_ssl.engine import whole
@@ -251,6 +252,7 @@ class Classifier(Planned, Model):
         if validation is not None:
             options["validation_data"] = whole(validation)
         if not is_arrays(x):
+            x = options["x"] = in_tuples(x)
             # Our data sets shuffle by themselves, as a function of their seed.
             options["shuffle"] = False
         unmeasured = [f for f in front_ends(self) if not f.adapted]

@@ -15,6 +15,7 @@ import soundfile
 import keras_audio_ssl as kas
 from keras_audio_ssl.cli import main
 from keras_audio_ssl.cli.journal import Journal
+from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.runs import pretraining as pretrain
 from keras_audio_ssl.runs.progress import Progress
 
@@ -382,6 +383,34 @@ def test_probe(trained, audio, capsys):
     assert json.loads(out)["seen"] == "unseen"
     code, _, err = run(capsys, *argv[:-3], "--label", "colour")
     assert code == 2 and "colour" in err and "speaker" in err
+
+
+def test_search_finds_the_clip_itself_first(trained, audio, capsys):
+    query = audio / sorted(p.name for p in audio.glob("*.wav"))[0]
+    argv = ["search", trained, "--query", query, "--data", audio]
+    code, out, _ = run(capsys, *argv, "--top", 3, "--json")
+    result = json.loads(out)
+    assert code == 0 and len(result["found"]) == 3
+    first = result["found"][0]
+    assert first["file"] == str(query)
+    assert first["similarity"] == pytest.approx(1.0, abs=1e-3)
+    values = [one["similarity"] for one in result["found"]]
+    assert values == sorted(values, reverse=True)
+    code, out, _ = run(capsys, *argv)
+    assert code == 0 and "clips searched" in out and str(query) in out
+    code, _, err = run(capsys, *argv, "--top", 0)
+    assert code == 2 and "--top" in err
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_list_tells_a_methods_settings(method, capsys):
+    code, out, _ = run(capsys, "list", method)
+    assert code == 0 and "--set encoder.NAME=VALUE" in out
+    assert "sample_rate" in out and "paper" in out
+    code, out, _ = run(capsys, "list", method, "--json")
+    result = json.loads(out)
+    assert result["encoder"]["sample_rate"] > 0
+    assert result["training"]["tiny"]["steps"] > 0
 
 
 @pytest.mark.parametrize(
