@@ -1,7 +1,8 @@
-"""The head of contrastive and BYOL methods."""
+"""The heads of contrastive and BYOL methods."""
 
 import keras
 
+from keras_audio_ssl.blocks.conv import BatchNorm
 from keras_audio_ssl.engine import Layer
 
 
@@ -41,3 +42,47 @@ class MLPHead(Layer):
     def call(self, x, training=None):
         x = self.norm(self.hidden(x), training=training)
         return self.out(keras.ops.relu(x))
+
+
+class DeepHead(Layer):
+    """Twice dense, batch norm and ReLU, then dense without bias.
+
+    Args:
+        input_dim: Width of the input.
+        hidden_dim: Width of both layers between.
+        output_dim: Width of the output.
+
+    Call arguments:
+        x: `(batch, input_dim)`.
+
+    Returns:
+        `(batch, output_dim)`.
+
+    Reference:
+        Chen et al., 2020, "Big Self-Supervised Models are Strong
+        Semi-Supervised Learners", arXiv 2006.10029.
+    """
+
+    def __init__(self, input_dim, hidden_dim, output_dim, **kwargs):
+        super().__init__(**kwargs)
+        kind = {"dtype": self.dtype_policy}
+        self.hidden, self.norms, width = [], [], input_dim
+        for i in range(2):
+            dense = keras.layers.Dense(hidden_dim, name=f"hidden_{i}", **kind)
+            dense.build((None, width))
+            norm = BatchNorm(
+                momentum=0.9, epsilon=1e-5, name=f"norm_{i}", **kind
+            )
+            norm.build((None, hidden_dim))
+            self.hidden.append(dense)
+            self.norms.append(norm)
+            width = hidden_dim
+        self.out = keras.layers.Dense(
+            output_dim, use_bias=False, name="out", **kind
+        )
+        self.out.build((None, hidden_dim))
+
+    def call(self, x, training=None):
+        for dense, norm in zip(self.hidden, self.norms, strict=True):
+            x = keras.ops.relu(norm(dense(x), training=training))
+        return self.out(x)

@@ -75,6 +75,10 @@ class FramePool(Layer):
         check_choice("join", join, ("sum", "concat"))
         self.kinds = tuple(kinds)
 
+    def width(self, dim):
+        """Of the clip vector, of frames of this width."""
+        return dim * (len(self.kinds) if self.join == "concat" else 1)
+
     def call(self, x, lengths=None):
         pooled = pool_frames(x, self.kinds, lengths)
         if self.join == "concat":

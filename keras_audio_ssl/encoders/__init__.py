@@ -15,5 +15,9 @@ from keras_audio_ssl.encoders.masked_conv import MaskedConvStack
 from keras_audio_ssl.encoders.readout import Readout
 from keras_audio_ssl.encoders.readout import WeightedSum
 from keras_audio_ssl.encoders.recurrent import RecurrentStack
+from keras_audio_ssl.encoders.resnet import ResNet18
+from keras_audio_ssl.encoders.resnet import WaveformResNet18
 from keras_audio_ssl.encoders.transformer import Transformer
+from keras_audio_ssl.encoders.vgg import CRNN
+from keras_audio_ssl.encoders.vgg import VGG
 from keras_audio_ssl.encoders.windowed import Windowed

@@ -1,8 +1,9 @@
 """What every backbone offers: features to frames, a clip vector, levels."""
 
+from typing import Any
+
 from keras import ops
 
-from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.engine import Layer
 
 
@@ -40,7 +41,8 @@ class Backbone(Layer):
         strides: Feature frames in one frame of each level.
         dims: Width of each level.
         min_frames: Fewest feature frames it can take.
-        pooling: Frames to clip vector.
+        pooling: Frames to clip vector, a `FramePool` or a layer of the same
+            call that says the vector's `width(dim)`.
         output_level: Index of the level that is the output, default -1, the
             last; a class's, or an argument of its constructor.
         has_attention: Whether there are attention maps, default False.
@@ -53,7 +55,7 @@ class Backbone(Layer):
     strides: list[int]
     dims: list[int]
     min_frames: int = 1
-    pooling: FramePool
+    pooling: Any
     output_level: int = -1
     has_attention: bool = False
     exact_lengths: bool = True
@@ -88,8 +90,7 @@ class Backbone(Layer):
     @property
     def clip_dim(self) -> int:
         """Width of the clip vector."""
-        many = self.pooling.join == "concat"
-        return self.dim * (len(self.pooling.kinds) if many else 1)
+        return self.pooling.width(self.dim)
 
     def level_lengths(self, lengths, level=-1):
         """Valid frames of a level, at least one.

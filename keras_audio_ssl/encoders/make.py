@@ -15,7 +15,11 @@ from keras_audio_ssl.encoders.keras_backbone import KerasBackbone
 from keras_audio_ssl.encoders.latent import LatentStack
 from keras_audio_ssl.encoders.masked_conv import MaskedConvStack
 from keras_audio_ssl.encoders.recurrent import RecurrentStack
+from keras_audio_ssl.encoders.resnet import ResNet18
+from keras_audio_ssl.encoders.resnet import WaveformResNet18
 from keras_audio_ssl.encoders.transformer import Transformer
+from keras_audio_ssl.encoders.vgg import CRNN
+from keras_audio_ssl.encoders.vgg import VGG
 from keras_audio_ssl.engine import KERAS_ARGUMENTS
 from keras_audio_ssl.features import RECIPES
 from keras_audio_ssl.features import FrontEnd
@@ -25,13 +29,17 @@ from keras_audio_ssl.features import recipe
 BACKBONES: dict[str, type[Backbone]] = {
     "audio_ntt": AudioNTT,
     "cnn": AudioNTT,
+    "crnn": CRNN,
     "efficientnet_b0": EfficientNetB0,
     "latent": LatentStack,
     "mam_transformer": MAMTransformer,
     "masked_conv": MaskedConvStack,
     "mpc_transformer": MPCTransformer,
     "recurrent": RecurrentStack,
+    "resnet18": ResNet18,
+    "resnet18_1d": WaveformResNet18,
     "transformer": Transformer,
+    "vgg": VGG,
 }
 
 
@@ -220,5 +228,6 @@ def front_end_for(network, paper):
         bins = shape[2] if len(shape) in (3, 4) else None
     if bins in (None, front_end.n_features) or "n_mels" not in names:
         return front_end
-    bands = bins // (1 + front_end.deltas)
+    # Of deltas, or channels, a band has several features.
+    bands = bins * front_end.n_mels // front_end.n_features
     return recipe(paper["frontend"], **{**settings, "n_mels": bands})

@@ -13,6 +13,7 @@ from keras_audio_ssl.features.layers import Waveform
 from keras_audio_ssl.features.mel import hz_to_mel
 from keras_audio_ssl.features.mel import mel_filterbank
 from keras_audio_ssl.features.mel import mel_to_hz
+from keras_audio_ssl.features.polar import MagnitudePhaseMel
 from keras_audio_ssl.features.recipes import RECIPES
 from keras_audio_ssl.features.recipes import recipe
 from keras_audio_ssl.features.statistics import deltas
@@ -25,6 +26,7 @@ __all__ = [
     "FrontEnd",
     "LogMel",
     "LogSpectrum",
+    "MagnitudePhaseMel",
     "Waveform",
     "deltas",
     "frame_signal",

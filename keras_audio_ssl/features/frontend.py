@@ -154,7 +154,19 @@ class FrontEnd(Layer):
     def call(self, waveform, lengths=None, levelled=False):
         x = self._check_waveform(waveform)
         lengths = self._check_lengths(lengths)
-        x, frames = self._raw(x, lengths, levelled=levelled)
+        return self.normalized(*self._raw(x, lengths, levelled=levelled))
+
+    def normalized(self, x, frames=None):
+        """Features as `normalize` says, of features that are not.
+
+        Args:
+            x: `(batch, time, n_features)`, what `unnormalized` gives, or what
+                a method has made of it.
+            frames: int tensor `(batch,)`, valid frames; all if None.
+
+        Returns:
+            Like `x`; zeros past each clip's end.
+        """
         if self.normalize in ("utterance", "utterance_mean"):
             return utterance_norm(
                 x,

@@ -7,6 +7,7 @@ from keras_audio_ssl.features.layers import MFCC
 from keras_audio_ssl.features.layers import LogMel
 from keras_audio_ssl.features.layers import LogSpectrum
 from keras_audio_ssl.features.layers import Waveform
+from keras_audio_ssl.features.polar import MagnitudePhaseMel
 
 FLOAT32_EPSILON = 1.1920929e-07
 
@@ -95,6 +96,8 @@ RECIPES: dict[str, Recipe] = {
             "normalize": "scalar",
         },
     ),
+    "clar": (MagnitudePhaseMel, {}),
+    "waveform": (Waveform, {}),
     "lim": (Waveform, {"level": "peak"}),
 }
 RECIPES |= {

@@ -110,6 +110,20 @@ class Spectrum:
             samples = samples - self.win_length
         return 1 + samples // self.hop_length
 
+    def padded(self, waveform, lengths=None):
+        """Waveforms with what their first and last frames read beyond them.
+
+        Args:
+            waveform: float32 tensor `(batch, samples)`.
+            lengths: int tensor `(batch,)`, valid samples; all if None.
+        """
+        if not self.center:
+            return waveform
+        right = self.win_length - self.left
+        if self.pad_mode == "reflect":
+            return pad_reflect(waveform, self.left, right, lengths)
+        return ops.pad(waveform, ((0, 0), (self.left, right)))
+
     def __call__(self, waveform, lengths=None, then=None):
         """Power spectrum of waveforms.
 
@@ -123,16 +137,8 @@ class Spectrum:
             A float32 tensor `(batch, frames, n_fft // 2 + 1)`, or what `then`
             makes of it.
         """
-        x = waveform
-        samples = ops.shape(x)[1]
-        frames = self.frames(samples)
-        if self.center:
-            right = self.win_length - self.left
-            if self.pad_mode == "reflect":
-                x = pad_reflect(x, self.left, right, lengths)
-            else:
-                x = ops.pad(x, ((0, 0), (self.left, right)))
-
+        frames = self.frames(ops.shape(waveform)[1])
+        x = self.padded(waveform, lengths)
         wide = self._is_wide(x)
 
         def of_some(x):

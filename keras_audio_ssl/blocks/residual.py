@@ -1,0 +1,73 @@
+"""The block of ResNet-18, over maps and over waveforms."""
+
+import keras
+from keras import ops
+
+from keras_audio_ssl.blocks.conv import ConvNorm
+from keras_audio_ssl.engine import Layer
+
+# As PyTorch's batch norms, and initialised as torchvision's convolutions.
+NORM = {"momentum": 0.9, "epsilon": 1e-5}
+
+
+def conv_relu(filters, kernel_size, stride=1, activation="relu", **kwargs):
+    """A `ConvNorm` as ResNets have it, ReLU and He's initialiser."""
+    initializer = keras.initializers.VarianceScaling(
+        2.0, "fan_out", "untruncated_normal"
+    )
+    return ConvNorm(
+        filters,
+        kernel_size,
+        stride,
+        activation=activation,
+        kernel_initializer=initializer,
+        **NORM,
+        **kwargs,
+    )
+
+
+class BasicBlock(Layer):
+    """Two convolutions and, around them, the input.
+
+    Args:
+        channels: Of the input.
+        filters: Channels out.
+        kernel_size: int or two ints (time, frequency), odd.
+        stride: int or two ints, of the first convolution.
+
+    Call arguments:
+        x: `(batch, time, frequency, channels)`, zero past each clip's end.
+        lengths: Optional `(batch,)`, valid time steps of the output.
+
+    Returns:
+        `(batch, time / stride, frequency / stride, filters)`, rounded up.
+
+    Reference:
+        He et al., 2016, "Deep Residual Learning for Image Recognition",
+        arXiv 1512.03385.
+    """
+
+    def __init__(self, channels, filters, kernel_size=3, stride=1, **kwargs):
+        super().__init__(**kwargs)
+        kind = {"dtype": self.dtype_policy}
+        self.first = conv_relu(
+            filters, kernel_size, stride, name="first", **kind
+        )
+        self.second = conv_relu(
+            filters, kernel_size, activation=None, name="second", **kind
+        )
+        self.first.build((None, None, None, channels))
+        self.second.build((None, None, None, filters))
+        self.shortcut = None
+        if self.first.strides != (1, 1) or channels != filters:
+            self.shortcut = conv_relu(
+                filters, 1, stride, None, name="shortcut", **kind
+            )
+            self.shortcut.build((None, None, None, channels))
+
+    def call(self, x, lengths=None, training=None):
+        kind = {"lengths": lengths, "training": training}
+        y = self.second(self.first(x, **kind), **kind)
+        if self.shortcut is not None:
+            x = self.shortcut(x, **kind)
+        return ops.relu(x + y)
