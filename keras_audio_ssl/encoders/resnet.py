@@ -29,6 +29,8 @@ class ResNet18(Backbone):
         channels: Of the map: neighbouring blocks of as many features.
         width: Filters of the first stage; the last one has, and a frame is,
             eight times as many.
+        input_scale: Factor on the features, 36 000 for the published weights
+            of Fonseca et al.
 
     Raises:
         ValueError: `channels` does not divide the features, or `width` is not
@@ -40,7 +42,9 @@ class ResNet18(Backbone):
         arXiv 2010.09542.
     """
 
-    def __init__(self, n_features=96, channels=1, width=64, **kwargs):
+    def __init__(
+        self, n_features=96, channels=1, width=64, input_scale=1.0, **kwargs
+    ):
         super().__init__(**kwargs)
         check_channels(n_features, channels)
         kind = {"dtype": self.dtype_policy}
@@ -63,7 +67,7 @@ class ResNet18(Backbone):
         return ops.maximum((lengths + stride - 1) // stride, 1)
 
     def levels(self, features, lengths=None, training=None):
-        x = as_map(features, self.channels)
+        x = as_map(features, self.channels, self.input_scale)
         valid = None if lengths is None else half(ops.cast(lengths, "int32"))
         x = self.stem(x, lengths=valid, training=training)
         x = max_pool(x, 3, 2, (1, 1))
@@ -170,8 +174,10 @@ def check_channels(n_features, channels):
         )
 
 
-def as_map(features, channels):
+def as_map(features, channels, scale=1.0):
     """`(batch, time, channels * bins)` as `(batch, time, bins, channels)`."""
+    if scale != 1.0:
+        features = features * scale
     if channels == 1:
         return features[..., None]
     batch, time, bins = ops.shape(features)

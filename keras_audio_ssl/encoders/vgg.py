@@ -28,6 +28,7 @@ class VGG(Backbone):
             has twice as many.
         repeats: Convolutions of each group.
         dim: Width of the clip vector.
+        input_scale: Factor on the features, see `ResNet18`.
 
     Raises:
         ValueError: There are too few bins, or `channels` does not divide
@@ -44,6 +45,7 @@ class VGG(Backbone):
         conv_channels=32,
         repeats=(3, 2, 1),
         dim=512,
+        input_scale=1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -70,7 +72,7 @@ class VGG(Backbone):
         self.pooling = MaxMeanDense(2 * width, dim, name="pooling", **kind)
 
     def levels(self, features, lengths=None, training=None):
-        x, hidden = as_map(features, self.channels), []
+        x, hidden = as_map(features, self.channels, self.input_scale), []
         for group, dim in zip(self.groups, self.dims, strict=False):
             for conv in group:
                 x = conv(x, lengths=lengths, training=training)
@@ -93,6 +95,7 @@ class CRNN(Backbone):
             `"final"`, its state after the whole clip, or `"last_index"`, its
             output at the last frame, which has seen that frame alone, as the
             published weights were trained with.
+        input_scale: Factor on the features, see `ResNet18`.
 
     Raises:
         ValueError: There are too few bins, or `crnn_backward` is unknown.
@@ -110,6 +113,7 @@ class CRNN(Backbone):
         conv_channels=128,
         units=64,
         crnn_backward="final",
+        input_scale=1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -131,7 +135,7 @@ class CRNN(Backbone):
         self.pooling = LastStates(crnn_backward, name="pooling", **kind)
 
     def levels(self, features, lengths=None, training=None):
-        x, hidden = features[..., None], []
+        x, hidden = as_map(features, 1, self.input_scale), []
         for conv, pool, dim in zip(
             self.convs, self.POOLS, self.dims, strict=False
         ):

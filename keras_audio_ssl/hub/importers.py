@@ -70,8 +70,17 @@ FORMATS: dict[str, Format] = {
         "MIT",
         settings={"mel_scale": "htk", "win_length": 400},
     ),
+    "clar_official": Format(
+        "contrastive", "clar", "CLAR, the authors' repository", "MIT"
+    ),
     "dapc_official": Format(
         "dapc", "dapc_official", "DAPC, the authors' repository"
+    ),
+    "fonseca_official": Format(
+        "contrastive",
+        "fonseca",
+        "Fonseca et al. (uclser20), the authors' repository",
+        "MIT",
     ),
     "mockingjay_s3prl": Format(
         "transformer",

@@ -9,6 +9,8 @@ import keras_audio_ssl as kas
 from keras_audio_ssl.data import bucket
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data.audio import AudioFile
+from keras_audio_ssl.encoders import CRNN
+from keras_audio_ssl.encoders import VGG
 from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import EfficientNetB0
 from keras_audio_ssl.encoders import Encoder
@@ -17,7 +19,9 @@ from keras_audio_ssl.encoders import MAMTransformer
 from keras_audio_ssl.encoders import MaskedConvStack
 from keras_audio_ssl.encoders import MPCTransformer
 from keras_audio_ssl.encoders import RecurrentStack
+from keras_audio_ssl.encoders import ResNet18
 from keras_audio_ssl.encoders import Transformer
+from keras_audio_ssl.encoders import WaveformResNet18
 from keras_audio_ssl.features import recipe
 
 
@@ -64,6 +68,21 @@ def build(name):
         net = MPCTransformer(20, 4, 16, 2, 4, 24)
         each = {k: [v] * 20 for k, v in statistics().items()}
         return Encoder(recipe("mpc", n_mels=20, **each), net)
+    if name == "resnet18":
+        net = ResNet18(32, width=4)
+        return Encoder(recipe("byol_a", n_mels=32, **statistics()), net)
+    if name == "three_channels":
+        net = ResNet18(48, channels=3, width=4)
+        return Encoder(recipe("clar", n_mels=16, n_fft=512), net)
+    if name == "resnet18_1d":
+        return Encoder(recipe("waveform"), WaveformResNet18(width=2))
+    if name == "vgg":
+        net = VGG(32, conv_channels=4, repeats=(2, 1), dim=10)
+        return Encoder(recipe("byol_a", n_mels=32, **statistics()), net)
+    if name in ("crnn", "crnn_last_index"):
+        backward = "final" if name == "crnn" else "last_index"
+        net = CRNN(40, 4, 3, crnn_backward=backward)
+        return Encoder(recipe("byol_a", n_mels=40, **statistics()), net)
     assert name == "readout"
     return kas.Readout(build("v1"))
 
@@ -81,6 +100,12 @@ NAMES = [
     "bottleneck",
     "mam_transformer",
     "mpc_transformer",
+    "resnet18",
+    "three_channels",
+    "resnet18_1d",
+    "vgg",
+    "crnn",
+    "crnn_last_index",
     "readout",
 ]
 every = pytest.mark.parametrize("name", NAMES)

@@ -80,6 +80,29 @@ class Golden:
         assert self.compared, f"{self.name}: nothing was compared"
 
 
+def recipe_weights(golden, group):
+    """The weights of which only seed, names, kinds and shapes are stored."""
+    rng = np.random.RandomState(int(golden[f"{group}/seed"]))
+    weights = {}
+    lists = [golden[f"{group}/{k}"].tolist() for k in ("keys", "kinds")]
+    for key, kind, shape in zip(*lists, golden[f"{group}/shapes"].tolist()):
+        shape = tuple(int(n) for n in shape.split(","))
+        if kind == "bn_var":
+            array = 0.5 + rng.random_sample(shape)
+        else:
+            array = rng.standard_normal(shape)
+            array *= {
+                "matrix": np.sqrt(2 / np.prod(shape[1:])),
+                "bias": 0.05,
+            }.get(kind, 0.1)
+            array += kind == "bn_gamma"
+        weights[key] = array.astype("float32")
+    if golden.has(f"{group}/abs_sum"):
+        sums = [np.abs(w.astype("float64")).sum() for w in weights.values()]
+        golden.close(sums, f"{group}/abs_sum", rtol=1e-9)
+    return weights
+
+
 @pytest.fixture
 def golden(request):
     """The golden arrays named by the module's `GOLDEN`; see `Golden`."""
