@@ -220,6 +220,31 @@ def mam(batch=8, frames=400, n_mels=80, layers=3, **options):
     return rebuilding(kas.MAM, batch, frames, n_mels, settings, options)
 
 
+def contrasting(method, batch, features, settings, options):
+    """The networks alone, from two ready views' features."""
+
+    def call(self, x, training=False):
+        return self.compare(x["first"], x["second"], training=training)
+
+    model = on(call)(method)(settings)
+    views = [noise(batch, *features) for _ in range(2)]
+    views = dict(zip(("first", "second"), views, strict=True))
+    return training(model, views, **options)
+
+
+def fonseca(batch=16, frames=101, n_mels=96, encoder="resnet18", **options):
+    """ResNet-18 or the VGG on maps of one channel."""
+    settings = {"backbone": encoder, "n_mels": n_mels}
+    return contrasting(kas.Fonseca, batch, (frames, n_mels), settings, options)
+
+
+def clar(batch=8, frames=126, n_mels=128, **options):
+    """ResNet-18 on maps of three channels."""
+    settings = {"n_mels": n_mels}
+    features = (frames, 3 * n_mels)
+    return contrasting(kas.CLAR, batch, features, settings, options)
+
+
 def log_mel(batch=64, samples=16000):
     """BYOL-A's log-mel."""
     frontend = kas.features.recipe("byol_a").unnormalized

@@ -831,6 +831,143 @@ def mam(batch=8, frames=400, n_mels=80, layers=3, device="cpu"):
     return _rebuilding(model, x, optimizer, hide, 5.0)
 
 
+# ------------------------------------------------- Fonseca et al. and CLAR
+
+
+class _Residual(nn.Module):
+    def __init__(self, width, out, stride):
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(width, out, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(out),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out, out, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(out),
+        )
+        self.skip = nn.Identity()
+        if stride != 1 or width != out:
+            self.skip = nn.Sequential(
+                nn.Conv2d(width, out, 1, stride, bias=False),
+                nn.BatchNorm2d(out),
+            )
+
+    def forward(self, x):
+        return F.relu(self.main(x) + self.skip(x), inplace=True)
+
+
+class ResNet18(nn.Module):
+    """ResNet-18 averaged over the map."""
+
+    def __init__(self, channels):
+        super().__init__()
+        layers = [
+            nn.Conv2d(channels, 64, 7, 2, 3, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2, 1),
+        ]
+        width = 64
+        for stage in range(4):
+            out = 64 * 2**stage
+            stride = 1 if stage == 0 else 2
+            layers += [_Residual(width, out, stride), _Residual(out, out, 1)]
+            width = out
+        self.layers = nn.Sequential(*layers)
+        self.width = width
+
+    def forward(self, x):
+        return self.layers(x).mean((2, 3))
+
+
+class _VGG(nn.Module):
+    def __init__(self, width=512):
+        super().__init__()
+        layers, channels = [], 1
+        for out, count in ((32, 3), (64, 2), (128, 1)):
+            for _ in range(count):
+                layers += [
+                    nn.Conv2d(channels, out, 3, 1, 1, bias=False),
+                    nn.BatchNorm2d(out),
+                    nn.ReLU(inplace=True),
+                ]
+                channels = out
+            layers.append(nn.MaxPool2d(2))
+        self.layers = nn.Sequential(*layers)
+        self.dense = nn.Linear(2 * channels, width)
+        self.width = width
+
+    def forward(self, x):
+        x = self.layers(x)
+        x = torch.cat([x.amax((2, 3)), x.mean((2, 3))], 1)
+        return F.relu(self.dense(x))
+
+
+def _head(width, hidden, out, deep):
+    layers = []
+    for _ in range(1 + deep):
+        layers += [
+            nn.Linear(width, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+        ]
+        width = hidden
+    return nn.Sequential(*layers, nn.Linear(hidden, out, bias=not deep))
+
+
+def _nt_xent(first, second, temperature):
+    z = F.normalize(torch.cat([first, second]))
+    scores = z @ z.T / temperature
+    scores.fill_diagonal_(float("-inf"))
+    count = len(first)
+    partner = torch.arange(2 * count, device=z.device)
+    return F.cross_entropy(scores, (partner + count) % (2 * count))
+
+
+def _contrasting(encoder, deep, x, temperature, optimizer, device):
+    head = _head(encoder.width, 512, 128, deep)
+    model = nn.Sequential(encoder, head)
+    model = model.to(device, memory_format=torch.channels_last)
+    optimizer = optimizer(model.parameters())
+    views = [
+        torch.randn(x, device=device).contiguous(
+            memory_format=torch.channels_last
+        )
+        for _ in range(2)
+    ]
+
+    def step():
+        loss = _nt_xent(*(model(view) for view in views), temperature)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def fonseca(batch=16, frames=101, n_mels=96, encoder="resnet18", device="cpu"):
+    """A step of Fonseca et al. from two ready views of log-mels."""
+
+    def sgd(parameters):
+        return torch.optim.SGD(
+            parameters, 0.03, momentum=0.9, weight_decay=1e-4
+        )
+
+    network = _VGG() if encoder == "vgg" else ResNet18(1)
+    shape = (batch, 1, frames, n_mels)
+    return _contrasting(network, False, shape, 0.2, sgd, device)
+
+
+def clar(batch=8, frames=126, n_mels=128, device="cpu"):
+    """A step of CLAR from two ready views of three channels."""
+
+    def adam(parameters):
+        return torch.optim.Adam(parameters, lr=1e-3, fused=True)
+
+    shape = (batch, 3, n_mels, frames)
+    return _contrasting(ResNet18(3), True, shape, 0.5, adam, device)
+
+
 # ---------------------------------------------------------------- embedding
 
 

@@ -48,6 +48,9 @@ CASES = {
     "npc": ("utterances", 8, 1.0, 1.5, {}),
     "mpc": ("utterances", 8, None, None, {}),
     "mam": ("utterances", 8, None, None, {}),
+    "fonseca": ("clips", 16, 1.0, 1.5, {}),
+    "fonseca_vgg": ("clips", 16, 1.0, 1.5, {}),
+    "clar": ("clips", 8, 1.0, 1.5, {}),
     "embedding": (
         "times real time",
         64,
@@ -64,6 +67,7 @@ CASES = {
 # What else a case's functions take, on both sides.
 OPTIONS = {
     "cola_cnn": {"function": "cola", "encoder": "cnn"},
+    "fonseca_vgg": {"function": "fonseca", "encoder": "vgg"},
     "mockingjay": {"function": "tera", "method": "Mockingjay"},
     "audio_albert": {"function": "tera", "method": "AudioALBERT"},
 }

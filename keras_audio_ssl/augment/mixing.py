@@ -114,11 +114,11 @@ class WaveformMix(Augmentation):
     The share is drawn from a beta distribution.
 
     Args:
-        a: Its first parameter.
+        a: Its first parameter, a whole number.
         b: Its second; by default the share of the own clip is 0.71 on average.
 
     Raises:
-        ValueError: They are not positive.
+        ValueError: They are no positive whole numbers.
 
     Reference:
         Wang & van den Oord, 2021, "Multi-Format Contrastive Learning of Audio
@@ -127,15 +127,20 @@ class WaveformMix(Augmentation):
 
     domain = "waveform"
 
-    def __init__(self, a=5.0, b=2.0, **kwargs):
+    def __init__(self, a=5, b=2, **kwargs):
         super().__init__(**kwargs)
-        if min(a, b) <= 0:
+        if min(a, b) < 1 or int(a) != a or int(b) != b:
             raise ValueError(
-                f"`a` and `b` must be positive. Received: a={a}, b={b}"
+                "`a` and `b` must be positive whole numbers. "
+                f"Received: a={a}, b={b}"
             )
 
     def draw(self, shape, lengths=None, seed=None):
-        share = keras.random.beta((shape[0],), self.a, self.b, seed=seed)
+        # The a-th smallest of a + b - 1 uniform numbers has it, and needs no
+        # gamma distribution, which XLA has none of under TensorFlow.
+        many = (shape[0], int(self.a + self.b - 1))
+        order = ops.sort(keras.random.uniform(many, seed=seed), axis=1)
+        share = order[:, int(self.a) - 1]
         return {"share": share, "source": other_clips(shape[0], 1, seed)}
 
     def apply(self, x, lengths=None, *, share, source):

@@ -13,6 +13,7 @@ from keras_audio_ssl.blocks.decoder import FrameDecoder
 from keras_audio_ssl.blocks.deconv import DeconvHead
 from keras_audio_ssl.blocks.gru import GRU
 from keras_audio_ssl.blocks.masked_conv import MaskedConv1D
+from keras_audio_ssl.blocks.mlp import ClassBranch
 from keras_audio_ssl.blocks.mlp import DeepHead
 from keras_audio_ssl.blocks.mlp import MLPHead
 from keras_audio_ssl.blocks.pool import FramePool

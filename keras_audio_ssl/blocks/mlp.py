@@ -86,3 +86,34 @@ class DeepHead(Layer):
         for dense, norm in zip(self.hidden, self.norms, strict=True):
             x = keras.ops.relu(norm(dense(x), training=training))
         return self.out(x)
+
+
+class ClassBranch(Layer):
+    """Batch norm, ReLU, and a dense layer without bias: classes of a vector.
+
+    Args:
+        input_dim: Width of the input.
+        classes: Their number.
+
+    Call arguments:
+        x: `(batch, input_dim)`.
+
+    Returns:
+        Logits `(batch, classes)`.
+
+    Reference:
+        Al-Tahan & Mohsenzadeh, 2021, "CLAR", arXiv 2010.09542, as released.
+    """
+
+    def __init__(self, input_dim, classes, **kwargs):
+        super().__init__(**kwargs)
+        kind = {"dtype": self.dtype_policy}
+        self.norm = BatchNorm(momentum=0.9, epsilon=1e-5, name="norm", **kind)
+        self.out = keras.layers.Dense(
+            classes, use_bias=False, name="out", **kind
+        )
+        self.norm.build((None, input_dim))
+        self.out.build((None, input_dim))
+
+    def call(self, x, training=None):
+        return self.out(keras.ops.relu(self.norm(x, training=training)))

@@ -2,6 +2,7 @@
 
 from keras_audio_ssl.losses.contrastive import contrastive_accuracy
 from keras_audio_ssl.losses.contrastive import cosine_similarity
+from keras_audio_ssl.losses.contrastive import labelled_cross_entropy
 from keras_audio_ssl.losses.contrastive import nt_xent
 from keras_audio_ssl.losses.contrastive import row_cross_entropy
 from keras_audio_ssl.losses.contrastive import unit

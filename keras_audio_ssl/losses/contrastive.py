@@ -86,3 +86,20 @@ def nt_xent(z1, z2, temperature=0.5):
         ops.cast(best == (place + count) % rows, keras.config.floatx())
     )
     return loss, accuracy
+
+
+def labelled_cross_entropy(logits, labels):
+    """Mean cross-entropy of those rows that have a label.
+
+    Args:
+        logits: `(batch, classes)`.
+        labels: `(batch,)` int32, -1 where there is none.
+
+    Returns:
+        Scalar; 0, with zero gradient, where no row has one.
+    """
+    known = ops.cast(labels >= 0, logits.dtype)
+    place = ops.maximum(labels, 0)[:, None]
+    own = ops.take_along_axis(logits, place, axis=1)[:, 0]
+    terms = (ops.logsumexp(logits, axis=1) - own) * known
+    return ops.sum(terms) / ops.maximum(ops.sum(known), 1.0)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from keras_audio_ssl.methods.apc import APC as APC
     from keras_audio_ssl.methods.audio_albert import AudioALBERT as AudioALBERT
     from keras_audio_ssl.methods.byol_a import BYOLA as BYOLA
+    from keras_audio_ssl.methods.clar import CLAR as CLAR
     from keras_audio_ssl.methods.cola import COLA as COLA
     from keras_audio_ssl.methods.dapc import DAPC as DAPC
     from keras_audio_ssl.methods.fonseca import Fonseca as Fonseca
@@ -24,6 +25,7 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "apc": ("apc", "APC", {}),
     "audio_albert": ("audio_albert", "AudioALBERT", {}),
     "byol_a": ("byol_a", "BYOLA", {}),
+    "clar": ("clar", "CLAR", {}),
     "cola": ("cola", "COLA", {}),
     "dapc": ("dapc", "DAPC", {}),
     "fonseca": ("fonseca", "Fonseca", {}),
@@ -37,6 +39,7 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
 __all__ = [
     "APC",
     "BYOLA",
+    "CLAR",
     "COLA",
     "DAPC",
     "MAM",

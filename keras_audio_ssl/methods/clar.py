@@ -1,0 +1,247 @@
+"""CLAR: two augmented versions of a clip agree; labels, where there are."""
+
+from typing import ClassVar
+
+import keras
+from keras import ops
+
+from keras_audio_ssl.augment import Sometimes
+from keras_audio_ssl.augment import crop
+from keras_audio_ssl.augment import make_augmentations
+from keras_audio_ssl.blocks import ClassBranch
+from keras_audio_ssl.blocks import DeepHead
+from keras_audio_ssl.blocks import MLPHead
+from keras_audio_ssl.blocks import mask_frames
+from keras_audio_ssl.engine import check_choice
+from keras_audio_ssl.engine import waveform_and_lengths
+from keras_audio_ssl.losses import embedding_std
+from keras_audio_ssl.losses import labelled_cross_entropy
+from keras_audio_ssl.losses import nt_xent
+from keras_audio_ssl.losses import unit
+from keras_audio_ssl.methods.pretext import PretextModel
+
+PAPER = {
+    "spectrogram": {
+        "backbone": "resnet18",
+        "frontend": "clar",
+        "channels": 3,
+    },
+    "waveform": {"backbone": "resnet18_1d", "frontend": "waveform"},
+}
+# Those that are half as likely: the reference draws a second time.
+HALVED = ("time_mask",)
+# Of the run, until the learning rate has risen: 10 of 1020 epochs.
+WARM_UP = 0.01
+
+
+class CLAR(PretextModel):
+    """Contrastive learning of auditory representations.
+
+    Two versions of each clip, augmented as waveforms, are a pair, and those
+    of the other clips the negatives. Where clips have labels, the
+    cross-entropies of both versions are added: both losses together need few
+    labels.
+
+    Args:
+        encoder: Settings that override the paper's; or an `Encoder`, a
+            `Backbone` or a Keras model. The paper's is a ResNet-18, with
+            `"spectrogram"` on the front end `"clar"` (magnitude, phase and
+            mel bands), with `"waveform"` in one dimension.
+        input_type: `"spectrogram"` or `"waveform"`.
+        augmentations: Of each view, in their order: names of
+            `augment.AUGMENTATIONS`, or such layers, of waveforms. What is
+            named happens to a clip with `probability` (the time mask with
+            half of it, as released); a layer says itself how often.
+        probability: Of the augmentations that are named.
+        temperature: Divides the cosines (tau).
+        seconds: Clips are cut, or followed by silence, to this length.
+        classes: Names of the classes, or their number; None without labels.
+            Then labels are places among them, -1 where there is none.
+        supervised_weight: Factor of the two cross-entropies.
+        contrastive_weight: Factor of the contrastive loss; 0 for training on
+            labels alone.
+        head: Hidden width and width of the projection.
+        learning_rate: Of Adam, at its peak; it rises for 1 % of the run and
+            falls as a cosine.
+        preset: `"tiny"`, a model for a laptop's CPU.
+        seed: Seed of the augmentations.
+
+    Returns of a call:
+        Dict of `"first"` and `"second"`, `(batch, head[1])`, of unit length;
+        `"embedding"`, `(batch, dim)`; and with classes `"first_logits"` and
+        `"second_logits"`, `(batch, classes)`.
+
+    Reference:
+        Al-Tahan & Mohsenzadeh, 2021, "CLAR: Contrastive Learning of Auditory
+        Representations", arXiv 2010.09542.
+    """
+
+    min_batch = 2
+    PRESETS: ClassVar = {
+        "tiny": {
+            "encoder": {
+                "backbone": "vgg",
+                "n_fft": 512,
+                "hop_length": 160,
+                "n_mels": 32,
+                "conv_channels": 16,
+                "repeats": (1, 1, 1),
+                "dim": 64,
+            },
+            "seconds": 0.475,
+            "head": (64, 64),
+        },
+    }
+    TRAINING: ClassVar = {
+        "paper": {"batch_size": 256, "seconds": 1.0, "steps": 100_000},
+        "tiny": {"batch_size": 48, "seconds": 0.475, "steps": 300},
+    }
+
+    def __init__(
+        self,
+        encoder=None,
+        input_type="spectrogram",
+        augmentations=("fade", "time_mask"),
+        probability=0.5,
+        temperature=0.5,
+        seconds=1.0,
+        classes=None,
+        supervised_weight=1.0,
+        contrastive_weight=1.0,
+        head=(512, 128),
+        learning_rate=1e-3,
+        seed=0,
+        **kwargs,
+    ):
+        check_choice("input_type", input_type, PAPER)
+        super().__init__(encoder, PAPER[input_type], seed, **kwargs)
+        if temperature <= 0 or min(supervised_weight, contrastive_weight) < 0:
+            raise ValueError(
+                "`temperature` must be positive, and weights not negative. "
+                f"Received: temperature={temperature}, "
+                f"supervised_weight={supervised_weight}, "
+                f"contrastive_weight={contrastive_weight}"
+            )
+        self.n_classes = count_of(classes)
+        self.samples = self.segment_samples(seconds)
+        self.augmentations = self.layers_of(augmentations)
+        kind = {"dtype": self.dtype_policy}
+        if self.n_classes is None:
+            self.projector = DeepHead(
+                self.encoder.dim, *head, name="projector", **kind
+            )
+        else:
+            self.projector = MLPHead(
+                self.encoder.dim, *head, name="projector", **kind
+            )
+            self.classifier = ClassBranch(
+                head[1], self.n_classes, name="classifier", **kind
+            )
+            self.class_accuracy = keras.metrics.Mean(name="class_accuracy")
+        self.std = keras.metrics.Mean(name="embedding_std")
+        self.retrieval = keras.metrics.Mean(name="view_retrieval")
+
+    def layers_of(self, names):
+        """The augmentations, those with names as often as `probability`."""
+        if names is None or isinstance(names, (str, keras.layers.Layer)):
+            names = () if names is None else (names,)
+        layers = make_augmentations(names, "waveform")
+        for i, name in enumerate(names):
+            if isinstance(name, str):
+                p = self.probability * (0.5 if name in HALVED else 1.0)
+                layers[i] = Sometimes(layers[i], p)
+        return layers
+
+    def clip(self, x):
+        """Clips cut, or followed by silence, to `seconds`.
+
+        Returns:
+            `(batch, samples)`.
+        """
+        waveform, lengths = waveform_and_lengths(x)
+        if lengths is not None:
+            waveform = mask_frames(waveform, lengths)
+        start = ops.zeros((ops.shape(waveform)[0],), "int32")
+        return crop(ops.cast(waveform, "float32"), start, self.samples)
+
+    def views(self, clips):
+        """Two augmented versions of clips, `(2 * batch, samples)`, the first
+        of all clips first.
+        """
+        both = ops.concatenate([clips, clips], axis=0)
+        for layer in self.augmentations:
+            both = layer(both, seed=self.seed_generator)
+        return both
+
+    def call(self, x, training=False):
+        views = self.views(self.clip(x))
+        features = ops.stop_gradient(self.encoder.frontend(views))
+        return self.compare(*ops.split(features, 2), training=training)
+
+    def compare(self, first, second, training=False):
+        """The task on two ready views' features; see `call`."""
+        outputs = {}
+        # One view after the other: the batch norm's statistics are per view.
+        for name, view in (("first", first), ("second", second)):
+            clip = self.encoder.backbone(view, training=training)["clip"]
+            outputs.update(self.project(clip, name, training))
+            outputs.setdefault("embedding", clip)
+        return outputs
+
+    def project(self, clip, name, training=False):
+        """What a view's clip vectors become; see `call`."""
+        v = self.projector(clip, training=training)
+        outputs = {name: unit(ops.cast(v, "float32"))}
+        if self.n_classes is not None:
+            # Of the vector that is not scaled to unit length.
+            logits = self.classifier(v, training=training)
+            outputs[f"{name}_logits"] = logits
+        return outputs
+
+    def pretext_loss(self, outputs, x, y=None):
+        loss, accuracy = nt_xent(
+            outputs["first"], outputs["second"], self.temperature
+        )
+        self.std.update_state(embedding_std(outputs["embedding"]))
+        self.retrieval.update_state(accuracy)
+        loss = self.contrastive_weight * loss
+        if self.n_classes is None or y is None:
+            return loss
+        y = ops.reshape(ops.cast(y, "int32"), (-1,))
+        for name in ("first_logits", "second_logits"):
+            logits = outputs[name]
+            cross_entropy = labelled_cross_entropy(logits, y)
+            loss = loss + self.supervised_weight * cross_entropy
+            hit = ops.cast(ops.argmax(logits, axis=1), "int32") == y
+            self.class_accuracy.update_state(hit, y >= 0)
+        return loss
+
+    def default_optimizer(self, total_steps=None):
+        total = total_steps or self.TRAINING["paper"]["steps"]
+        rise = max(round(WARM_UP * total), 1)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0,
+            max(total - rise, 1),
+            warmup_target=self.learning_rate,
+            warmup_steps=rise,
+        )
+        return keras.optimizers.Adam(rate)
+
+
+def count_of(classes):
+    """How many classes there are, None without.
+
+    Args:
+        classes: Their names, their number, or None.
+
+    Raises:
+        ValueError: They are fewer than two.
+    """
+    if classes is None:
+        return None
+    count = classes if isinstance(classes, int) else len(classes)
+    if count < 2:
+        raise ValueError(
+            f"`classes` must be two or more, or None. Received: {classes}"
+        )
+    return count
