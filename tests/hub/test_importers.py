@@ -367,3 +367,83 @@ def test_every_format_has_its_function():
         module = importlib.import_module(f"keras_audio_ssl.hub.{entry.file}")
         assert callable(getattr(module, entry.function))
         assert entry.licence and entry.title
+
+
+def vgg(widths=(2, 2, 4), dim=5):
+    """Random weights in the layout of Fonseca et al.'s VGG."""
+    shapes, before = {}, 1
+    for i, width in enumerate(widths):
+        shapes[f"conv{i}.conv.weight"] = (width, before, 3, 3)
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"conv{i}.bn.{name}"] = (width,)
+        before = width
+    shapes["dense1.weight"], shapes["dense1.bias"] = (dim, 2 * before), (dim,)
+    shapes["dense_out.weight"], shapes["dense_out.bias"] = (3, dim), (3,)
+    return filled(shapes)
+
+
+def resnet(first, channels=1, width=1):
+    """Random weights in torchvision's layout, of kernels of two shapes.
+
+    Args:
+        first: Shape of the first kernel; the others have half its size, or
+            nine samples.
+        channels: In.
+        width: Of the first stage.
+    """
+    shapes = {"conv1.weight": (width, channels, *first)}
+    other = (9,) if len(first) == 1 else (3, 3)
+
+    def norm(name, filters):
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{name}.{part}"] = (filters,)
+
+    norm("bn1", width)
+    before = width
+    for i in range(4):
+        filters = width * 2**i
+        for k in range(2):
+            name = f"layer{i + 1}.{k}"
+            shapes[f"{name}.conv1.weight"] = (filters, before, *other)
+            norm(f"{name}.bn1", filters)
+            shapes[f"{name}.conv2.weight"] = (filters, filters, *other)
+            norm(f"{name}.bn2", filters)
+            if i and not k:
+                ones = (1,) * len(first)
+                shapes[f"{name}.downsample.0.weight"] = (filters, before, *ones)
+                norm(f"{name}.downsample.1", filters)
+            before = filters
+    shapes["fc.weight"], shapes["fc.bias"] = (3, before), (3,)
+    return filled(shapes)
+
+
+def test_fonsecas_groups_are_read_from_widths(write):
+    encoder, report = import_checkpoint("fonseca_official", write(vgg()))
+    backbone = encoder.backbone
+    assert backbone.repeats == [2, 1] and encoder.dim == 5
+    # As published: features were multiplied by this in training.
+    assert backbone.input_scale == 36_000
+    assert report.settings["input_scale"] == 36_000
+    assert {e["reason"] for e in report.left_over} == {
+        "gives classes, which are no part of the encoder"
+    }
+    with pytest.raises(CheckpointError, match="twice as many"):
+        import_checkpoint("fonseca_official", write(vgg((2, 3))))
+    with pytest.raises(CheckpointError, match="no tensor conv1"):
+        import_checkpoint("fonseca_official", write(official()))
+
+
+def test_time_comes_first_in_fonsecas_kernels_and_last_in_clars(write):
+    arrays = resnet((7, 7))
+    ours, _ = import_checkpoint(
+        "fonseca_official", write(arrays), input_scale=1.0
+    )
+    theirs, _ = import_checkpoint("clar_official", write(arrays))
+    kernel = arrays["conv1.weight"][0, 0]
+    for encoder, want in ((ours, kernel), (theirs, kernel.T)):
+        got = numpy(encoder.backbone.stem.conv.kernel)[:, :, 0, 0]
+        np.testing.assert_array_equal(got, want)
+    waveform, report = import_checkpoint("clar_official", write(resnet((7,))))
+    assert type(waveform.backbone).__name__ == "WaveformResNet18"
+    assert waveform.embed(np.zeros(400, "float32")).shape == (8,)
+    assert report.settings["width"] == 1

@@ -192,18 +192,30 @@ def test_cross_entropy_of_labelled_rows_against_loops():
 
 
 def test_few_labels_beside_many_clips_beat_the_labels_alone():
-    x, y = two_kinds(48)
-    few = np.where(np.arange(48) < 6, y, -1)
-    unseen, truth = two_kinds(64, seed=1)
+    def six_tones(clips, seed):
+        rng = np.random.default_rng(seed)
+        y = np.arange(clips) % 6
+        pitch = 300 * 1.5**y * rng.uniform(0.98, 1.02, clips)
+        t = np.arange(7600) / 16000
+        x = 0.15 * np.sin(2 * np.pi * pitch[:, None] * t)
+        x += rng.uniform(0.15, 0.3, (clips, 1)) * rng.standard_normal(x.shape)
+        return x.astype("float32"), y
+
+    (x, y), (unseen, truth) = six_tones(60, 1), six_tones(120, 9)
+    # A label of each tone, of ten clips.
+    few = np.where(np.arange(60) < 6, y, -1)
     accuracy = {}
     for contrastive in (0.0, 1.0):
-        model = tiny(classes=2, contrastive_weight=contrastive)
+        model = tiny(
+            classes=6,
+            contrastive_weight=contrastive,
+            augmentations=("fade", "white_noise", "time_shift"),
+        )
         model.compile(keras.optimizers.Adam(3e-3))
-        model.fit(x, few, batch_size=48, epochs=12, verbose=0)
+        model.fit(x, few, batch_size=60, epochs=30, verbose=0)
         logits = model.predict(unseen, verbose=0)["first_logits"]
         accuracy[contrastive] = (logits.argmax(1) == truth).mean()
-    assert accuracy[1.0] >= accuracy[0.0] - 0.05
-    assert accuracy[1.0] > 0.8
+    assert accuracy[1.0] > max(accuracy[0.0], 0.7)
 
 
 def test_labels_of_a_run_are_its_classes(tmp_path):
