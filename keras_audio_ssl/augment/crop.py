@@ -1,6 +1,7 @@
 """Random segments of clips of unequal length."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_audio_ssl.engine import Layer
@@ -12,18 +13,21 @@ def crop(x, start, length):
 
     Args:
         x: `(batch, samples)`.
-        start: `(batch,)` integers; negative ones begin with silence.
+        start: `(batch,)` integers, or `(batch, segments)` for several of
+            each clip; negative ones begin with silence.
         length: Samples of the segments.
 
     Returns:
-        `(batch, length)`.
+        `(batch, length)` or `(batch, segments, length)`.
     """
-    positions = ops.arange(length, dtype="int32")[None, :]
-    positions = positions + ops.cast(start, "int32")[:, None]
+    positions = ops.arange(length, dtype="int32")
+    positions = positions + ops.cast(start, "int32")[..., None]
+    shape = (-1, *positions.shape[1:])
+    positions = ops.reshape(positions, (-1, np.prod(shape[1:])))
     last = ops.cast(ops.shape(x)[1], "int32") - 1
     inside = ops.logical_and(positions >= 0, positions <= last)
     taken = ops.take_along_axis(x, ops.clip(positions, 0, last), axis=1)
-    return ops.where(inside, taken, 0.0)
+    return ops.reshape(ops.where(inside, taken, 0.0), shape)
 
 
 class RandomCrop(Layer):
