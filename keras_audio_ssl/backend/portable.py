@@ -365,17 +365,19 @@ def lstm(
     if frames is not None:
         x = ops.repeat(x, frames, axis=1)
 
+    # One tensor, as a scan on TensorFlow gives what it carries.
     def step(carry, x):
-        h, c = carry
+        h, c = ops.split(carry, 2, axis=-1)
         inner = x + ops.matmul(h, recurrent_kernel)
         i, f = ops.split(ops.sigmoid(inner[:, : 2 * units]), 2, axis=-1)
         o = ops.sigmoid(inner[:, 3 * units :])
         c = f * c + i * ops.tanh(inner[:, 2 * units : 3 * units])
-        h = o * ops.tanh(c)
-        return (h, c), h
+        carry = ops.concatenate([o * ops.tanh(c), c], axis=-1)
+        return carry, carry
 
-    outputs = ops.scan(step, (state, cell), ops.transpose(x, (1, 0, 2)))[1]
-    return ops.transpose(outputs, (1, 0, 2))
+    begin = ops.concatenate([state, cell], axis=-1)
+    outputs = ops.scan(step, begin, ops.transpose(x, (1, 0, 2)))[1]
+    return ops.transpose(outputs[..., :units], (1, 0, 2))
 
 
 # Front ends.

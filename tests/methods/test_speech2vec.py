@@ -530,20 +530,21 @@ def test_what_keeps_company_comes_to_lie_together(task):
     heard, unheard = turns[turns % 4 > 0], turns[turns % 4 == 0]
     waves = [of_type[i] for of_type in spoken for i in unheard]
     labels = [name for name in TYPES for _ in unheard]
-    model = kas.Speech2Vec(
-        task, max_frames=16, learning_rate=0.01, preset="tiny"
-    )
-    data = sentences(spoken, heard)
-    model.encoder.frontend.adapt([model.clips(data)])
+    model = kas.Speech2Vec(task, max_frames=16, preset="tiny")
+    # New sentences all the time: others would be learnt by heart.
+    parts = [sentences(spoken, heard, 400, seed) for seed in range(6)]
+    model.encoder.frontend.adapt([model.clips(parts[0])])
 
     def rank():
         types = model.embed_types(waves, labels)
         return class_rank(np.stack([types[name] for name in TYPES]))
 
     assert rank() > 10
-    model.compile()
-    model.fit(data, batch_size=16, epochs=4, verbose=0)
+    fall = keras.optimizers.schedules.CosineDecay(0.01, 150)
+    model.compile(keras.optimizers.Adam(fall, global_clipnorm=5.0))
+    for part in parts:
+        model.fit(part, batch_size=16, verbose=0)
     assert rank() == 1
-    unseen = sentences(spoken, unheard, 64, seed=1)
+    unseen = sentences(spoken, unheard, 128, seed=9)
     logs = model.evaluate(unseen, batch_size=64, verbose=0, return_dict=True)
-    assert logs["loss"] < 0.98 * logs["trajectory_mse"]
+    assert logs["loss"] < 0.995 * logs["trajectory_mse"]
