@@ -7,10 +7,10 @@ the sizes that the methods meet. Both versions are called in turn, so that a
 busy moment hits both alike; each figure is the shortest of its calls. A ratio
 below 1 says that the module's own is worth its lines.
 
-Functions on maps and the GRU are timed with their gradient, but for `affine`,
-which serves encoders that are not trained. Names of the
-front ends are timed in a log-mel of 256 clips of 1 s, without a gradient: with
-all of them, and with the one replaced by its plain version.
+Functions on maps, the GRU and the LSTM are timed with their gradient, but for
+`affine`, which serves encoders that are not trained. Names of the front ends
+are timed in a log-mel of 256 clips of 1 s, without a gradient: with all of
+them, and with the one replaced by its plain version.
 """
 
 import argparse
@@ -37,7 +37,8 @@ def weights(*shape):
 
 
 # name: arrays and options, of BYOL-A's second block, of a unit of
-# EfficientNet-B0 on COLA's maps, and of APC's first layer.
+# EfficientNet-B0 on COLA's maps, of APC's first layer, and of
+# Speech2Vec's encoder and decoder.
 MAP, STATISTICS = {"epsilon": 1e-5, "pool": (2, 2)}, {"epsilon": 1e-5}
 BYOL_A = (32, 48, 32, 64)
 UNIT = (32, 49, 32, 96)
@@ -68,6 +69,26 @@ KERNELS = {
             np.zeros((2, 1536)),
         ],
         {},
+    ),
+    "lstm": (
+        [
+            noise(256, 100, 13),
+            *np.zeros((2, 256, 50)),
+            0.1 * noise(13, 200),
+            0.1 * noise(50, 200),
+            np.zeros(200),
+        ],
+        {},
+    ),
+    "lstm, one input": (
+        [
+            noise(256, 1, 50),
+            *np.zeros((2, 256, 50)),
+            0.1 * noise(50, 200),
+            0.1 * noise(50, 200),
+            np.zeros(200),
+        ],
+        {"frames": 100},
     ),
     "max_pool": ([noise(*BYOL_A)], {"pool": (2, 2)}),
     "norm_silu": ([noise(*UNIT), *np.ones((2, 96))], STATISTICS),

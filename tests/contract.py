@@ -66,7 +66,14 @@ def batch(clips=8, **kwargs):
     lengths = lengths.astype("int32")
     for row, length in zip(x, lengths, strict=True):
         row[length:] = 0
-    return {"waveform": x, "lengths": lengths}
+    return spoken({"waveform": x, "lengths": lengths})
+
+
+def spoken(x, words=4):
+    """A batch with parts of each clip as words, for methods that need some."""
+    edges = np.linspace(0, x["lengths"], words + 1).T.astype("int32")
+    segments = np.stack([edges[:, :-1], edges[:, 1:]], axis=-1)
+    return {**x, "segments": segments}
 
 
 def step(model, x):

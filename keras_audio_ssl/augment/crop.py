@@ -1,6 +1,7 @@
 """Random segments of clips of unequal length."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_audio_ssl.engine import Layer
@@ -12,21 +13,26 @@ def crop(x, start, length):
 
     Args:
         x: `(batch, samples)` or `(batch, time, bins)`.
-        start: `(batch,)` integers; negative ones begin with silence.
+        start: `(batch,)` integers, or `(batch, segments)` for several of
+            each clip; negative ones begin with silence.
         length: Samples, or frames, of the segments.
 
     Returns:
-        `(batch, length)` or `(batch, length, bins)`.
+        `(batch, length)`, with segments `(batch, segments, length)`; then
+        the bins, if there are some.
     """
-    positions = ops.arange(length, dtype="int32")[None, :]
-    positions = positions + ops.cast(start, "int32")[:, None]
+    positions = ops.arange(length, dtype="int32")
+    positions = positions + ops.cast(start, "int32")[..., None]
+    outer = tuple(positions.shape[1:])
+    positions = ops.reshape(positions, (-1, int(np.prod(outer))))
     last = ops.cast(ops.shape(x)[1], "int32") - 1
     inside = ops.logical_and(positions >= 0, positions <= last)
     positions = ops.clip(positions, 0, last)
     if len(x.shape) == 3:
         inside, positions = inside[..., None], positions[..., None]
     taken = ops.take_along_axis(x, positions, axis=1)
-    return ops.where(inside, taken, 0.0)
+    taken = ops.where(inside, taken, 0.0)
+    return ops.reshape(taken, (-1, *outer, *x.shape[2:]))
 
 
 def repeated(waveform, least, lengths=None):

@@ -27,6 +27,7 @@ __all__ = [
     "is_accelerated",
     "is_known",
     "is_stateless",
+    "lstm",
     "max_pool",
     "name",
     "norm_silu",
@@ -334,6 +335,60 @@ def gru(
         return h, h
 
     return ops.transpose(ops.scan(step, state, x)[1], (1, 0, 2))
+
+
+def lstm(
+    x: Any,
+    state: Any,
+    cell: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any,
+    frames: int | None = None,
+) -> Any:
+    """Runs an LSTM over all frames.
+
+    The weights have Keras' layout: gates input, forget, candidate, output.
+
+    Args:
+        x: `(batch, frames, dim)`; or `(batch, 1, dim)`, what is read at each
+            of so many `frames`.
+        state: `(batch, units)` the output before the first frame. Its dtype
+            is that of the recurrence.
+        cell: `(batch, units)` the memory before the first frame.
+        kernel: `(dim, 4 * units)`.
+        recurrent_kernel: `(units, 4 * units)`.
+        bias: `(4 * units,)`.
+        frames: int, where every frame reads the same.
+
+    Returns:
+        `(batch, frames, units)`, in the dtype of `state`.
+
+    Example:
+
+    >>> zeros = ops.zeros((2, 8))
+    >>> lstm(x, zeros, zeros, kernel, recurrent_kernel, bias).shape
+    (2, 50, 8)
+    """
+    units = state.shape[-1]
+    x = ops.matmul(ops.cast(x, kernel.dtype), kernel)
+    x = ops.cast(x, state.dtype) + bias
+    if frames is not None:
+        x = ops.repeat(x, frames, axis=1)
+
+    # One tensor, as a scan on TensorFlow gives what it carries.
+    def step(carry, x):
+        h, c = ops.split(carry, 2, axis=-1)
+        inner = x + ops.matmul(h, recurrent_kernel)
+        i, f = ops.split(ops.sigmoid(inner[:, : 2 * units]), 2, axis=-1)
+        o = ops.sigmoid(inner[:, 3 * units :])
+        c = f * c + i * ops.tanh(inner[:, 2 * units : 3 * units])
+        carry = ops.concatenate([o * ops.tanh(c), c], axis=-1)
+        return carry, carry
+
+    begin = ops.concatenate([state, cell], axis=-1)
+    outputs = ops.scan(step, begin, ops.transpose(x, (1, 0, 2)))[1]
+    return ops.transpose(outputs[..., :units], (1, 0, 2))
 
 
 # Front ends.

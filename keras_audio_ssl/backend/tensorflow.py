@@ -14,6 +14,7 @@ __all__ = [
     "copied",
     "gru",
     "in_chunks",
+    "lstm",
     "norm_silu",
     "reads_ahead",
     "splitting_pays",
@@ -108,7 +109,8 @@ def gru(x, state, kernel, recurrent_kernel, bias):
 
 @tf.custom_gradient
 def _recurrence(projected, state, recurrent_kernel, bias):
-    forward, backward = _graphs(int(recurrent_kernel.shape[0]))
+    units = int(recurrent_kernel.shape[0])
+    forward, backward = _graphs(units, _forward, _backward)
     saved = forward(projected, state, recurrent_kernel, bias)
 
     def gradient(grad):
@@ -118,13 +120,13 @@ def _recurrence(projected, state, recurrent_kernel, bias):
 
 
 @functools.cache
-def _graphs(units):
+def _graphs(units, *functions):
     # A graph also when the caller runs eagerly: one operation for the loop,
     # not a dozen for each frame. A pair for each size, as shapes that were
     # relaxed to save a trace would not tell it.
     return [
         tf.function(functools.partial(f, units), reduce_retracing=True)
-        for f in (_forward, _backward)
+        for f in functions
     ]
 
 
@@ -179,10 +181,86 @@ def _backward(units, grad, state, recurrent_kernel, outputs, gates, n, c):
     )
 
 
+def lstm(x, state, cell, kernel, recurrent_kernel, bias, frames=None):
+    """The gradient of the recurrent kernel is one product over all frames."""
+    x = tf.transpose(tf.cast(x, kernel.dtype), (1, 0, 2))
+    projected = tf.cast(ops.matmul(x, kernel), state.dtype) + bias
+    if frames is not None:
+        projected = tf.repeat(projected, frames, axis=0)
+    outputs = _lstm_recurrence(projected, state, cell, recurrent_kernel)
+    return tf.transpose(outputs, (1, 0, 2))
+
+
+@tf.custom_gradient
+def _lstm_recurrence(projected, state, cell, recurrent_kernel):
+    units = int(recurrent_kernel.shape[0])
+    forward, backward = _graphs(units, _lstm_forward, _lstm_backward)
+    outputs, *saved = forward(projected, state, cell, recurrent_kernel)
+
+    def gradient(grad):
+        return backward(grad, state, cell, recurrent_kernel, outputs, *saved)
+
+    return outputs, gradient
+
+
+def _lstm_forward(units, projected, state, cell, recurrent_kernel):
+    def step(t, carry):
+        h, c = carry
+        inner = projected[t] + h @ recurrent_kernel
+        gates = tf.sigmoid(inner[:, : 2 * units])
+        i, f = gates[:, :units], gates[:, units:]
+        g = tf.tanh(inner[:, 2 * units : 3 * units])
+        o = tf.sigmoid(inner[:, 3 * units :])
+        c = f * c + i * g
+        h = o * tf.tanh(c)
+        return (h, c), (h, i, f, g, o, c)
+
+    frames = tf.shape(projected)[0]
+    return _loop(step, frames, (state, cell), [units] * 6)[1]
+
+
+def _lstm_backward(units, grad, state, cell, recurrent_kernel, outputs, *saved):
+    *gates, cells = saved
+    previous = tf.concat([state[None], outputs[:-1]], 0)
+    before, tanhs = tf.concat([cell[None], cells[:-1]], 0), tf.tanh(cells)
+    transposed = tf.transpose(recurrent_kernel)
+
+    def step(t, carry):
+        d_h, d_c = carry
+        i, f, g, o = (gate[t] for gate in gates)
+        d_h += grad[t]
+        d_c += d_h * o * (1 - tanhs[t] * tanhs[t])
+        inner = tf.concat(
+            [
+                d_c * g * i * (1 - i),
+                d_c * before[t] * f * (1 - f),
+                d_c * i * (1 - g * g),
+                d_h * tanhs[t] * o * (1 - o),
+            ],
+            -1,
+        )
+        return (inner @ transposed, d_c * f), (inner,)
+
+    (d_state, d_cell), (inner,) = _loop(
+        step,
+        tf.shape(grad)[0],
+        (tf.zeros_like(state), tf.zeros_like(cell)),
+        [4 * units],
+        reverse=True,
+    )
+    d_recurrent = tf.matmul(
+        tf.reshape(previous, (-1, units)),
+        tf.reshape(inner, (-1, 4 * units)),
+        transpose_a=True,
+    )
+    return inner, d_state, d_cell, d_recurrent
+
+
 def _loop(step, frames, carry, widths, reverse=False):
     """The last carry, and what the steps gave for all frames."""
+    dtype = tf.nest.flatten(carry)[0].dtype
     arrays = [
-        tf.TensorArray(carry.dtype, size=frames, element_shape=(None, width))
+        tf.TensorArray(dtype, size=frames, element_shape=(None, width))
         for width in widths
     ]
 

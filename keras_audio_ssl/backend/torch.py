@@ -23,6 +23,7 @@ __all__ = [
     "gru",
     "in_chunks",
     "is_known",
+    "lstm",
     "max_pool",
     "norm_silu",
     "rounds_coarsely",
@@ -329,6 +330,19 @@ class GRU(torch.autograd.Function):
             torch.cat(d_recurrent, dim=-1),
             torch.stack([sums, torch.cat([sums[: 2 * units], sum_n])]),
         )
+
+
+def lstm(x, state, cell, kernel, recurrent_kernel, bias, frames=None):
+    x, kernel, recurrent_kernel, bias = (
+        v.to(state.dtype) for v in (x, kernel, recurrent_kernel, bias)
+    )
+    if frames is not None:
+        x = x.expand(-1, frames, -1)
+    # Gates have Keras' order here; of two biases one is enough.
+    weights = [kernel.T, recurrent_kernel.T, bias, torch.zeros_like(bias)]
+    training = torch.is_grad_enabled()
+    start = (state[None], cell[None])
+    return torch.lstm(x, start, weights, True, 1, 0.0, training, False, True)[0]
 
 
 class Constant(portable.Constant):

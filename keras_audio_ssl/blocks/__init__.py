@@ -1,6 +1,7 @@
 """Layers that encoders and heads are built of."""
 
 from keras_audio_ssl.blocks.bidirectional import BidirectionalGRU
+from keras_audio_ssl.blocks.bidirectional import BidirectionalLSTM
 from keras_audio_ssl.blocks.bidirectional import reverse_frames
 from keras_audio_ssl.blocks.bilinear import BilinearSimilarity
 from keras_audio_ssl.blocks.bilinear import COLAHead
@@ -12,10 +13,12 @@ from keras_audio_ssl.blocks.conv import max_pool
 from keras_audio_ssl.blocks.decoder import FrameDecoder
 from keras_audio_ssl.blocks.deconv import DeconvHead
 from keras_audio_ssl.blocks.gru import GRU
+from keras_audio_ssl.blocks.lstm import LSTM
 from keras_audio_ssl.blocks.masked_conv import MaskedConv1D
 from keras_audio_ssl.blocks.mlp import ClassBranch
 from keras_audio_ssl.blocks.mlp import DeepHead
 from keras_audio_ssl.blocks.mlp import MLPHead
+from keras_audio_ssl.blocks.pool import EndsPool
 from keras_audio_ssl.blocks.pool import FramePool
 from keras_audio_ssl.blocks.pool import pool_frames
 from keras_audio_ssl.blocks.quantizer import GumbelQuantizer
@@ -37,4 +40,6 @@ from keras_audio_ssl.blocks.transformer import sinusoids
 from keras_audio_ssl.blocks.transformer import softmax
 from keras_audio_ssl.blocks.transformer import stack_frames
 from keras_audio_ssl.blocks.transformer import unstack_frames
+from keras_audio_ssl.blocks.words import MeanTrajectory
+from keras_audio_ssl.blocks.words import WordDecoder
 from keras_audio_ssl.engine import frame_mask

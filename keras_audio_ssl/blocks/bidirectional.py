@@ -1,8 +1,9 @@
-"""A GRU in both directions over right-padded sequences."""
+"""Recurrent layers in both directions over right-padded sequences."""
 
 from keras import ops
 
 from keras_audio_ssl.blocks.gru import GRU
+from keras_audio_ssl.blocks.lstm import LSTM
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import frame_mask
 
@@ -25,8 +26,8 @@ def reverse_frames(x, lengths=None):
     return ops.take_along_axis(x, source[..., None], axis=1)
 
 
-class BidirectionalGRU(Layer):
-    """Two `GRU`, the second from a clip's last valid frame to its first.
+class Bidirectional(Layer):
+    """Two recurrent layers, the second from a clip's end to its beginning.
 
     Args:
         dim: Width of the input.
@@ -40,15 +41,20 @@ class BidirectionalGRU(Layer):
         `(batch, frames, 2 * units)`, forward and then backward; zeros past
         each clip's end.
 
+    Attributes:
+        cell: The recurrent layer, a class's.
+
     Reference:
-        Schuster & Paliwal, 1997; Cho et al., 2014, arXiv 1406.1078.
+        Schuster & Paliwal, 1997.
     """
+
+    cell: type
 
     def __init__(self, dim, units, **kwargs):
         super().__init__(**kwargs)
         kind = {"dtype": self.dtype_policy}
-        self.ahead = GRU(units, name="ahead", **kind)
-        self.back = GRU(units, name="back", **kind)
+        self.ahead = self.cell(units, name="ahead", **kind)
+        self.back = self.cell(units, name="back", **kind)
         for direction in (self.ahead, self.back):
             direction.build((None, None, dim))
 
@@ -60,3 +66,15 @@ class BidirectionalGRU(Layer):
         return ops.concatenate(
             [self.ahead(x, mask=mask), reverse_frames(back, lengths)], axis=-1
         )
+
+
+class BidirectionalGRU(Bidirectional):
+    """`Bidirectional` of two `GRU` (Cho et al., 2014, arXiv 1406.1078)."""
+
+    cell = GRU
+
+
+class BidirectionalLSTM(Bidirectional):
+    """`Bidirectional` of two `LSTM` (Hochreiter & Schmidhuber, 1997)."""
+
+    cell = LSTM

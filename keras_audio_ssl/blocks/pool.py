@@ -84,3 +84,36 @@ class FramePool(Layer):
         if self.join == "concat":
             return ops.concatenate(pooled, axis=-1)
         return sum(pooled[1:], pooled[0])
+
+
+class EndsPool(Layer):
+    """The last state of each direction of a bidirectional layer.
+
+    That is a clip's last valid frame of the first half of the width, and its
+    first frame of the second.
+
+    Call arguments:
+        x: `(batch, frames, dim)`, forward and then backward.
+        lengths: Optional `(batch,)`, valid frames.
+
+    Returns:
+        `(batch, dim)`.
+    """
+
+    # As of a `FramePool`, for the width of the clip vector.
+    kinds = ("ends",)
+    join = "sum"
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
+    def call(self, x, lengths=None):
+        half = x.shape[-1] // 2
+        if lengths is None:
+            ahead = x[:, -1, :half]
+        else:
+            last = ops.maximum(ops.cast(lengths, "int32") - 1, 0)
+            ahead = ops.take_along_axis(
+                x[..., :half], last[:, None, None], axis=1
+            )[:, 0]
+        return ops.concatenate([ahead, x[:, 0, half:]], axis=-1)

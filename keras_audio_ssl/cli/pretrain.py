@@ -53,6 +53,11 @@ def add_arguments(parser):
         help="time a few steps, say what the run will cost, write nothing",
     )  # fmt: skip
     parser.add_argument(
+        "--alignments", metavar="FILE",
+        help="where words begin and end, for methods that learn from words: "
+        "a file or folder of TextGrid, CTM, .alignment.txt or CSV",
+    )  # fmt: skip
+    parser.add_argument(
         "--label", metavar="COLUMN",
         help="labels for methods that use them; empty or -1: none",
     )  # fmt: skip

@@ -1,5 +1,7 @@
 """Reading audio: files, folders, manifests, arrays; batches for `fit`."""
 
+from keras_audio_ssl.data.alignments import from_alignments
+from keras_audio_ssl.data.alignments import spoken_words
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import resample
 from keras_audio_ssl.data.builders import from_arrays
@@ -22,6 +24,7 @@ __all__ = [
     "SyntheticCorpus",
     "TooFewClips",
     "bucket",
+    "from_alignments",
     "from_arrays",
     "from_folder",
     "from_huggingface",
@@ -31,5 +34,6 @@ __all__ = [
     "read_audio_native",
     "read_manifest",
     "resample",
+    "spoken_words",
     "synthetic",
 ]

@@ -47,7 +47,7 @@ def read_manifest(
         >>> table["file"][0]
         'audio/0_george_5.wav'
     """
-    with _Table(path) as table:
+    with Table(path) as table:
         names = list(table.header if columns is None else columns)
         at = [table.find(name) for name in names]
         values: list[list[str]] = [[] for _ in names]
@@ -57,7 +57,7 @@ def read_manifest(
     return dict(zip(names, values, strict=True))
 
 
-class _Table:
+class Table:
     """An open CSV file, read row by row."""
 
     def __init__(self, path: Any) -> None:
@@ -65,7 +65,7 @@ class _Table:
         if not self.path.is_file():
             raise ValueError(f"No such manifest (a CSV file): {path}")
 
-    def __enter__(self) -> "_Table":
+    def __enter__(self) -> "Table":
         try:
             self._file = open(self.path, newline="", encoding="utf-8-sig")
         except OSError as error:
@@ -190,7 +190,7 @@ def scan_manifest(
     # Arrays, since a list of as many numbers takes eight times the memory.
     rows, codes, spans = array("i"), array("i"), array("d")
     skipped: Skipped = []
-    with _Table(path) as table:
+    with Table(path) as table:
         at_file = table.find(file)
         at_label = -1 if label is None else table.find(label)
         at_span = []
@@ -204,7 +204,7 @@ def scan_manifest(
             # All rows: parts of one manifest must agree on the classes.
             found = {_filled(row[at_label]) for row in table.rows()}
     seen, code = class_codes(found, classes, unlabelled)
-    with _Table(path) as table:
+    with Table(path) as table:
         for row in table.rows(where):
             name = row[at_file].strip()
             if not name:

@@ -12,6 +12,9 @@ import soxr
 
 from keras_audio_ssl.data.builders import from_arrays
 from keras_audio_ssl.data.dataset import AudioDataset
+from keras_audio_ssl.data.segments import AlignedArrays
+from keras_audio_ssl.data.segments import Segment
+from keras_audio_ssl.data.segments import SegmentTable
 from keras_audio_ssl.data.synthetic_sounds import HOP
 from keras_audio_ssl.data.synthetic_sounds import RATE
 from keras_audio_ssl.data.synthetic_sounds import SOUNDS
@@ -336,6 +339,7 @@ def synthetic(
     kind: str = "sounds",
     clips: int = 1000,
     label: str | None = None,
+    segments: bool = False,
     sample_rate: int = 16000,
     seed: int = 0,
     memory_mb: float = 512.0,
@@ -351,6 +355,8 @@ def synthetic(
         clips: number of clips, 1000 by default.
         label: none by default; `"label"` for sounds, `"speaker"` or
             `"syllable"` for speech.
+        segments: `True` for batches that tell where the syllables lie, as
+            `from_alignments`, of speech.
         sample_rate: in Hz, 16000 by default.
         seed: of the clips and of their order; another for test data.
         memory_mb: megabytes for clips to stay in after the first epoch, 512
@@ -376,14 +382,39 @@ def synthetic(
             f"`label` must be one of {', '.join(map(repr, corpus.labels))}, "
             f"or None, with kind={kind!r}. Received: label={label!r}"
         )
-    return from_arrays(
-        corpus,
-        None if label is None else corpus.labels[label],
-        sample_rate,
+    if segments and kind != "speech":
+        raise ValueError(
+            f"`segments=True` needs kind='speech'. Received: kind={kind!r}"
+        )
+    labels, classes = None, None
+    if label is not None:
+        labels, classes = corpus.labels[label], list(corpus.classes[label])
+    if not segments:
+        return from_arrays(
+            corpus,
+            labels,
+            sample_rate,
+            seconds,
+            batch_size,
+            classes=classes,
+            seed=seed,
+            **options,
+        )
+    table = SegmentTable(
+        [
+            [Segment(*syllable) for syllable in corpus.syllables(i)]
+            for i in range(len(corpus))
+        ]
+    )
+    source = AlignedArrays(corpus, sample_rate, labels, classes)
+    source.hold(table, seconds or options.get("max_seconds"))
+    return AudioDataset(
+        source,
         seconds,
         batch_size,
-        classes=None if label is None else corpus.classes[label],
+        sample_rate=sample_rate,
         seed=seed,
+        source="the corpus",
         **options,
     )
 

@@ -2,6 +2,7 @@
 
 from keras_audio_ssl.encoders.audio_ntt import AudioNTT
 from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.encoders.bidirectional import BidirectionalStack
 from keras_audio_ssl.encoders.conv_transformer import MAMTransformer
 from keras_audio_ssl.encoders.conv_transformer import MPCTransformer
 from keras_audio_ssl.encoders.efficientnet import EfficientNetB0
@@ -21,3 +22,5 @@ from keras_audio_ssl.encoders.transformer import Transformer
 from keras_audio_ssl.encoders.vgg import CRNN
 from keras_audio_ssl.encoders.vgg import VGG
 from keras_audio_ssl.encoders.windowed import Windowed
+from keras_audio_ssl.encoders.word_vectors import WordVectors
+from keras_audio_ssl.encoders.word_vectors import word_vectors

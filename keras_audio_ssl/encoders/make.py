@@ -7,6 +7,7 @@ import keras
 
 from keras_audio_ssl.encoders.audio_ntt import AudioNTT
 from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.encoders.bidirectional import BidirectionalStack
 from keras_audio_ssl.encoders.conv_transformer import MAMTransformer
 from keras_audio_ssl.encoders.conv_transformer import MPCTransformer
 from keras_audio_ssl.encoders.efficientnet import EfficientNetB0
@@ -28,6 +29,7 @@ from keras_audio_ssl.features import recipe
 # Names of backbones in settings; one may have several.
 BACKBONES: dict[str, type[Backbone]] = {
     "audio_ntt": AudioNTT,
+    "bidirectional": BidirectionalStack,
     "cnn": AudioNTT,
     "crnn": CRNN,
     "efficientnet_b0": EfficientNetB0,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from keras_audio_ssl.methods.mpc import MPC as MPC
     from keras_audio_ssl.methods.npc import NPC as NPC
     from keras_audio_ssl.methods.pretext import PretextModel as PretextModel
+    from keras_audio_ssl.methods.speech2vec import Speech2Vec as Speech2Vec
     from keras_audio_ssl.methods.tera import TERA as TERA
 
 # Registry name: file (or a module's full name), class, and arguments that
@@ -33,6 +34,12 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "mockingjay": ("mockingjay", "Mockingjay", {}),
     "mpc": ("mpc", "MPC", {}),
     "npc": ("npc", "NPC", {}),
+    "speech2vec_cbow": ("speech2vec", "Speech2Vec", {"task": "cbow"}),
+    "speech2vec_skipgram": (
+        "speech2vec",
+        "Speech2Vec",
+        {"task": "skipgram"},
+    ),
     "tera": ("tera", "TERA", {}),
 }
 
@@ -51,6 +58,7 @@ __all__ = [
     "Fonseca",
     "Mockingjay",
     "PretextModel",
+    "Speech2Vec",
 ]
 
 

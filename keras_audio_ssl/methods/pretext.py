@@ -52,7 +52,9 @@ class PretextModel(Trained):
 
     # The metric that tells the loss of a model that learnt nothing, such as
     # one that copies.
-    baseline: ClassVar[str | None] = None
+    baseline: str | None = None
+    # Whether it learns from words: batches must hold `"segments"`.
+    needs_segments: ClassVar[bool] = False
     # Arguments of the constructor for models of other sizes, by name.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {}}
     # How `pretrain` trains each size unless told: `seconds` (longest cut

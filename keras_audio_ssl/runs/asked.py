@@ -36,6 +36,7 @@ class Asked:
     overwrite: bool = False
     tensorboard: bool = False
     where: Any = None
+    alignments: Any = None
     label: str | None = None
     label_fraction: float = 1.0
     isolate: bool = False
@@ -87,6 +88,7 @@ class Asked:
         if not isinstance(self.data, (str, os.PathLike)):
             for name in (
                 "batch_size", "seconds", "where", "label", "isolate",
+                "alignments",
             ):  # fmt: skip
                 if getattr(self, name):
                     raise ValueError(
@@ -113,6 +115,7 @@ class Asked:
             "settings": self.settings,
             "data": str(getattr(data, "source", data)),
             "where": self.where,
+            "alignments": self.alignments and str(self.alignments),
             "label": self.label,
             "label_fraction": self.label_fraction,
             "seed": self.seed,

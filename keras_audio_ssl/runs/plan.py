@@ -50,6 +50,11 @@ def prepare(asked: Asked, encoder: Any = None) -> Plan:
 
     cls = method_class(asked.method)
     check_settings(cls, asked.settings)
+    if asked.alignments is not None and not cls.needs_segments:
+        raise ValueError(
+            "`alignments` is for methods that learn from words. Received: "
+            f"{asked.method}"
+        )
     if asked.preset != "paper" and asked.preset not in cls.PRESETS:
         raise ValueError(
             f"`preset` must be paper or {', '.join(cls.PRESETS)}. "
@@ -178,23 +183,37 @@ def open_stream(asked, training, encoder, min_seconds):
 def open_data(asked, **options):
     """The data set that `data` and `where` name."""
     from keras_audio_ssl import data
+    from keras_audio_ssl.methods import method_class
 
     path = Path(asked.data)
     synthetic = asked.data == "synthetic"
+    words = method_class(asked.method).needs_segments
     if synthetic or path.is_dir():
         for name in ("where", "label"):
-            if getattr(asked, name):
+            # The words' is the name of a column of the alignments.
+            in_table = name == "label" and words and not synthetic
+            if getattr(asked, name) and not in_table:
                 raise ValueError(
                     f"`{name}` needs a manifest as `data`. Received: "
                     f"{asked.data}"
                 )
     if synthetic:
+        if asked.alignments is not None:
+            raise ValueError(
+                "`alignments` needs a folder or a manifest as `data`. "
+                f"Received: {asked.data}"
+            )
+        if words:
+            options |= {"kind": "speech", "segments": True}
         return data.synthetic(**options)
     options["isolate"] = asked.isolate
-    if path.is_dir():
+    if not words and path.is_dir():
         return data.from_folder(path, **options)
     if not path.exists():
         raise ValueError(f"`data`: there is no such file or folder: {path}")
+    if words:
+        options |= {"where": asked.where, "label": asked.label}
+        return data.from_alignments(path, asked.alignments, **options)
     if asked.label is not None:
         options |= {
             "label": asked.label,

@@ -49,6 +49,7 @@ def pretrain(
     tensorboard: bool = False,
     estimate: bool = False,
     where: Any = None,
+    alignments: Any = None,
     label: str | None = None,
     label_fraction: float = 1.0,
     isolate: bool = False,
@@ -91,9 +92,13 @@ def pretrain(
         tensorboard: `True` to write the history for TensorBoard too.
         estimate: `True` to time a few steps and write nothing.
         where: Rows of the manifest, as for `from_manifest`.
+        alignments: Where words begin and end, a file or folder as for
+            `kas.data.from_alignments`, for methods that learn from words;
+            without, they are looked for beside the audio.
         label: Column of the manifest with labels, for methods that use them;
             an empty cell or -1 is a clip without label. A method whose class
-            takes `classes` is given their names.
+            takes `classes` is given their names. For a method that learns
+            from words, the column of the words in a table of alignments.
         label_fraction: Share of the labels that is used, of each class, the
             same ones for the same `seed`; 1.0 by default.
         isolate: `True` to decode in child processes, as for `from_folder`.
@@ -134,6 +139,7 @@ def pretrain(
         overwrite=overwrite,
         tensorboard=tensorboard,
         where=where,
+        alignments=alignments,
         label=label,
         label_fraction=label_fraction,
         isolate=isolate,

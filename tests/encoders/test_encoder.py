@@ -12,6 +12,7 @@ from keras_audio_ssl.data.audio import AudioFile
 from keras_audio_ssl.encoders import CRNN
 from keras_audio_ssl.encoders import VGG
 from keras_audio_ssl.encoders import AudioNTT
+from keras_audio_ssl.encoders import BidirectionalStack
 from keras_audio_ssl.encoders import EfficientNetB0
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import LatentStack
@@ -41,6 +42,11 @@ def build(name):
         return Encoder(recipe("cola", n_mels=32), EfficientNetB0(32))
     if name == "recurrent":
         return Encoder(recipe("apc"), RecurrentStack(80, 16, 2))
+    if name == "bidirectional":
+        each = {"mean": [0.0] * 13, "std": [20.0] * 13}
+        return Encoder(
+            recipe("speech2vec", **each), BidirectionalStack(13, 8, 2)
+        )
     if name == "prenet":
         net = RecurrentStack(80, 16, 2, prenet_layers=1)
         return Encoder(recipe("apc"), net)
@@ -92,6 +98,7 @@ NAMES = [
     "v2",
     "efficientnet",
     "recurrent",
+    "bidirectional",
     "prenet",
     "transformer",
     "stacked",

@@ -1,0 +1,149 @@
+"""A long short-term memory with one fast recurrence per backend."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+import keras_audio_ssl.backend as backend
+from keras_audio_ssl.engine import Layer
+
+
+class LSTM(Layer):
+    """Unidirectional LSTM over right-padded sequences, quick on every backend.
+
+    The weights have the layout of `keras.layers.LSTM`: `kernel` (dim, 4 *
+    units), `recurrent_kernel` (units, 4 * units) and `bias` (4 * units,),
+    gates in the order input, forget, candidate, output. So `get_weights` of
+    one layer fits `set_weights` of the other.
+
+    Under a half precision policy the state is kept in float32.
+
+    Args:
+        units: int. Size of the state and of the output.
+        kernel_initializer: initializer of the input weights. Defaults to
+            `"glorot_uniform"`.
+        recurrent_initializer: initializer of the recurrent weights. Defaults
+            to `"orthogonal"`.
+        **kwargs: passed to `keras.layers.Layer`.
+
+    Call arguments:
+        x: `(batch, frames, dim)`; or `(batch, 1, dim)`, what is read at each
+            of so many `frames`.
+        mask: `(batch, frames)` bool, `True` where a frame is valid. Padding
+            must be on the right. Outputs of padded frames are exact zeros.
+        initial_state: pair of output and memory before the first frame, each
+            `(batch, units)`; zeros by default.
+        frames: int, where every frame reads the same.
+
+    Returns:
+        `(batch, frames, units)`.
+
+    Raises:
+        ValueError: if `units` is not positive or the input has no three axes.
+
+    Reference:
+        Hochreiter & Schmidhuber, 1997, with the forget gate of Gers et al.,
+        2000, whose bias begins at 1 (Jozefowicz et al., 2015).
+
+    Example:
+
+    >>> layer = LSTM(50)
+    >>> layer(np.zeros((16, 100, 13), "float32")).shape
+    (16, 100, 50)
+    """
+
+    def __init__(
+        self,
+        units: int,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if int(units) != units or units < 1:
+            raise ValueError(
+                f"`units` must be a positive integer. Received: units={units!r}"
+            )
+        self.units = int(units)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.recurrent_initializer = keras.initializers.get(
+            recurrent_initializer
+        )
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        if len(input_shape) != 3 or input_shape[-1] is None:
+            raise ValueError(
+                "`LSTM` expects an input of shape (batch, frames, dim) with a "
+                f"known dim. Received: shape={tuple(input_shape)}"
+            )
+        self.input_spec = keras.layers.InputSpec(
+            ndim=3, axes={-1: input_shape[-1]}
+        )
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(input_shape[-1], 4 * self.units),
+            initializer=self.kernel_initializer,
+        )
+        self.recurrent_kernel = self.add_weight(
+            name="recurrent_kernel",
+            shape=(self.units, 4 * self.units),
+            initializer=self.recurrent_initializer,
+            autocast=False,
+        )
+        self.bias = self.add_weight(
+            name="bias",
+            shape=(4 * self.units,),
+            initializer=remember(self.units),
+            autocast=False,
+        )
+
+    @property
+    def state_dtype(self) -> str:
+        """In which the recurrence computes."""
+        return "float64" if self.compute_dtype == "float64" else "float32"
+
+    def call(self, x, mask=None, initial_state=None, frames=None):
+        if initial_state is None:
+            shape = (ops.shape(x)[0], self.units)
+            initial_state = [ops.zeros(shape, self.state_dtype)] * 2
+        outputs = self.run(
+            x,
+            initial_state,
+            ops.convert_to_tensor(self.kernel),
+            self.recurrent_kernel,
+            self.bias,
+            frames,
+        )
+        if mask is not None:
+            # Padding is on the right: no valid frame follows a padded one.
+            mask = ops.cast(mask, "bool")[:, :, None]
+            outputs = ops.where(mask, outputs, ops.zeros((), outputs.dtype))
+        return outputs
+
+    def run(self, x, state, kernel, recurrent_kernel, bias, frames=None):
+        """The recurrence of other weights; see `backend.lstm`."""
+        dtype = self.state_dtype
+        outputs = backend.lstm(
+            x,
+            *(ops.cast(s, dtype) for s in state),
+            kernel,
+            ops.cast(recurrent_kernel, dtype),
+            ops.cast(bias, dtype),
+            frames,
+        )
+        return ops.cast(outputs, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.units)
+
+
+def remember(units):
+    """An initializer of biases: 1 for the forget gate, 0 for the others."""
+
+    def initializer(shape, dtype=None):
+        gates = [ops.full((units,), float(i == 1), dtype) for i in range(4)]
+        return ops.concatenate(gates)
+
+    return initializer
