@@ -109,7 +109,10 @@ def half_pad(kernel_shape: Any) -> Pad:
 
 def both(stride: int | tuple[int, int]) -> tuple[int, int]:
     """The stride along time and along frequency, of one or two numbers."""
-    return (stride, stride) if isinstance(stride, int) else tuple(stride)
+    if isinstance(stride, int):
+        return stride, stride
+    along, across = stride
+    return along, across
 
 
 def prepared(x: Any, kernel: Any, pad: Pad | None) -> tuple[Any, Any, Pad]:

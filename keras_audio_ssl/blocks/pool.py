@@ -100,12 +100,9 @@ class EndsPool(Layer):
         `(batch, dim)`.
     """
 
-    # As of a `FramePool`, for the width of the clip vector.
-    kinds = ("ends",)
-    join = "sum"
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
+    def width(self, dim):
+        """Of the clip vector, of frames of this width."""
+        return dim
 
     def call(self, x, lengths=None):
         half = x.shape[-1] // 2

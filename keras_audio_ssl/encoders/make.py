@@ -203,7 +203,7 @@ def encoder_settings(encoder: Encoder) -> dict[str, Any]:
     Returns:
         Name to value, of the backbone and then of the front end.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for part in (encoder.backbone, encoder.frontend):
         config = part.get_config()
         for name in arguments_of(type(part)):
