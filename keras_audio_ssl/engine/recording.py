@@ -45,6 +45,8 @@ class Recorded(Registered):
         super().__init_subclass__(**kwargs)
 
     def __init__(self, **kwargs):
+        # Where no class on the way here has a constructor, nothing is there.
+        self.__dict__.setdefault("_arguments", Arguments({}))
         super().__init__(**kwargs)
         for name, value in self._arguments.seen.items():
             own = getattr(type(self), name, None)

@@ -46,6 +46,15 @@ _ONLINE_SPECTRUM = {
 }
 _ONLINE = dict(_ONLINE_SPECTRUM, n_mels=80, f_min=0.0, f_max=None)
 
+_WORDS = {
+    "n_mels": 40,
+    "n_mfcc": 13,
+    "f_min": 20.0,
+    "f_max": None,
+    "log_floor": 1e-10,
+    "normalize": "per_bin",
+}
+
 Recipe = tuple[type[FrontEnd], dict]
 
 RECIPES: dict[str, Recipe] = {
@@ -63,17 +72,9 @@ RECIPES: dict[str, Recipe] = {
     "byol_a": (LogMel, dict(_BYOL_A, mel_scale="slaney", mel_norm="slaney")),
     # The README example of BYOL-A v1, about 4.5 nats higher.
     "byol_a_torchaudio": (LogMel, _BYOL_A),
-    "speech2vec": (
-        MFCC,
-        {
-            "n_mels": 40,
-            "n_mfcc": 13,
-            "f_min": 20.0,
-            "f_max": None,
-            "log_floor": 1e-10,
-            "normalize": "per_bin",
-        },
-    ),
+    "speech2vec": (MFCC, _WORDS),
+    # With a frame every 20 ms.
+    "speech2vec_coarse": (MFCC, dict(_WORDS, hop_length=320)),
     "multi_format": (
         LogMel,
         {"n_mels": 80, "log_add": 1e-6, "normalize": "scalar"},

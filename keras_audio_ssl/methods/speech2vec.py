@@ -72,7 +72,7 @@ class Speech2Vec(PretextModel):
     needs_segments = True
     PRESETS: ClassVar = {
         "tiny": {
-            "encoder": {"units": 16, "hop_length": 320},
+            "encoder": {"units": 16, "frontend": "speech2vec_coarse"},
             "window": 2,
             "max_frames": 40,
             "learning_rate": 3e-3,

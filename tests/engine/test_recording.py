@@ -156,3 +156,12 @@ def test_settings_that_nobody_knows_are_named():
         Denoising(encoder={"backbone": "rnn"})
     with pytest.raises(ValueError, match=r"encoder=\{'units': 3\}"):
         kas.APC(units=3)
+
+
+def test_a_layer_without_a_constructor_has_no_arguments():
+    class Bare(engine.Layer):
+        def call(self, x):
+            return x
+
+    layer = Bare(name="bare")
+    assert Bare.from_config(layer.get_config()).name == "bare"
