@@ -21,6 +21,10 @@ COMMANDS = {
     "probe": ("probe", "what an encoder's vectors know of a label"),
     "search": ("search", "the clips that sound most like one"),
     "attention": ("attention", "what a transformer's heads look at in a clip"),
+    "augmentations": (
+        "augmentations",
+        "what is learnt with each augmentation, alone and in pairs",
+    ),
     "import": ("import_", "a published checkpoint as a .keras encoder"),
 }
 

@@ -284,6 +284,8 @@ class FrontEnd(Layer):
                 shape=() if label == "measured" else shape,
                 initializer="zeros",
                 trainable=False,
+                # Also where a method in half precision asks for `normalized`.
+                autocast=False,
                 name=label,
                 dtype="float32",
             )

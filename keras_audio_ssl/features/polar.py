@@ -100,9 +100,18 @@ class MagnitudePhaseMel(LogMel):
     def extract(self, waveform, lengths=None):
         mel = self.spectrum(waveform, lengths, then=self.from_power) - POWER_DB
         frames = self.spectrum.frames(ops.shape(waveform)[1])
+        dtype = "float64" if self.precision == "float64" else "float32"
+
+        def product(x):
+            x = frame_signal(
+                ops.cast(x, dtype), self.win_length, self.hop_length, frames
+            )
+            return ops.cast(ops.matmul(x, self._waves(x, dtype)), "float32")
+
         x = self.spectrum.padded(waveform, lengths)
-        x = frame_signal(x, self.win_length, self.hop_length, frames)
-        real, imaginary = ops.split(ops.matmul(x, self._waves(x)), 2, axis=-1)
+        wide = dtype == "float64"
+        x = backend.in_float64(product, x) if wide else product(x)
+        real, imaginary = ops.split(x, 2, axis=-1)
         size = ops.sqrt(ops.square(real) + ops.square(imaginary) + 1e-8)
         size = ops.log10(ops.maximum(size, 1e-5)) * 20.0 - MAGNITUDE_DB
         phase = ops.arctan2(imaginary, real)

@@ -98,6 +98,8 @@ RECIPES: dict[str, Recipe] = {
         },
     ),
     "clar": (MagnitudePhaseMel, {}),
+    # Of speech's usual windows and hops, for models of a laptop's size.
+    "clar_short": (MagnitudePhaseMel, {"n_fft": 512, "hop_length": 160}),
     "waveform": (Waveform, {}),
     "lim": (Waveform, {"level": "peak"}),
 }

@@ -78,6 +78,7 @@ class BYOLA(PretextModel):
     """
 
     min_batch = 2
+    augments = "features"
     RETIRED = ("dim", "n_mels", "conv_channels", "dropout")
     PRESETS: ClassVar = {
         "tiny": {

@@ -77,12 +77,12 @@ class CLAR(PretextModel):
     """
 
     min_batch = 2
+    augments = "waveform"
     PRESETS: ClassVar = {
         "tiny": {
             "encoder": {
                 "backbone": "vgg",
-                "n_fft": 512,
-                "hop_length": 160,
+                "frontend": "clar_short",
                 "n_mels": 32,
                 "conv_channels": 16,
                 "repeats": (1, 1, 1),

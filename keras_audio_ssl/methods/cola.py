@@ -64,6 +64,7 @@ class COLA(PretextModel):
     """
 
     min_batch = 2
+    augments = "waveform"
     RETIRED = ("n_mels",)
     PRESETS: ClassVar = {
         "tiny": {

@@ -74,6 +74,7 @@ class Fonseca(PretextModel):
     """
 
     min_batch = 2
+    augments = "features"
     PRESETS: ClassVar = {
         "tiny": {
             "encoder": {

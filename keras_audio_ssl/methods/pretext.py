@@ -55,6 +55,9 @@ class PretextModel(Trained):
     baseline: str | None = None
     # Whether it learns from words: batches must hold `"segments"`.
     needs_segments: ClassVar[bool] = False
+    # What its `augmentations=` change, "waveform" or "features"; None where
+    # it takes none.
+    augments: ClassVar[str | None] = None
     # Arguments of the constructor for models of other sizes, by name.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {}}
     # How `pretrain` trains each size unless told: `seconds` (longest cut

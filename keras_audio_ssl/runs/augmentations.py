@@ -1,0 +1,216 @@
+"""Each augmentation alone and each pair: what an encoder learns with them."""
+
+import itertools
+import json
+from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_audio_ssl._files import as_json
+from keras_audio_ssl._files import write_text
+
+NONE = "none"
+
+
+class AugmentationStudy:
+    """Accuracies of a probe, by the augmentations of the pretraining.
+
+    Args:
+        setting: What was the same for all, a dict.
+        accuracies: Augmentations, joined by `+`, to a list of one accuracy a
+            seed; `"none"` for none.
+    """
+
+    def __init__(self, setting: dict, accuracies: dict[str, list[float]]):
+        self.setting, self.accuracies = setting, accuracies
+
+    def row(self, name: str) -> tuple[float, float]:
+        """Mean accuracy of some augmentations, and half of its interval.
+
+        95 % of the mean over seeds, by the normal distribution; NaN for one
+        seed.
+        """
+        values = np.array(self.accuracies[name])
+        if len(values) < 2:
+            return float(values.mean()), float("nan")
+        error = values.std(ddof=1) / np.sqrt(len(values))
+        return float(values.mean()), float(1.96 * error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return {**self.setting, "accuracies": self.accuracies}
+
+    def __str__(self) -> str:
+        lines = []
+        order = sorted(self.accuracies, key=lambda n: -self.row(n)[0])
+        width = max(map(len, order))
+        for name in order:
+            mean, half = self.row(name)
+            about = "" if np.isnan(half) else f" +- {half:.3f}"
+            lines.append(f"{name:<{width}}  {mean:.3f}{about}")
+        return "\n".join(lines)
+
+
+def augmentation_study(
+    method: str,
+    data: Any,
+    label: str,
+    output: Any,
+    *,
+    augmentations: Sequence[str] | None = None,
+    pairs: bool = True,
+    steps: int = 300,
+    seeds: int = 3,
+    preset: str = "tiny",
+    batch_size: int | None = None,
+    where: Any = None,
+    fold: str | None = None,
+    split: str | None = None,
+    settings: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> AugmentationStudy:
+    """Pretrains with each augmentation alone and each pair, and probes.
+
+    Each accuracy is written when it is known: the same call again goes on
+    with what is missing. The encoders are not kept.
+
+    Args:
+        method: Registry name of one that takes `augmentations`.
+        data: Manifest (CSV) with a column `file` and one of labels.
+        label: Column that is probed.
+        output: JSON file to write.
+        augmentations: Names; None for all that the method knows.
+        pairs: Whether to try pairs too.
+        steps: Of each pretraining.
+        seeds: Pretrainings of each.
+        preset: Of the method.
+        batch_size: Clips of a step; the preset's if None.
+        where: Rows to take, as for `from_manifest`.
+        fold: Column, of the probe; see `evaluation.probe`.
+        split: Column with train and test, of the probe.
+        settings: Further arguments of the method's class.
+        overwrite: Whether to begin anew where `output` is of another study.
+        progress: Called with pretrainings done, all of them, and the next
+            one's name.
+
+    Returns:
+        An `AugmentationStudy`.
+
+    Raises:
+        ValueError: The method takes no augmentations or not these, a number
+            is not positive, or `output` holds another study.
+
+    Example:
+
+    >>> study = augmentation_study(
+    ...     "clar", "esc10/manifest.csv", "label", "clar.json", fold="fold"
+    ... )
+    >>> print(study)
+    """
+    from keras_audio_ssl.methods.augmented import augmentation_names
+
+    known = augmentation_names(method)
+    names = known if augmentations is None else list(augmentations)
+    if min(steps, seeds) < 1:
+        raise ValueError(
+            "`steps` and `seeds` must be positive. "
+            f"Received: steps={steps}, seeds={seeds}"
+        )
+    setting = {
+        "method": method,
+        "data": str(data),
+        "label": label,
+        "augmentations": names,
+        "pairs": pairs,
+        "steps": steps,
+        "seeds": seeds,
+        "preset": preset,
+        "batch_size": batch_size,
+        "where": where,
+        "fold": fold,
+        "split": split,
+        "settings": settings or {},
+    }
+    found = before(Path(output), setting, overwrite)
+    cells: list[tuple[str, ...]] = [(), *((n,) for n in names)]
+    if pairs:
+        cells += list(itertools.combinations(names, 2))
+    total, done = len(cells) * seeds, sum(map(len, found.values()))
+    for cell in cells:
+        key = "+".join(cell) or NONE
+        for seed in range(len(found.get(key, [])), seeds):
+            if progress:
+                progress(done, total, key)
+            score = trained_and_probed(setting, cell, seed)
+            found.setdefault(key, []).append(score)
+            done += 1
+            study = AugmentationStudy(setting, found)
+            write_text(output, as_json(study.to_dict()))
+    if progress:
+        progress(done, total, "")
+    return AugmentationStudy(setting, found)
+
+
+def before(output, setting, overwrite):
+    """The accuracies that an earlier call has left.
+
+    Raises:
+        ValueError: They are of another study.
+    """
+    if overwrite or not output.exists():
+        return {}
+    held = json.loads(output.read_text(encoding="utf-8"))
+    same = json.loads(as_json(setting))
+    if {k: held.get(k) for k in same} != same:
+        raise ValueError(
+            f"`output` holds another study: {output}. Give `overwrite`, or "
+            "another name."
+        )
+    return held["accuracies"]
+
+
+def trained_and_probed(setting, names, seed):
+    """Accuracy after one pretraining."""
+    import keras
+
+    from keras_audio_ssl import data
+    from keras_audio_ssl import evaluation
+    from keras_audio_ssl.methods import make_method
+
+    keras.utils.set_random_seed(seed)
+    own = {**setting["settings"], "augmentations": list(names)}
+    model = make_method(
+        setting["method"], preset=setting["preset"], seed=seed, **own
+    )
+    plan = model.TRAINING[setting["preset"]]
+    options = {
+        "seconds": plan["seconds"],
+        "where": setting["where"],
+        "sample_rate": model.encoder.sample_rate,
+        "seed": seed,
+        "repeat": True,
+        "min_seconds": model.min_samples / model.encoder.sample_rate,
+    }
+    size = setting["batch_size"] or plan["batch_size"]
+    try:
+        clips = data.from_manifest(setting["data"], batch_size=size, **options)
+    except data.TooFewClips as error:
+        size = error.clips
+        clips = data.from_manifest(setting["data"], batch_size=size, **options)
+    steps = setting["steps"]
+    model.compile(total_steps=steps)
+    model.fit(clips, steps_per_epoch=steps, epochs=1, verbose=0)
+    return evaluation.probe(
+        model.encoder,
+        setting["data"],
+        setting["label"],
+        fold=setting["fold"],
+        split=setting["split"],
+        where=setting["where"],
+        seed=seed,
+        every_frame=False,
+    ).accuracy

@@ -1,0 +1,95 @@
+"""The page of `keras-audio-ssl augmentations`."""
+
+import numpy as np
+
+from keras_audio_ssl.viz.kit import render
+from keras_audio_ssl.viz.pictures import png_uri
+from keras_audio_ssl.viz.pictures import spectrogram_png
+from keras_audio_ssl.viz.pictures import wav_uri
+
+
+def study_page(setting, rows, sounds, when=""):
+    """Draws a study of augmentations as one HTML file.
+
+    Args:
+        setting: dict of what was the same for all: `method`, `label`,
+            `steps`, `seeds`, `augmentations` (names).
+        rows: Names joined by `+`, or `"none"`, to mean accuracy and half of
+            its interval, or NaN.
+        sounds: list of dicts: `name`, `text`, and either `wave` `(samples,)`
+            with `rate`, or `features` `(time, bins)`.
+        when: date and time, in words.
+
+    Returns:
+        The page's text.
+    """
+    means = [mean for mean, _ in rows.values()]
+    low, spread = min(means), max(max(means) - min(means), 1e-9)
+
+    def cell(name):
+        if name not in rows:
+            return {"text": "", "shade": 0.0}
+        mean, _ = rows[name]
+        shade = round(0.75 * (mean - low) / spread, 3)
+        return {"text": f"{100 * mean:.1f}", "shade": shade}
+
+    names = setting["augmentations"]
+    grid = [
+        {
+            "name": one,
+            "cells": [
+                cell(one if i == k else "+".join(names[j] for j in pair))
+                for k, _ in enumerate(names[: i + 1])
+                for pair in [sorted((i, k))]
+            ],
+        }
+        for i, one in enumerate(names)
+    ]
+    best = max(rows, key=lambda name: rows[name][0])
+    return render(
+        "study.html",
+        generator="keras-audio-ssl augmentations",
+        title=f"{setting['method']}: augmentations",
+        lead=f"Best: {best}, {100 * rows[best][0]:.1f} % of {setting['label']}"
+        f" after {setting['steps']} steps.",
+        setting=setting,
+        names=names,
+        grid=grid,
+        table=[
+            (name, f"{100 * mean:.1f} %", told(half))
+            for name, (mean, half) in sorted(
+                rows.items(), key=lambda item: -item[1][0]
+            )
+        ],
+        sounds=[drawn(sound) for sound in sounds],
+        words={
+            "Accuracy": "of a linear probe on the frozen encoder.",
+            "Interval": "95 % of the mean over seeds, which does not know of "
+            "the choice of clips.",
+        },
+        when=when,
+    )
+
+
+def told(half):
+    """Half of an interval in words."""
+    return "one seed" if np.isnan(half) else f"± {100 * half:.1f}"
+
+
+def drawn(sound):
+    """A sound's picture and, of waveforms, its player."""
+    player = ""
+    if "wave" in sound:
+        picture = spectrogram_png(sound["wave"], sound["rate"])
+        player = wav_uri(sound["wave"], sound["rate"])
+    else:
+        x = np.asarray(sound["features"], "float64").T[::-1]
+        low, high = np.percentile(x, [2, 99.8])
+        shade = np.clip((x - low) / max(high - low, 1e-9), 0, 1)
+        picture = png_uri(np.rint(255 * shade).astype("uint8"))
+    return {
+        "name": sound["name"],
+        "text": sound["text"],
+        "picture": picture,
+        "player": player,
+    }
