@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from keras_audio_ssl.methods.mockingjay import Mockingjay as Mockingjay
     from keras_audio_ssl.methods.mpc import MPC as MPC
     from keras_audio_ssl.methods.npc import NPC as NPC
+    from keras_audio_ssl.methods.permutations import (
+        Permutations as Permutations,
+    )
     from keras_audio_ssl.methods.pretext import PretextModel as PretextModel
     from keras_audio_ssl.methods.speech2vec import Speech2Vec as Speech2Vec
     from keras_audio_ssl.methods.tera import TERA as TERA
@@ -40,6 +43,7 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "Speech2Vec",
         {"task": "skipgram"},
     ),
+    "permutations": ("permutations", "Permutations", {}),
     "tera": ("tera", "TERA", {}),
 }
 
@@ -57,6 +61,7 @@ __all__ = [
     "AudioALBERT",
     "Fonseca",
     "Mockingjay",
+    "Permutations",
     "PretextModel",
     "Speech2Vec",
 ]
