@@ -29,6 +29,7 @@ from keras_audio_ssl.blocks.quantizer import group_dims
 from keras_audio_ssl.blocks.residual import BasicBlock
 from keras_audio_ssl.blocks.residual import conv_relu
 from keras_audio_ssl.blocks.seeds import fresh_seed
+from keras_audio_ssl.blocks.slice_decoder import SliceDecoder
 from keras_audio_ssl.blocks.target import ProjectedBackbone
 from keras_audio_ssl.blocks.target import TargetNetwork
 from keras_audio_ssl.blocks.transformer import PredictionHead

@@ -157,7 +157,7 @@ class Permutations(SliceModel):
         self.agreement = {n: keras.metrics.Mean(name=n) for n in names}
 
     def call(self, x, training=False):
-        features, valid = self.features(x)
+        features, valid = self.features_of(x)
         windows, valid = self.slices(
             features, lengths=valid, seed=self.seed_generator
         )

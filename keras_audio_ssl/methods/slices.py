@@ -51,7 +51,7 @@ class SliceModel(PretextModel):
     def min_samples(self) -> int:
         return self.encoder.samples_for(self.span)
 
-    def features(self, x):
+    def features_of(self, x):
         """Features of a batch, and their valid frames, or None.
 
         Not the encoder's, which takes a clip that is too short for long
