@@ -65,7 +65,7 @@ SHORTEST = 0.6
 
 def long_enough(model):
     """Seconds of a batch, of which a method can use the shortest clip too."""
-    return max(1.2, model.min_samples / 16000 / SHORTEST)
+    return max(1.2, (model.min_samples / 16000 + 1e-3) / SHORTEST)
 
 
 def batch(clips=8, **kwargs):
