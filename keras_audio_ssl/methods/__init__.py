@@ -41,13 +41,13 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "mockingjay": ("mockingjay", "Mockingjay", {}),
     "mpc": ("mpc", "MPC", {}),
     "npc": ("npc", "NPC", {}),
+    "permutations": ("permutations", "Permutations", {}),
     "speech2vec_cbow": ("speech2vec", "Speech2Vec", {"task": "cbow"}),
     "speech2vec_skipgram": (
         "speech2vec",
         "Speech2Vec",
         {"task": "skipgram"},
     ),
-    "permutations": ("permutations", "Permutations", {}),
     "temporal_gap": ("temporal_gap", "TemporalGap", {}),
     "tera": ("tera", "TERA", {}),
 }
