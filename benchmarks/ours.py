@@ -245,6 +245,49 @@ def clar(batch=8, frames=126, n_mels=128, **options):
     return contrasting(kas.CLAR, batch, features, settings, options)
 
 
+def every_clip(x):
+    """That all clips of a batch count."""
+    return keras.ops.ones((keras.ops.shape(x)[0],), "bool")
+
+
+def audio2vec(
+    batch=32, frames=96, n_mels=64, context=2, task="cbow", **options
+):
+    """Encoder, decoder and loss, from slices of features."""
+
+    def call(self, x, training=False):
+        return {**self.rebuild(x, training), "valid": every_clip(x)}
+
+    model = on(call)(kas.Audio2Vec)(
+        task, {"n_mels": n_mels}, frames=frames, context=context
+    )
+    x = noise(batch, 2 * context + 1, frames, n_mels)
+    return training(model, x, **options)
+
+
+def temporal_gap(batch=32, frames=96, n_mels=64, **options):
+    """Encoder, head and loss, from two slices of features."""
+    gap = np.linspace(0, 1, batch, dtype="float32")
+
+    def call(self, x, training=False):
+        outputs = self.compare(x, training)
+        given = keras.ops.convert_to_tensor(gap)
+        return {**outputs, "gap": given, "valid": every_clip(x)}
+
+    model = on(call)(kas.TemporalGap)({"n_mels": n_mels}, frames=frames)
+    return training(model, noise(batch, 2, frames, n_mels), **options)
+
+
+def permutations(batch=32, frames=96, n_mels=64, **options):
+    """Shuffling, encoder, head and loss, from windows of features."""
+
+    def call(self, x, training=False):
+        return {**self.rank(x, training), "valid": every_clip(x)}
+
+    model = on(call)(kas.Permutations)({"n_mels": n_mels}, frames=frames)
+    return training(model, noise(batch, frames, n_mels), **options)
+
+
 def log_mel(batch=64, samples=16000):
     """BYOL-A's log-mel."""
     frontend = kas.features.recipe("byol_a").unnormalized

@@ -713,6 +713,140 @@ def npc(
     return step
 
 
+# ----------------------------------------------------------------- slices
+
+
+class _Factorized(nn.Module):
+    def __init__(self, width, filters, pool=True, double=False):
+        super().__init__()
+        kernels = [(3, 1), (1, 3)][:: -1 if double else 1]
+        layers = []
+        for channels, kernel in zip((width, filters), kernels, strict=True):
+            pad = kernel[0] // 2, kernel[1] // 2
+            layers += [
+                nn.Conv2d(channels, filters, kernel, 1, pad, bias=False),
+                nn.BatchNorm2d(filters),
+                nn.ReLU(inplace=True),
+            ]
+        self.layers = nn.Sequential(*layers[:-1])
+        self.around = nn.Conv2d(width, filters, 1, bias=False)
+        self.pool = nn.MaxPool2d(2, ceil_mode=True) if pool else nn.Identity()
+        self.double = double
+
+    def forward(self, x):
+        y = self.around(x)
+        if self.double:
+            x, y = (F.interpolate(v, scale_factor=2) for v in (x, y))
+        return self.pool(F.relu(self.layers(x) + y))
+
+
+class _Slices(nn.Module):
+    """`(slices, frames, bins)` to vectors."""
+
+    def __init__(self, channels=(8, 16, 32, 64, 128), dim=128):
+        super().__init__()
+        widths = zip((1, *channels), channels, strict=False)
+        self.blocks = nn.Sequential(*(_Factorized(*w) for w in widths))
+        self.dense = nn.Linear(channels[-1], dim)
+
+    def forward(self, x):
+        x = x[:, None].contiguous(memory_format=torch.channels_last)
+        return self.dense(self.blocks(x).amax((2, 3)))
+
+
+class _SliceDecoder(nn.Module):
+    def __init__(self, dim, frames, bins, slices):
+        super().__init__()
+        channels = (128, 64, 32, 16, 8, 8)
+        self.least = (frames // 32, bins // 32, 128)
+        self.dense = nn.Linear(dim, math.prod(self.least))
+        self.blocks = nn.Sequential(
+            *(
+                _Factorized(*w, pool=False, double=True)
+                for w in itertools.pairwise(channels)
+            )
+        )
+        self.out = nn.Conv2d(8, slices, 1)
+
+    def forward(self, x):
+        x = F.relu(self.dense(x)).unflatten(1, self.least)
+        return self.out(self.blocks(x.permute(0, 3, 1, 2)))
+
+
+def _on_slices(parts, loss, device):
+    parts = [
+        part.to(device, memory_format=torch.channels_last) for part in parts
+    ]
+    weights = [w for part in parts for w in part.parameters()]
+    optimizer = torch.optim.Adam(weights, lr=1e-3, fused=True)
+
+    def step():
+        value = loss(*parts)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        return value.detach()
+
+    return step
+
+
+def audio2vec(
+    batch=32, frames=96, n_mels=64, context=2, task="cbow", device="cpu"
+):
+    """An Audio2Vec step on ready slices of features."""
+    x = torch.randn(batch, 2 * context + 1, frames, n_mels, device=device)
+    middle = x[:, context : context + 1]
+    around = torch.cat([x[:, :context], x[:, context + 1 :]], 1)
+    seen, target = (around, middle) if task == "cbow" else (middle, around)
+    decoder = _SliceDecoder(
+        128 * seen.shape[1], frames, n_mels, target.shape[1]
+    )
+
+    def loss(encoder, decoder):
+        vectors = encoder(seen.flatten(0, 1)).view(batch, -1)
+        return F.mse_loss(decoder(vectors), target)
+
+    return _on_slices([_Slices(), decoder], loss, device)
+
+
+def temporal_gap(batch=32, frames=96, n_mels=64, device="cpu"):
+    """A TemporalGap step on two ready slices of features."""
+    x = torch.randn(2 * batch, frames, n_mels, device=device)
+    gap = torch.linspace(0, 1, batch, device=device)
+    head = nn.Sequential(
+        nn.Linear(256, 64), nn.ReLU(inplace=True), nn.Linear(64, 1)
+    )
+
+    def loss(encoder, head):
+        logit = head(encoder(x).view(batch, -1))[:, 0]
+        return F.binary_cross_entropy_with_logits(logit, gap)
+
+    return _on_slices([_Slices(), head], loss, device)
+
+
+def permutations(batch=32, frames=96, n_mels=64, patches=8, device="cpu"):
+    """A step of ranking shuffled bands, by the expected perturbed loss."""
+    x = torch.randn(batch, frames, n_mels, device=device)
+    x = x.unflatten(2, (patches, -1)).transpose(1, 2)
+    head = nn.Sequential(
+        nn.Linear(patches * 128, 512), nn.ReLU(inplace=True),
+        nn.Linear(512, patches),
+    )  # fmt: skip
+
+    def loss(encoder, head):
+        order = torch.rand(batch, patches, device=device).argsort(1)
+        shuffled = x.take_along_dim(order[..., None, None], 1)
+        scores = head(encoder(shuffled.flatten(0, 1)).view(batch, -1))
+        margin = (scores[:, :, None] - scores[:, None]) / math.sqrt(2)
+        below = torch.special.ndtr(-margin)
+        density = torch.exp(-0.5 * margin**2) / math.sqrt(2 * math.pi)
+        hinge = math.sqrt(2) * (density - margin * below)
+        above = order[:, :, None] > order[:, None]
+        return (hinge * above).sum((1, 2)).mean()
+
+    return _on_slices([_Slices((32, 64, 128)), head], loss, device)
+
+
 # ------------------------------------------------- masked reconstruction
 
 
@@ -999,5 +1133,8 @@ PEERS = {
     "npc": npc,
     "mpc": mpc,
     "mam": mam,
+    "audio2vec": audio2vec,
+    "temporal_gap": temporal_gap,
+    "permutations": permutations,
     "embedding": embedding,
 }

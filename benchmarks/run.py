@@ -51,6 +51,10 @@ CASES = {
     "fonseca": ("clips", 16, 1.0, 1.5, {}),
     "fonseca_vgg": ("clips", 16, 1.0, 1.5, {}),
     "clar": ("clips", 8, 1.0, 1.5, {}),
+    "audio2vec_cbow": ("clips", 32, 0.9, 1.5, {}),
+    "audio2vec_skipgram": ("clips", 32, 0.9, 1.5, {}),
+    "temporal_gap": ("clips", 32, 0.9, 1.5, {}),
+    "permutations": ("clips", 32, 0.9, 1.5, {}),
     "embedding": (
         "times real time",
         64,
@@ -66,6 +70,8 @@ CASES = {
 }
 # What else a case's functions take, on both sides.
 OPTIONS = {
+    "audio2vec_cbow": {"function": "audio2vec", "task": "cbow"},
+    "audio2vec_skipgram": {"function": "audio2vec", "task": "skipgram"},
     "cola_cnn": {"function": "cola", "encoder": "cnn"},
     "fonseca_vgg": {"function": "fonseca", "encoder": "vgg"},
     "mockingjay": {"function": "tera", "method": "Mockingjay"},

@@ -59,10 +59,19 @@ def waves(clips=8, seconds=1.2, sample_rate=16000, seed=0):
     return (0.3 * tone + 0.02 * noise).astype("float32")
 
 
+# The shortest clip of a batch, as a share of the longest.
+SHORTEST = 0.6
+
+
+def long_enough(model):
+    """Seconds of a batch, of which a method can use the shortest clip too."""
+    return max(1.2, (model.min_samples / 16000 + 1e-3) / SHORTEST)
+
+
 def batch(clips=8, **kwargs):
     """A batch of clips of unequal length."""
     x = waves(clips, **kwargs)
-    lengths = np.linspace(x.shape[1] * 0.6, x.shape[1], clips)
+    lengths = np.linspace(x.shape[1] * SHORTEST, x.shape[1], clips)
     lengths = lengths.astype("int32")
     for row, length in zip(x, lengths, strict=True):
         row[length:] = 0

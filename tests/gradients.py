@@ -73,5 +73,6 @@ def seen_frames(function, x, frames):
 
 
 def numpy(x):
-    """Tensor to numpy float32."""
-    return np.asarray(ops.convert_to_numpy(x), "float32")
+    """Tensor to numpy float32; float64 stays what it is."""
+    x = np.asarray(ops.convert_to_numpy(x))
+    return x if x.dtype == "float64" else np.asarray(x, "float32")

@@ -39,8 +39,12 @@ from keras_audio_ssl.augment.shift import FrameShift
 from keras_audio_ssl.augment.shift import FrequencyShift
 from keras_audio_ssl.augment.shift import TimeShift
 from keras_audio_ssl.augment.shift import shift_bins
+from keras_audio_ssl.augment.slices import RandomPairs
+from keras_audio_ssl.augment.slices import RandomSlices
+from keras_audio_ssl.augment.slices import take_slices
 from keras_audio_ssl.augment.spec_augment import SpecAugment
 from keras_audio_ssl.augment.spec_augment import fill_bands
+from keras_audio_ssl.augment.standardize import RunningMean
 from keras_audio_ssl.augment.standardize import RunningNorm
 from keras_audio_ssl.augment.standardize import standardize_batch
 from keras_audio_ssl.augment.table import AUGMENTATIONS

@@ -83,6 +83,44 @@ class RunningNorm(Layer):
         return (x - means[:, None, None]) / std[:, None, None]
 
 
+class RunningMean(Layer):
+    """Mean of each bin, averaged along the batches of training.
+
+    Args:
+        bins: Of the features.
+        max_batches: Batches that it remembers: at first it is the mean of all
+            so far, later newer ones count more.
+
+    Call arguments:
+        x: `(batch, ..., bins)`.
+        training: Whether the mean moves.
+
+    Returns:
+        `(bins,)`, the mean so far; zeros before the first batch.
+    """
+
+    def __init__(self, bins, max_batches=1000, **kwargs):
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        self.mean = self.add_weight(
+            shape=(bins,), initializer="zeros", trainable=False, name="mean"
+        )
+        self.batches = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, name="batches"
+        )
+
+    def call(self, x, training=None):
+        if training:
+            batch = ops.mean(x, axis=tuple(range(len(x.shape) - 1)))
+            count = ops.minimum(
+                self.batches.value + 1.0, float(self.max_batches)
+            )
+            mean = self.mean.value
+            self.mean.assign(mean + (batch - mean) / count)
+            self.batches.assign(count)
+        return self.mean.value
+
+
 def mean_of_clips(x):
     """Mean of each clip, `(batch, time, bins)` to `(batch,)`."""
     # Corrected once: JAX adds up in a row, and long rows lose digits.

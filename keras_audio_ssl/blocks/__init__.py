@@ -12,12 +12,14 @@ from keras_audio_ssl.blocks.conv import mask_frames
 from keras_audio_ssl.blocks.conv import max_pool
 from keras_audio_ssl.blocks.decoder import FrameDecoder
 from keras_audio_ssl.blocks.deconv import DeconvHead
+from keras_audio_ssl.blocks.factorized import FactorizedBlock
 from keras_audio_ssl.blocks.gru import GRU
 from keras_audio_ssl.blocks.lstm import LSTM
 from keras_audio_ssl.blocks.masked_conv import MaskedConv1D
 from keras_audio_ssl.blocks.mlp import ClassBranch
 from keras_audio_ssl.blocks.mlp import DeepHead
 from keras_audio_ssl.blocks.mlp import MLPHead
+from keras_audio_ssl.blocks.patches import Patches
 from keras_audio_ssl.blocks.pool import EndsPool
 from keras_audio_ssl.blocks.pool import FramePool
 from keras_audio_ssl.blocks.pool import pool_frames
@@ -27,6 +29,7 @@ from keras_audio_ssl.blocks.quantizer import group_dims
 from keras_audio_ssl.blocks.residual import BasicBlock
 from keras_audio_ssl.blocks.residual import conv_relu
 from keras_audio_ssl.blocks.seeds import fresh_seed
+from keras_audio_ssl.blocks.slice_decoder import SliceDecoder
 from keras_audio_ssl.blocks.target import ProjectedBackbone
 from keras_audio_ssl.blocks.target import TargetNetwork
 from keras_audio_ssl.blocks.transformer import PredictionHead

@@ -18,6 +18,8 @@ from keras_audio_ssl.encoders.readout import WeightedSum
 from keras_audio_ssl.encoders.recurrent import RecurrentStack
 from keras_audio_ssl.encoders.resnet import ResNet18
 from keras_audio_ssl.encoders.resnet import WaveformResNet18
+from keras_audio_ssl.encoders.slice_cnn import PatchCNN
+from keras_audio_ssl.encoders.slice_cnn import SliceCNN
 from keras_audio_ssl.encoders.transformer import Transformer
 from keras_audio_ssl.encoders.vgg import CRNN
 from keras_audio_ssl.encoders.vgg import VGG

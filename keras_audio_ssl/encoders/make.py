@@ -18,6 +18,8 @@ from keras_audio_ssl.encoders.masked_conv import MaskedConvStack
 from keras_audio_ssl.encoders.recurrent import RecurrentStack
 from keras_audio_ssl.encoders.resnet import ResNet18
 from keras_audio_ssl.encoders.resnet import WaveformResNet18
+from keras_audio_ssl.encoders.slice_cnn import PatchCNN
+from keras_audio_ssl.encoders.slice_cnn import SliceCNN
 from keras_audio_ssl.encoders.transformer import Transformer
 from keras_audio_ssl.encoders.vgg import CRNN
 from keras_audio_ssl.encoders.vgg import VGG
@@ -37,9 +39,11 @@ BACKBONES: dict[str, type[Backbone]] = {
     "mam_transformer": MAMTransformer,
     "masked_conv": MaskedConvStack,
     "mpc_transformer": MPCTransformer,
+    "patch_cnn": PatchCNN,
     "recurrent": RecurrentStack,
     "resnet18": ResNet18,
     "resnet18_1d": WaveformResNet18,
+    "slice_cnn": SliceCNN,
     "transformer": Transformer,
     "vgg": VGG,
 }

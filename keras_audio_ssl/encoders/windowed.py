@@ -1,9 +1,11 @@
 """A backbone run over windows of a clip of any length."""
 
+import numpy as np
 from keras import ops
 
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import mask_frames
+from keras_audio_ssl.blocks import pool_frames
 from keras_audio_ssl.encoders.backbone import Backbone
 
 
@@ -14,7 +16,7 @@ class Windowed(Backbone):
     other, reads clips of any length: a frame is the clip vector of a window,
     and the clip vector their mean. Windows begin every `hop` feature frames;
     what is left at the end and fills none is not read. A clip shorter than a
-    window is followed by zeros.
+    window is followed by zeros, or refused (`pad`).
 
     A few windows pass the backbone together, so that its memory does not grow
     with the clip. In training all of them do, since normalisation and dropout
@@ -28,6 +30,11 @@ class Windowed(Backbone):
         hop: Feature frames between the beginnings of windows; None for
             `frames`.
         block: Windows that pass the backbone together, default 32.
+        inner_levels: Whether the backbone's own levels are levels here too,
+            each window's frames averaged, default False.
+        pad: Whether a clip shorter than a window is followed by features that
+            are zero, default True. If not, it is too short, and `embed` lets
+            silence follow, once.
 
     Raises:
         ValueError: An argument is not positive, or a window shorter than the
@@ -40,7 +47,16 @@ class Windowed(Backbone):
     >>> long.embed_frames("night.flac").shape
     """
 
-    def __init__(self, backbone, frames, hop=None, block=32, **kwargs):
+    def __init__(
+        self,
+        backbone,
+        frames,
+        hop=None,
+        block=32,
+        inner_levels=False,
+        pad=True,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         hop = frames if hop is None else hop
         if frames < 1 or hop < 1 or block < 1:
@@ -54,7 +70,10 @@ class Windowed(Backbone):
                 f"{type(backbone).__name__} needs. Received: {frames}"
             )
         self.n_features = backbone.n_features
-        self.dims, self.strides = [backbone.clip_dim], [hop]
+        self.min_frames = 1 if pad else frames
+        inner = backbone.dims[:-1] if inner_levels else []
+        self.dims = [*inner, backbone.clip_dim]
+        self.strides = [hop] * len(self.dims)
         self.pooling = FramePool(("mean",), name="pooling")
 
     def level_lengths(self, lengths, level=-1):
@@ -84,18 +103,31 @@ class Windowed(Backbone):
         starts = clip * ops.shape(features)[1] + place * self.stride
         flat = ops.reshape(features, (-1, self.n_features))
         vectors = self._clips(flat, ops.reshape(starts, (-1,)), training)
-        vectors = ops.reshape(vectors, (-1, count, self.dims[0]))
+        vectors = ops.reshape(vectors, (-1, count, sum(self.dims)))
         if lengths is not None:
             vectors = mask_frames(vectors, self.level_lengths(lengths))
-        return [vectors]
+        ends = np.cumsum(self.dims).tolist()
+        return [
+            vectors[..., end - dim : end]
+            for end, dim in zip(ends, self.dims, strict=True)
+        ]
 
     def _clips(self, flat, starts, training):
-        """Clip vectors of windows `(windows, dim)`, a block at a time."""
+        """Vectors of windows `(windows, sum of dims)`, a block at a time.
+
+        The clip vector is the last; before it, what of other levels there is.
+        """
         inside = ops.arange(self.frames, dtype="int32")
 
         def clips(starts):
             rows = ops.take(flat, starts[:, None] + inside, axis=0)
-            return self.backbone(rows, training=training)["clip"]
+            read = self.backbone(rows, training=training)
+            if not self.inner_levels:
+                return read["clip"]
+            inner = [
+                pool_frames(level, ("mean",))[0] for level in read["hidden"]
+            ]
+            return ops.concatenate([*inner[:-1], read["clip"]], axis=-1)
 
         count = ops.shape(starts)[0]
         if training or (isinstance(count, int) and count <= self.block):
@@ -105,4 +137,4 @@ class Windowed(Backbone):
         more = blocks * self.block - count
         filled = ops.concatenate([starts, ops.zeros((more,), "int32")])
         vectors = ops.map(clips, ops.reshape(filled, (-1, self.block)))
-        return ops.reshape(vectors, (-1, self.dims[0]))[:count]
+        return ops.reshape(vectors, (-1, sum(self.dims)))[:count]

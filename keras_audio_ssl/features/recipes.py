@@ -68,6 +68,11 @@ RECIPES: dict[str, Recipe] = {
     "online_logmel_delta": (LogMel, dict(_ONLINE, deltas=1)),
     "online_linear": (LogSpectrum, _ONLINE_SPECTRUM),
     "audio2vec": (LogMel, dict(_MOBILE, normalize="scalar")),
+    # The survey's choice; coefficients are of scales of their own.
+    "audio2vec_mfcc": (
+        MFCC,
+        dict(_MOBILE, n_mels=64, n_mfcc=32, normalize="per_bin"),
+    ),
     "cola": (LogMel, dict(_MOBILE, level="l2")),
     "byol_a": (LogMel, dict(_BYOL_A, mel_scale="slaney", mel_norm="slaney")),
     # The README example of BYOL-A v1, about 4.5 nats higher.

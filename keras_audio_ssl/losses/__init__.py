@@ -15,4 +15,12 @@ from keras_audio_ssl.losses.information import log_determinant
 from keras_audio_ssl.losses.information import orthogonality
 from keras_audio_ssl.losses.information import predictive_information
 from keras_audio_ssl.losses.information import window_covariance
+from keras_audio_ssl.losses.monitors import correlation
 from keras_audio_ssl.losses.monitors import embedding_std
+from keras_audio_ssl.losses.ranking import hard_rank
+from keras_audio_ssl.losses.ranking import isotonic
+from keras_audio_ssl.losses.ranking import perturbed_rank
+from keras_audio_ssl.losses.ranking import perturbed_rank_loss
+from keras_audio_ssl.losses.ranking import rank_agreement
+from keras_audio_ssl.losses.ranking import soft_rank
+from keras_audio_ssl.losses.ranking import soft_rank_loss

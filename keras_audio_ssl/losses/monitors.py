@@ -5,6 +5,28 @@ from keras import ops
 from keras_audio_ssl.losses.contrastive import unit
 
 
+def correlation(a, b, mask=None):
+    """Pearson's correlation, over what is selected.
+
+    Args:
+        a: `(batch,)`.
+        b: `(batch,)`.
+        mask: Boolean `(batch,)`; everything when None.
+
+    Returns:
+        Scalar in [-1, 1]; 0 where one of them is constant.
+    """
+    weights = ops.ones_like(a) if mask is None else ops.cast(mask, a.dtype)
+    weights = weights / ops.maximum(ops.sum(weights), 1.0)
+
+    def mean(x):
+        return ops.sum(weights * x)
+
+    a, b = a - mean(a), b - mean(b)
+    power = mean(ops.square(a)) * mean(ops.square(b))
+    return mean(a * b) * ops.rsqrt(ops.maximum(power, 1e-12))
+
+
 def embedding_std(x, mask=None):
     """Deviation of each dimension of the unit vectors, averaged.
 

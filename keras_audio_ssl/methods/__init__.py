@@ -6,6 +6,7 @@ from typing import Any
 
 if TYPE_CHECKING:
     from keras_audio_ssl.methods.apc import APC as APC
+    from keras_audio_ssl.methods.audio2vec import Audio2Vec as Audio2Vec
     from keras_audio_ssl.methods.audio_albert import AudioALBERT as AudioALBERT
     from keras_audio_ssl.methods.byol_a import BYOLA as BYOLA
     from keras_audio_ssl.methods.clar import CLAR as CLAR
@@ -16,14 +17,20 @@ if TYPE_CHECKING:
     from keras_audio_ssl.methods.mockingjay import Mockingjay as Mockingjay
     from keras_audio_ssl.methods.mpc import MPC as MPC
     from keras_audio_ssl.methods.npc import NPC as NPC
+    from keras_audio_ssl.methods.permutations import (
+        Permutations as Permutations,
+    )
     from keras_audio_ssl.methods.pretext import PretextModel as PretextModel
     from keras_audio_ssl.methods.speech2vec import Speech2Vec as Speech2Vec
+    from keras_audio_ssl.methods.temporal_gap import TemporalGap as TemporalGap
     from keras_audio_ssl.methods.tera import TERA as TERA
 
 # Registry name: file (or a module's full name), class, and arguments that
 # make it this method.
 METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "apc": ("apc", "APC", {}),
+    "audio2vec_cbow": ("audio2vec", "Audio2Vec", {"task": "cbow"}),
+    "audio2vec_skipgram": ("audio2vec", "Audio2Vec", {"task": "skipgram"}),
     "audio_albert": ("audio_albert", "AudioALBERT", {}),
     "byol_a": ("byol_a", "BYOLA", {}),
     "clar": ("clar", "CLAR", {}),
@@ -34,12 +41,14 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "mockingjay": ("mockingjay", "Mockingjay", {}),
     "mpc": ("mpc", "MPC", {}),
     "npc": ("npc", "NPC", {}),
+    "permutations": ("permutations", "Permutations", {}),
     "speech2vec_cbow": ("speech2vec", "Speech2Vec", {"task": "cbow"}),
     "speech2vec_skipgram": (
         "speech2vec",
         "Speech2Vec",
         {"task": "skipgram"},
     ),
+    "temporal_gap": ("temporal_gap", "TemporalGap", {}),
     "tera": ("tera", "TERA", {}),
 }
 
@@ -54,11 +63,14 @@ __all__ = [
     "MPC",
     "NPC",
     "TERA",
+    "Audio2Vec",
     "AudioALBERT",
     "Fonseca",
     "Mockingjay",
+    "Permutations",
     "PretextModel",
     "Speech2Vec",
+    "TemporalGap",
 ]
 
 

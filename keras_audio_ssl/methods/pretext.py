@@ -6,6 +6,7 @@ from typing import ClassVar
 import keras
 
 from keras_audio_ssl.encoders import Encoder
+from keras_audio_ssl.encoders import Windowed
 from keras_audio_ssl.encoders import make_encoder
 from keras_audio_ssl.engine import KERAS_ARGUMENTS
 from keras_audio_ssl.engine import Trained
@@ -33,6 +34,10 @@ class PretextModel(Trained):
         seed: Integer, seed of all random draws of the task.
         sample_rate: Hz of the audio, in place of the paper's. Windows, hops
             and bands follow it, so that frames last as long as the paper's.
+        window_frames: Feature frames of the segments of which the encoder
+            makes a vector each; clips are then embedded by windows of as many
+            (`Windowed`), unless `encoder` is an `Encoder` that has windows.
+            None for whole clips.
 
     Every method takes `sample_rate` and `preset`, a key of its `PRESETS`:
     defaults for another size of model, which other arguments override.
@@ -65,7 +70,13 @@ class PretextModel(Trained):
     TRAINING: ClassVar[dict[str, dict[str, Any]]]
 
     def __init__(
-        self, encoder=None, paper=None, seed=0, sample_rate=None, **kwargs
+        self,
+        encoder=None,
+        paper=None,
+        seed=0,
+        sample_rate=None,
+        window_frames=None,
+        **kwargs,
     ):
         if strange := sorted(set(kwargs) - set(KERAS_ARGUMENTS)):
             name, value = strange[0], kwargs[strange[0]]
@@ -74,9 +85,10 @@ class PretextModel(Trained):
                 f"the encoder is given as encoder={{{name!r}: {value!r}}}."
             )
         super().__init__(**kwargs)
-        self.encoder = make_encoder(
-            encoder, paper, self.dtype_policy, sample_rate
-        )
+        made = make_encoder(encoder, paper, self.dtype_policy, sample_rate)
+        if window_frames is not None:
+            made = in_windows(made, window_frames)
+        self.encoder = made
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     # What a method may override.
@@ -169,3 +181,20 @@ class PretextModel(Trained):
     def unmeasured(self) -> list[Any]:
         """The front ends whose statistics `fit` is to measure first."""
         return [f for f in front_ends(self) if not f.adapted]
+
+
+def in_windows(encoder, frames):
+    """An encoder that reads clips by windows of so many feature frames.
+
+    Args:
+        encoder: `Encoder`; one that reads windows already stays as it is.
+        frames: Feature frames of a window, from the beginning of one to that
+            of the next.
+    """
+    if isinstance(encoder.backbone, Windowed):
+        return encoder
+    windows = Windowed(
+        encoder.backbone, frames, inner_levels=True, pad=False,
+        dtype=encoder.backbone.dtype_policy,
+    )  # fmt: skip
+    return Encoder(encoder.frontend, windows)

@@ -9,4 +9,5 @@ from keras_audio_ssl.viz.figures import log_mels
 from keras_audio_ssl.viz.figures import metric_bars
 from keras_audio_ssl.viz.figures import pruning_curves
 from keras_audio_ssl.viz.figures import relation_map
+from keras_audio_ssl.viz.permutation import permutation
 from keras_audio_ssl.viz.reconstruction import reconstruction

@@ -19,10 +19,13 @@ from keras_audio_ssl.encoders import LatentStack
 from keras_audio_ssl.encoders import MAMTransformer
 from keras_audio_ssl.encoders import MaskedConvStack
 from keras_audio_ssl.encoders import MPCTransformer
+from keras_audio_ssl.encoders import PatchCNN
 from keras_audio_ssl.encoders import RecurrentStack
 from keras_audio_ssl.encoders import ResNet18
+from keras_audio_ssl.encoders import SliceCNN
 from keras_audio_ssl.encoders import Transformer
 from keras_audio_ssl.encoders import WaveformResNet18
+from keras_audio_ssl.encoders import Windowed
 from keras_audio_ssl.features import recipe
 
 
@@ -89,6 +92,12 @@ def build(name):
         backward = "final" if name == "crnn" else "last_index"
         net = CRNN(40, 4, 3, crnn_backward=backward)
         return Encoder(recipe("byol_a", n_mels=40, **statistics()), net)
+    if name in ("slice_cnn", "patch_cnn"):
+        net = SliceCNN if name == "slice_cnn" else PatchCNN
+        net = Windowed(
+            net(32, channels=[4, 6], dim=5), 24, inner_levels=True, pad=False
+        )
+        return Encoder(recipe("audio2vec", n_mels=32, **statistics()), net)
     assert name == "readout"
     return kas.Readout(build("v1"))
 
@@ -113,6 +122,8 @@ NAMES = [
     "vgg",
     "crnn",
     "crnn_last_index",
+    "slice_cnn",
+    "patch_cnn",
     "readout",
 ]
 every = pytest.mark.parametrize("name", NAMES)

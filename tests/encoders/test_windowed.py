@@ -118,6 +118,40 @@ def test_embedded_timed_and_saved_like_any_encoder(tmp_path):
     assert kas.Readout(long).embed(waves).shape == (3, 36)
 
 
+def test_levels_of_the_backbone_are_levels_of_windows():
+    net = Windowed(inner(), 24, 10, block=4, inner_levels=True)
+    x, lengths = noise(2, 83, 16), np.array([83, 40])
+    x[1, 40:] = 0.0
+    hidden = net(x, lengths=lengths)["hidden"]
+    assert [h.shape[-1] for h in hidden] == net.dims == net.backbone.dims
+    assert net.strides == [10] * 5
+    for place in (0, 5):
+        window = x[:1, 10 * place : 10 * place + 24]
+        own = net.backbone(window)
+        want = [array(h)[0].mean(0) for h in own["hidden"][:-1]]
+        for got, level in zip(
+            hidden, [*want, array(own["clip"])[0]], strict=True
+        ):
+            np.testing.assert_allclose(array(got)[0, place], level, atol=1e-5)
+    for level in hidden:
+        assert not array(level)[1, 2:].any() and array(level)[1, 1].any()
+
+
+def test_a_short_clip_is_followed_by_silence_where_it_may_not_be_padded():
+    long = encoder(pad=False)
+    assert long.min_samples == long.samples_for(24)
+    short = noise(1, 2000)
+    with pytest.raises(ValueError, match=f"at least {long.min_samples}"):
+        long(short)
+    silence = np.zeros((1, long.min_samples), "float32")
+    silence[:, :2000] = short
+    np.testing.assert_allclose(
+        long.embed(short[0]), array(long(silence)["clip"])[0], atol=1e-5
+    )
+    # Not the same as features of zero, which are those of the mean.
+    assert np.abs(long.embed(short[0]) - encoder().embed(short[0])).max() > 1e-3
+
+
 def test_windows_of_samples():
     keras.utils.set_random_seed(0)
     frontend = Waveform()

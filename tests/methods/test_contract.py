@@ -15,8 +15,9 @@ from keras_audio_ssl.callbacks.resume import state_of
 from keras_audio_ssl.engine import unwrapped
 from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.methods import make_method
+from tests import contract
 from tests.contract import BACKEND
-from tests.contract import batch
+from tests.contract import long_enough
 from tests.contract import methods_here
 from tests.contract import put_back
 from tests.contract import same
@@ -30,12 +31,17 @@ from tests.contract import weights_of
 METHODS["denoising"] = ("tests.methods.denoising", "Denoising", {})
 
 
+def batch(model, clips):
+    """Clips of unequal length, none too short for a method."""
+    return contract.batch(clips, seconds=long_enough(model))
+
+
 def tiny(name, **kwargs):
     """A small model, not compiled, whose front end is adapted."""
     keras.utils.set_random_seed(1)
     model = make_method(name, preset="tiny", **kwargs)
     if not model.encoder.frontend.adapted:
-        model.encoder.frontend.adapt([batch(8)])
+        model.encoder.frontend.adapt([batch(model, 8)])
     return model
 
 
@@ -71,7 +77,9 @@ def trained(name):
     model.compile(quick_optimizer(model))
     assert model.jit_compile or BACKEND != "jax"
     before = weights_of(model.encoder.backbone)
-    history = model.fit(batch(16), batch_size=8, epochs=8, verbose=0).history
+    history = model.fit(
+        batch(model, 16), batch_size=8, epochs=8, verbose=0
+    ).history
     assert not same(before, weights_of(model.encoder.backbone))
     return model, history
 
@@ -96,7 +104,7 @@ def test_fit_lowers_the_loss(trained):
 
 
 def test_evaluate_and_predict_leave_the_weights_alone(model):
-    x, before = batch(8), weights_of(model)
+    x, before = batch(model, 8), weights_of(model)
     logs = model.evaluate(x, batch_size=8, verbose=0, return_dict=True)
     assert np.isfinite(list(logs.values())).all()
     outputs = model.predict(x, batch_size=8, verbose=0)
@@ -114,7 +122,7 @@ def test_the_exported_encoder_is_the_encoder_alone(model, tmp_path):
 
 
 def test_the_step_after_a_reload_is_the_step_without_it(model, tmp_path):
-    path, x = tmp_path / "model.keras", batch(8)
+    path, x = tmp_path / "model.keras", batch(model, 8)
     model.save(path)
     with zipfile.ZipFile(path) as archive:
         text = json.dumps(json.loads(archive.read("config.json")))
@@ -148,7 +156,8 @@ def test_compile_without_arguments_takes_the_papers_optimizer(name):
 
 @in_turn("accumulation")
 def test_gradient_accumulation_counts_updates(name):
-    model, x = tiny(name), batch(8)
+    model = tiny(name)
+    x = batch(model, 8)
     model.compile(keras.optimizers.SGD(1e-3, gradient_accumulation_steps=2))
     seen = []
     for _ in range(4):
@@ -158,7 +167,8 @@ def test_gradient_accumulation_counts_updates(name):
 
 
 def test_mixed_bfloat16(name):
-    model, x = tiny(name, dtype="mixed_bfloat16"), batch(8)
+    model = tiny(name, dtype="mixed_bfloat16")
+    x = batch(model, 8)
     model.compile()
     assert np.isfinite(step(model, x)["loss"])
     dense = [
@@ -173,7 +183,8 @@ def test_mixed_bfloat16(name):
 
 @in_turn("float16")
 def test_float16_scales_its_loss_and_an_overflow_moves_nothing(name):
-    model, x = tiny(name, dtype="mixed_float16"), batch(8)
+    model = tiny(name, dtype="mixed_float16")
+    x = batch(model, 8)
     model.compile(
         keras.optimizers.LossScaleOptimizer(
             keras.optimizers.SGD(1e-3), initial_scale=1e38
@@ -191,7 +202,7 @@ def test_float16_scales_its_loss_and_an_overflow_moves_nothing(name):
 
 def skips_what_is_not_finite(model):
     """Two batches of NaN between two good ones leave no trace."""
-    x = batch(8)
+    x = batch(model, 8)
     first = step(model, x)
 
     def state():
@@ -231,7 +242,7 @@ def test_a_batch_that_is_not_finite_changes_nothing_under_xla(name):
 def test_an_eager_step_is_the_compiled_one_and_skips_what_is_not_finite(
     name, model
 ):
-    x, eager = batch(8), tiny(name)
+    x, eager = batch(model, 8), tiny(name)
     eager.compile(quick_optimizer(eager), run_eagerly=True)
     copy_state(eager, model)
     logs = [step(m, x)["loss"] for m in (eager, model)]
@@ -245,7 +256,8 @@ def test_ten_batches_in_a_row_that_are_not_finite_end_the_run(model):
     said = []
     watch = SkippedBatches(say=said.append)
     x = {
-        k: np.tile(v, (16,) + (1,) * (v.ndim - 1)) for k, v in batch(8).items()
+        k: np.tile(v, (16,) + (1,) * (v.ndim - 1))
+        for k, v in batch(model, 8).items()
     }
     x["waveform"][8:16] = np.nan
     some = {k: v[:32] for k, v in x.items()}
@@ -263,7 +275,7 @@ def test_ten_batches_in_a_row_that_are_not_finite_end_the_run(model):
 
 
 def test_validation_and_labels(model):
-    x, labels = batch(8), np.arange(8) % 2
+    x, labels = batch(model, 8), np.arange(8) % 2
     logs = model.fit(
         x, labels, batch_size=8, validation_data=(x, labels), verbose=0
     ).history
@@ -273,7 +285,8 @@ def test_validation_and_labels(model):
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras: not on PyTorch")
 @in_turn("steps_per_execution")
 def test_jit_compile_and_steps_per_execution(name):
-    model, x = tiny(name), batch(16)
+    model = tiny(name)
+    x = batch(model, 16)
     model.compile(jit_compile=True, steps_per_execution=2)
     history = model.fit(x, batch_size=4, epochs=1, verbose=0).history
     assert np.isfinite(history["loss"]).all()
@@ -281,7 +294,7 @@ def test_jit_compile_and_steps_per_execution(name):
 
 
 def test_one_seed_one_run_and_silence_is_finite(name, model):
-    x, logs = batch(8), []
+    x, logs = batch(model, 8), []
     for _ in range(2):
         fresh = tiny(name, seed=3)
         fresh.compile(quick_optimizer(fresh))
@@ -308,7 +321,7 @@ def test_another_encoder_can_stand_in(name):
     )
     model = tiny(name, encoder=layers)
     model.compile()
-    assert np.isfinite(step(model, batch(4))["loss"])
+    assert np.isfinite(step(model, batch(model, 4))["loss"])
     assert model.encoder.embed(waves(2)).shape == (2, 12)
 
 
@@ -324,11 +337,11 @@ def test_bad_input_is_named(name, model):
 def test_clips_shorter_than_the_task_needs_are_refused(name, model):
     least = model.min_samples
     assert least >= model.encoder.min_samples
-    lengths = np.full(8, least, "int32")
-    short = spoken({"waveform": waves(8)[:, : least - 1], "lengths": lengths})
+    x, lengths = waves(8, long_enough(model)), np.full(8, least, "int32")
+    short = spoken({"waveform": x[:, : least - 1], "lengths": lengths})
     with pytest.raises(ValueError, match=rf"at least {least} samples"):
         model.fit(short, batch_size=8, verbose=0)
-    shortest = spoken({"waveform": waves(8)[:, :least], "lengths": lengths})
+    shortest = spoken({"waveform": x[:, :least], "lengths": lengths})
     with warnings.catch_warnings():
         # Of clips that are no longer than a segment.
         warnings.simplefilter("ignore")
