@@ -220,6 +220,13 @@ def mam(batch=8, frames=400, n_mels=80, layers=3, **options):
     return rebuilding(kas.MAM, batch, frames, n_mels, settings, options)
 
 
+def lim(batch=16, samples=3200, **options):
+    """SincNet and discriminator, from ready chunks."""
+    chunks = [noise(batch, samples) for _ in range(2)]
+    batch = dict(zip(("first", "second"), chunks, strict=True))
+    return training(kas.LIM(seconds=samples / 16000), batch, **options)
+
+
 def log_mel(batch=64, samples=16000):
     """BYOL-A's log-mel."""
     frontend = kas.features.recipe("byol_a").unnormalized

@@ -48,6 +48,7 @@ CASES = {
     "npc": ("utterances", 8, 1.0, 1.5, {}),
     "mpc": ("utterances", 8, None, None, {}),
     "mam": ("utterances", 8, None, None, {}),
+    "lim": ("utterances", 16, 1.0, 1.5, {}),
     "embedding": (
         "times real time",
         64,

@@ -29,12 +29,14 @@ def crop(x, start, length):
 class RandomCrop(Layer):
     """A random segment of each clip, uniform over its valid samples.
 
-    Clips shorter than the segment stand whole, with silence around them.
+    Clips shorter than the segment stand whole, with silence around them or
+    again and again.
 
     Args:
         length: Samples of the segment.
         pad: Where the silence goes for short clips, `"both"` (half of it
-            before, the odd sample after) or `"right"`.
+            before, the odd sample after) or `"right"`; or `"repeat"`, which
+            fills the segment with the clip.
 
     Call arguments:
         waveform: `(batch, samples)`, zero past each clip's end.
@@ -50,7 +52,7 @@ class RandomCrop(Layer):
         super().__init__(**kwargs)
         if length < 1:
             raise ValueError(f"`length` must be positive. Received: {length}")
-        check_choice("pad", pad, ("both", "right"))
+        check_choice("pad", pad, ("both", "right", "repeat"))
         self.length = int(length)
 
     def draw(self, waveform, lengths=None, seed=None):
@@ -63,10 +65,17 @@ class RandomCrop(Layer):
         free = ops.cast(ops.maximum(room, 0) + 1, "float32")
         start = ops.cast(ops.floor(uniform * free), "int32")
         start = ops.minimum(start, ops.maximum(room, 0))
-        if self.pad == "right":
+        if self.pad != "both":
             return start
         return ops.where(room < 0, -((-room) // 2), start)
 
     def call(self, waveform, lengths=None, seed=None):
         start = self.draw(waveform, lengths, seed)
-        return crop(waveform, start, self.length)
+        if self.pad != "repeat":
+            return crop(waveform, start, self.length)
+        whole = ops.shape(waveform)[1] if lengths is None else lengths
+        # After so many samples a segment begins again.
+        span = ops.clip(ops.cast(whole, "int32"), 1, self.length)
+        inside = ops.arange(self.length, dtype="int32")[None]
+        inside = inside % ops.reshape(span, (-1, 1))
+        return ops.take_along_axis(waveform, start[:, None] + inside, axis=1)

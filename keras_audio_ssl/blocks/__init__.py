@@ -19,6 +19,9 @@ from keras_audio_ssl.blocks.quantizer import GumbelQuantizer
 from keras_audio_ssl.blocks.quantizer import codebook_perplexity
 from keras_audio_ssl.blocks.quantizer import group_dims
 from keras_audio_ssl.blocks.seeds import fresh_seed
+from keras_audio_ssl.blocks.sinc import SincConv
+from keras_audio_ssl.blocks.sinc import TimeNorm
+from keras_audio_ssl.blocks.sinc import uniform_dense
 from keras_audio_ssl.blocks.target import ProjectedBackbone
 from keras_audio_ssl.blocks.target import TargetNetwork
 from keras_audio_ssl.blocks.transformer import PredictionHead

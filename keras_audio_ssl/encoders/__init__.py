@@ -15,5 +15,6 @@ from keras_audio_ssl.encoders.masked_conv import MaskedConvStack
 from keras_audio_ssl.encoders.readout import Readout
 from keras_audio_ssl.encoders.readout import WeightedSum
 from keras_audio_ssl.encoders.recurrent import RecurrentStack
+from keras_audio_ssl.encoders.sincnet import SincNet
 from keras_audio_ssl.encoders.transformer import Transformer
 from keras_audio_ssl.encoders.windowed import Windowed

@@ -15,6 +15,7 @@ from keras_audio_ssl.encoders.keras_backbone import KerasBackbone
 from keras_audio_ssl.encoders.latent import LatentStack
 from keras_audio_ssl.encoders.masked_conv import MaskedConvStack
 from keras_audio_ssl.encoders.recurrent import RecurrentStack
+from keras_audio_ssl.encoders.sincnet import SincNet
 from keras_audio_ssl.encoders.transformer import Transformer
 from keras_audio_ssl.engine import KERAS_ARGUMENTS
 from keras_audio_ssl.features import RECIPES
@@ -31,6 +32,7 @@ BACKBONES: dict[str, type[Backbone]] = {
     "masked_conv": MaskedConvStack,
     "mpc_transformer": MPCTransformer,
     "recurrent": RecurrentStack,
+    "sincnet": SincNet,
     "transformer": Transformer,
 }
 
@@ -142,7 +144,9 @@ def from_settings(settings, dtype=None):
             f"{', '.join(arguments_of(layer))}."
         )
     front_end = recipe(settings["frontend"], **chosen[0])
-    chosen[1].setdefault("n_features", front_end.n_features)
+    for shared in ("n_features", "sample_rate"):
+        if shared in arguments_of(backbone):
+            chosen[1].setdefault(shared, getattr(front_end, shared))
     return Encoder(front_end, backbone(dtype=dtype, **chosen[1]))
 
 

@@ -1,10 +1,13 @@
 """A backbone run over windows of a clip of any length."""
 
+import itertools
+
 from keras import ops
 
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.engine import check_choice
 
 
 class Windowed(Backbone):
@@ -14,7 +17,7 @@ class Windowed(Backbone):
     other, reads clips of any length: a frame is the clip vector of a window,
     and the clip vector their mean. Windows begin every `hop` feature frames;
     what is left at the end and fills none is not read. A clip shorter than a
-    window is followed by zeros.
+    window is followed by zeros, or repeated until it fills one.
 
     A few windows pass the backbone together, so that its memory does not grow
     with the clip. In training all of them do, since normalisation and dropout
@@ -28,6 +31,8 @@ class Windowed(Backbone):
         hop: Feature frames between the beginnings of windows; None for
             `frames`.
         block: Windows that pass the backbone together, default 32.
+        short: What fills the window of a clip that is shorter, `"zeros"` or
+            `"repeat"`.
 
     Raises:
         ValueError: An argument is not positive, or a window shorter than the
@@ -40,8 +45,11 @@ class Windowed(Backbone):
     >>> long.embed_frames("night.flac").shape
     """
 
-    def __init__(self, backbone, frames, hop=None, block=32, **kwargs):
+    def __init__(
+        self, backbone, frames, hop=None, block=32, short="zeros", **kwargs
+    ):
         super().__init__(**kwargs)
+        check_choice("short", short, ("zeros", "repeat"))
         hop = frames if hop is None else hop
         if frames < 1 or hop < 1 or block < 1:
             raise ValueError(
@@ -82,27 +90,56 @@ class Windowed(Backbone):
         )
         clip = ops.arange(batch, dtype="int32")[:, None]
         starts = clip * ops.shape(features)[1] + place * self.stride
+        # After so many feature frames a window begins again.
+        span = self.frames
+        if self.short == "repeat":
+            whole = time if lengths is None else lengths
+            span = ops.clip(ops.cast(whole, "int32"), 1, self.frames)
+        span = ops.reshape(ops.cast(span, "int32"), (-1, 1))
         flat = ops.reshape(features, (-1, self.n_features))
-        vectors = self._clips(flat, ops.reshape(starts, (-1,)), training)
-        vectors = ops.reshape(vectors, (-1, count, self.dims[0]))
+        vectors = self._of_all(
+            flat,
+            ops.reshape(starts, (-1,)),
+            ops.reshape(ops.zeros_like(starts) + span, (-1,)),
+            training,
+        )
+        vectors = ops.reshape(vectors, (-1, count, sum(self.dims)))
         if lengths is not None:
             vectors = mask_frames(vectors, self.level_lengths(lengths))
-        return [vectors]
+        ends = itertools.accumulate(self.dims)
+        return [
+            vectors[..., end - dim : end]
+            for dim, end in zip(self.dims, ends, strict=True)
+        ]
 
-    def _clips(self, flat, starts, training):
-        """Clip vectors of windows `(windows, dim)`, a block at a time."""
+    def of_windows(self, rows, training=None):
+        """The levels of windows, one behind the other.
+
+        Args:
+            rows: `(windows, frames, bins)`.
+
+        Returns:
+            `(windows, sum of dims)`.
+        """
+        return self.backbone(rows, training=training)["clip"]
+
+    def _of_all(self, flat, starts, spans, training):
+        """`of_windows` of all windows, a block at a time."""
         inside = ops.arange(self.frames, dtype="int32")
 
-        def clips(starts):
-            rows = ops.take(flat, starts[:, None] + inside, axis=0)
-            return self.backbone(rows, training=training)["clip"]
+        def of_block(starts_and_spans):
+            starts, spans = starts_and_spans[:, :1], starts_and_spans[:, 1:]
+            rows = ops.take(flat, starts + inside % spans, axis=0)
+            return self.of_windows(rows, training)
 
-        count = ops.shape(starts)[0]
+        windows = ops.stack([starts, spans], axis=1)
+        count = ops.shape(windows)[0]
         if training or (isinstance(count, int) and count <= self.block):
-            return clips(starts)
+            return of_block(windows)
         blocks = -(-count // self.block)
         # Windows that only fill the last block: the first one, again.
         more = blocks * self.block - count
-        filled = ops.concatenate([starts, ops.zeros((more,), "int32")])
-        vectors = ops.map(clips, ops.reshape(filled, (-1, self.block)))
-        return ops.reshape(vectors, (-1, self.dims[0]))[:count]
+        first = windows[:1] + ops.zeros((more, 2), "int32")
+        filled = ops.concatenate([windows, first])
+        vectors = ops.map(of_block, ops.reshape(filled, (-1, self.block, 2)))
+        return ops.reshape(vectors, (-1, sum(self.dims)))[:count]

@@ -81,6 +81,9 @@ FORMATS: dict[str, Format] = {
     ),
     "npc_official": Format("npc", "npc", "NPC, the authors' repository"),
     "npc_s3prl": Format("npc", "npc", "NPC, s3prl"),
+    "sincnet": Format(
+        "sincnet", "sincnet", "SincNet, the authors' repository", "MIT"
+    ),
     "tera_s3prl": Format(
         "transformer",
         "transformer_s3prl",

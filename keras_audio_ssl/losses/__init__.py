@@ -13,3 +13,7 @@ from keras_audio_ssl.losses.information import orthogonality
 from keras_audio_ssl.losses.information import predictive_information
 from keras_audio_ssl.losses.information import window_covariance
 from keras_audio_ssl.losses.monitors import embedding_std
+from keras_audio_ssl.losses.mutual_information import bce_information
+from keras_audio_ssl.losses.mutual_information import labelled_cross_entropy
+from keras_audio_ssl.losses.mutual_information import mine_information
+from keras_audio_ssl.losses.mutual_information import nce_information

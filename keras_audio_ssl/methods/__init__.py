@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from keras_audio_ssl.methods.byol_a import BYOLA as BYOLA
     from keras_audio_ssl.methods.cola import COLA as COLA
     from keras_audio_ssl.methods.dapc import DAPC as DAPC
+    from keras_audio_ssl.methods.lim import LIM as LIM
     from keras_audio_ssl.methods.mam import MAM as MAM
     from keras_audio_ssl.methods.mockingjay import Mockingjay as Mockingjay
     from keras_audio_ssl.methods.mpc import MPC as MPC
@@ -25,6 +26,7 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "byol_a": ("byol_a", "BYOLA", {}),
     "cola": ("cola", "COLA", {}),
     "dapc": ("dapc", "DAPC", {}),
+    "lim": ("lim", "LIM", {}),
     "mam": ("mam", "MAM", {}),
     "mockingjay": ("mockingjay", "Mockingjay", {}),
     "mpc": ("mpc", "MPC", {}),
@@ -37,6 +39,7 @@ __all__ = [
     "BYOLA",
     "COLA",
     "DAPC",
+    "LIM",
     "MAM",
     "METHODS",
     "MPC",

@@ -17,6 +17,7 @@ from keras_audio_ssl.encoders import MAMTransformer
 from keras_audio_ssl.encoders import MaskedConvStack
 from keras_audio_ssl.encoders import MPCTransformer
 from keras_audio_ssl.encoders import RecurrentStack
+from keras_audio_ssl.encoders import SincNet
 from keras_audio_ssl.encoders import Transformer
 from keras_audio_ssl.features import recipe
 
@@ -64,6 +65,12 @@ def build(name):
         net = MPCTransformer(20, 4, 16, 2, 4, 24)
         each = {k: [v] * 20 for k, v in statistics().items()}
         return Encoder(recipe("mpc", n_mels=20, **each), net)
+    if name.startswith("sincnet"):
+        net = SincNet(
+            chunk=400, sinc=(6, 31), conv=((5, 5), (5, 5)), dense=(12,),
+            norm=name.removeprefix("sincnet_"),
+        )  # fmt: skip
+        return Encoder(recipe("lim"), net)
     assert name == "readout"
     return kas.Readout(build("v1"))
 
@@ -81,6 +88,8 @@ NAMES = [
     "bottleneck",
     "mam_transformer",
     "mpc_transformer",
+    "sincnet_sincnet",
+    "sincnet_time",
     "readout",
 ]
 every = pytest.mark.parametrize("name", NAMES)

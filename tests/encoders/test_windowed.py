@@ -148,6 +148,20 @@ def test_nonsense_is_refused(arguments):
         Windowed(inner(), **arguments)
 
 
+def test_a_clip_shorter_than_a_window_can_be_repeated():
+    net = Windowed(inner(), 24, 10, short="repeat")
+    x = noise(2, 40, 16)
+    x[0, 9:] = 30.0
+    out = net(x, lengths=np.array([9, 40]))
+    again = np.tile(x[:1, :9], (1, 3, 1))[:, :24]
+    want = by_hand(net.backbone, again, 24, 10)[0]
+    alone = array(net(x[:1, :9])["frames"])[0]
+    np.testing.assert_allclose(array(out["frames"])[0, :1], want, atol=1e-5)
+    np.testing.assert_allclose(alone, want, atol=1e-5)
+    with pytest.raises(ValueError, match="short"):
+        Windowed(inner(), 24, short="mirror")
+
+
 def test_windows_that_the_backbone_cannot_take_are_refused():
     with pytest.raises(ValueError, match="`frames` must be at least 8.*: 7"):
         Windowed(inner(), 7)
