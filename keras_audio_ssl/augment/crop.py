@@ -11,19 +11,53 @@ def crop(x, start, length):
     """Segments of one length that begin anywhere, zeros outside the clip.
 
     Args:
-        x: `(batch, samples)`.
+        x: `(batch, samples)` or `(batch, time, bins)`.
         start: `(batch,)` integers; negative ones begin with silence.
-        length: Samples of the segments.
+        length: Samples, or frames, of the segments.
 
     Returns:
-        `(batch, length)`.
+        `(batch, length)` or `(batch, length, bins)`.
     """
     positions = ops.arange(length, dtype="int32")[None, :]
     positions = positions + ops.cast(start, "int32")[:, None]
     last = ops.cast(ops.shape(x)[1], "int32") - 1
     inside = ops.logical_and(positions >= 0, positions <= last)
-    taken = ops.take_along_axis(x, ops.clip(positions, 0, last), axis=1)
+    positions = ops.clip(positions, 0, last)
+    if len(x.shape) == 3:
+        inside, positions = inside[..., None], positions[..., None]
+    taken = ops.take_along_axis(x, positions, axis=1)
     return ops.where(inside, taken, 0.0)
+
+
+def repeated(waveform, least, lengths=None):
+    """Clips shorter than so many samples, repeated until they have them.
+
+    Args:
+        waveform: `(batch, samples)`, zero past each clip's end.
+        least: Samples that each clip is to have.
+        lengths: Optional `(batch,)`, valid samples.
+
+    Returns:
+        `(waveform, lengths)`: `(batch, samples or least)`, and int32
+        `(batch,)`; None where it was None and no clip is padded.
+    """
+    batch, samples = ops.shape(waveform)
+    if isinstance(samples, int):
+        if lengths is None and samples >= least:
+            return waveform, None
+        more = max(least - samples, 0)
+    else:
+        more = least
+    if lengths is None:
+        lengths = ops.full((batch,), samples, "int32")
+    lengths = ops.maximum(ops.cast(lengths, "int32"), 1)
+    place = ops.arange(least, dtype="int32")[None] % lengths[:, None]
+    # A clip that is long enough finds itself there.
+    begin = ops.take_along_axis(
+        ops.pad(waveform, ((0, 0), (0, more))), place, axis=1
+    )
+    whole = ops.concatenate([begin, waveform[:, least:]], axis=1)
+    return whole, ops.maximum(lengths, least)
 
 
 class RandomCrop(Layer):
@@ -33,19 +67,22 @@ class RandomCrop(Layer):
     again and again.
 
     Args:
-        length: Samples of the segment.
+        length: Samples of the segment (frames, of features).
         pad: Where the silence goes for short clips, `"both"` (half of it
             before, the odd sample after) or `"right"`; or `"repeat"`, which
-            fills the segment with the clip.
+            fills the segment with the clip (of waveforms).
 
     Call arguments:
-        waveform: `(batch, samples)`, zero past each clip's end.
+        x: `(batch, samples)` or `(batch, time, bins)`, zero past each clip's
+            end.
         lengths: Optional `(batch,)`, valid samples.
         seed: `keras.random.SeedGenerator`.
 
     Returns:
-        `(batch, length)`.
+        `(batch, length)` or `(batch, length, bins)`.
     """
+
+    domain = "waveform"
 
     def __init__(self, length, pad="both", **kwargs):
         kwargs["dtype"] = "float32"
@@ -55,9 +92,9 @@ class RandomCrop(Layer):
         check_choice("pad", pad, ("both", "right", "repeat"))
         self.length = int(length)
 
-    def draw(self, waveform, lengths=None, seed=None):
+    def draw(self, x, lengths=None, seed=None):
         """First sample of each segment, `(batch,)` int32."""
-        batch, samples = ops.shape(waveform)[0], ops.shape(waveform)[1]
+        batch, samples = ops.shape(x)[0], ops.shape(x)[1]
         if lengths is None:
             lengths = ops.broadcast_to(ops.cast(samples, "int32"), (batch,))
         room = ops.cast(lengths, "int32") - self.length
@@ -69,13 +106,7 @@ class RandomCrop(Layer):
             return start
         return ops.where(room < 0, -((-room) // 2), start)
 
-    def call(self, waveform, lengths=None, seed=None):
-        start = self.draw(waveform, lengths, seed)
-        if self.pad != "repeat":
-            return crop(waveform, start, self.length)
-        whole = ops.shape(waveform)[1] if lengths is None else lengths
-        # After so many samples a segment begins again.
-        span = ops.clip(ops.cast(whole, "int32"), 1, self.length)
-        inside = ops.arange(self.length, dtype="int32")[None]
-        inside = inside % ops.reshape(span, (-1, 1))
-        return ops.take_along_axis(waveform, start[:, None] + inside, axis=1)
+    def call(self, x, lengths=None, seed=None):
+        if self.pad == "repeat":
+            x, lengths = repeated(x, self.length, lengths)
+        return crop(x, self.draw(x, lengths, seed), self.length)

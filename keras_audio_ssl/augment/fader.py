@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.augment.draws import masked
+from keras_audio_ssl.augment.protocol import Augmentation
 
 
 def linear_fade(x, head, tail):
@@ -24,30 +25,26 @@ def linear_fade(x, head, tail):
     return x + line[..., None]
 
 
-class RandomLinearFader(Layer):
+class RandomLinearFader(Augmentation):
     """`linear_fade` with both ends uniform in [-gain, gain].
 
     Args:
         gain: Largest change, in units of the (normalised) log features.
 
-    Call arguments:
-        x: `(batch, time, bins)`.
-        seed: `keras.random.SeedGenerator`.
-
     Reference:
         Niizumi et al., 2023, arXiv 2204.07402.
     """
 
+    domain = "features"
+
     def __init__(self, gain=1.0, **kwargs):
-        kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
 
-    def draw(self, batch, seed=None):
-        """Head and tail of each clip, `(batch, 2)`."""
-        return keras.random.uniform(
-            (batch, 2), -self.gain, self.gain, seed=seed
+    def draw(self, shape, lengths=None, seed=None):
+        ends = keras.random.uniform(
+            (shape[0], 2), -self.gain, self.gain, seed=seed
         )
+        return {"head": ends[:, 0], "tail": ends[:, 1]}
 
-    def call(self, x, seed=None):
-        ends = self.draw(ops.shape(x)[0], seed)
-        return linear_fade(x, ends[:, 0], ends[:, 1])
+    def apply(self, x, lengths=None, *, head, tail):
+        return masked(linear_fade(x, head, tail), lengths)

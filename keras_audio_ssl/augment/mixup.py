@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.augment.protocol import Augmentation
 
 
 def log_mixup(x, z, share):
@@ -25,7 +25,7 @@ def log_mixup(x, z, share):
     return ops.log(mixed + 1.1920929e-07)
 
 
-class MixupMemory(Layer):
+class MixupMemory(Augmentation):
     """`log_mixup` with random entries of a first-in-first-out memory.
 
     The memory is a non-trainable weight: it is saved with the model.
@@ -39,21 +39,18 @@ class MixupMemory(Layer):
         frames: Frames of a clip.
         bins: Bins of a frame.
 
-    Call arguments:
-        x: `(batch, frames, bins)`.
-        seed: `keras.random.SeedGenerator`.
-
-    Returns:
+    Returns of a call:
         Like `x`; `x` itself while the memory is empty.
 
     Reference:
         Niizumi et al., 2021, arXiv 2103.06695, section III-B.
     """
 
+    domain = "features"
+    takes_lengths = False
     keeps_finite = True
 
     def __init__(self, ratio, capacity, frames, bins, **kwargs):
-        kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         self.memory = self.add_weight(
             shape=(capacity, frames, bins),
@@ -70,15 +67,19 @@ class MixupMemory(Layer):
             name="pushed",
         )
 
-    def draw(self, batch, seed=None):
-        """Two uniform numbers of each clip: share and pick, `(batch, 2)`."""
-        return keras.random.uniform((batch, 2), seed=seed)
+    def draw(self, shape, lengths=None, seed=None):
+        drawn = keras.random.uniform((shape[0], 2), seed=seed)
+        count = ops.minimum(self.pushed.value, self.capacity)
+        pick = drawn[:, 1] * ops.cast(count, "float32")
+        pick = ops.minimum(ops.cast(pick, "int32"), ops.maximum(count - 1, 0))
+        return {"share": self.ratio * drawn[:, 0], "pick": pick}
 
-    def mix(self, x, share, pick):
+    def apply(self, x, lengths=None, *, share, pick):
         """Mixes each clip with one of the memory.
 
         Args:
             x: `(batch, frames, bins)`.
+            lengths: None.
             share: `(batch,)`, share of the memory's clip.
             pick: `(batch,)` integers below the clips remembered; 0 is the
                 oldest.
@@ -106,10 +107,3 @@ class MixupMemory(Layer):
         pushed = self.pushed.value + ops.where(finite, batch, 0)
         over = ops.cast(pushed >= 2 * self.capacity, "int32")
         self.pushed.assign(pushed - over * self.capacity)
-
-    def call(self, x, seed=None):
-        drawn = self.draw(ops.shape(x)[0], seed)
-        count = ops.minimum(self.pushed.value, self.capacity)
-        pick = drawn[:, 1] * ops.cast(count, "float32")
-        pick = ops.minimum(ops.cast(pick, "int32"), ops.maximum(count - 1, 0))
-        return self.mix(x, self.ratio * drawn[:, 0], pick)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.augment.protocol import Augmentation
 
 
 def cubic_weights(fraction):
@@ -73,26 +73,23 @@ def crop_and_resize(x, boxes, canvas):
     return along_time @ x @ ops.transpose(along_bins, (0, 2, 1))
 
 
-class RandomResizeCrop(Layer):
+class RandomResizeCrop(Augmentation):
     """A random part of the map, stretched: shifts in pitch, time and tempo.
 
     Args:
         canvas: Size of the zero canvas as factors of (bins, frames).
         scale: Least and largest factor of both sizes of the crop.
 
-    Call arguments:
-        x: `(batch, time, bins)` with known time and bins.
-        seed: `keras.random.SeedGenerator`.
-
-    Returns:
-        Like `x`.
+    Time and bins of `x` must be known.
 
     Reference:
         Niizumi et al., 2021, arXiv 2103.06695, section III-C.
     """
 
+    domain = "features"
+    takes_lengths = False
+
     def __init__(self, canvas=(1.0, 1.5), scale=(0.6, 1.5), **kwargs):
-        kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         if not 0 < scale[0] <= scale[1] or min(canvas) < 1:
             raise ValueError(
@@ -104,8 +101,9 @@ class RandomResizeCrop(Layer):
         """`(bins, frames)` of the canvas."""
         return int(self.canvas[0] * bins), int(self.canvas[1] * frames)
 
-    def draw(self, batch, frames, bins, seed=None):
+    def draw(self, shape, lengths=None, seed=None):
         """Boxes `(batch, 4)`: first bin, first frame, bins, frames."""
+        batch, frames, bins = shape
         u = keras.random.uniform((batch, 4), seed=seed)
         low, high = self.scale
         sizes = ops.convert_to_tensor([bins, frames], "float32")
@@ -115,9 +113,8 @@ class RandomResizeCrop(Layer):
         size = ops.clip(ops.floor(factor * sizes), 1.0, canvas)
         free = canvas - size
         first = ops.minimum(ops.floor(u[:, 2:] * (free + 1.0)), free)
-        return ops.cast(ops.concatenate([first, size], axis=1), "int32")
+        boxes = ops.concatenate([first, size], axis=1)
+        return {"boxes": ops.cast(boxes, "int32")}
 
-    def call(self, x, seed=None):
-        frames, bins = x.shape[1], x.shape[2]
-        boxes = self.draw(ops.shape(x)[0], frames, bins, seed)
-        return crop_and_resize(x, boxes, self.canvas_size(frames, bins))
+    def apply(self, x, lengths=None, *, boxes):
+        return crop_and_resize(x, boxes, self.canvas_size(*x.shape[1:]))

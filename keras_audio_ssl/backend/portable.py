@@ -106,6 +106,11 @@ def half_pad(kernel_shape: Any) -> Pad:
     return (height, height), (width, width)
 
 
+def both(stride: int | tuple[int, int]) -> tuple[int, int]:
+    """The stride along time and along frequency, of one or two numbers."""
+    return (stride, stride) if isinstance(stride, int) else tuple(stride)
+
+
 def prepared(x: Any, kernel: Any, pad: Pad | None) -> tuple[Any, Any, Pad]:
     """A map, its kernel in the map's dtype, and the padding in numbers."""
     x = ops.convert_to_tensor(x)
@@ -113,25 +118,30 @@ def prepared(x: Any, kernel: Any, pad: Pad | None) -> tuple[Any, Any, Pad]:
 
 
 def _padded(
-    x: Any, kernel: Any, stride: int, pad: Pad | None
+    x: Any, kernel: Any, stride: tuple[int, int], pad: Pad | None
 ) -> tuple[Any, Any, str]:
     """A map, its kernel, and the padding that is left to the convolution."""
     x, kernel, pad = prepared(x, kernel, pad)
     odd = kernel.shape[0] % 2 and kernel.shape[1] % 2
-    if stride == 1 and odd and pad == half_pad(kernel.shape):
+    if stride == (1, 1) and odd and pad == half_pad(kernel.shape):
         return x, kernel, "same"
     if any(sum(side) for side in pad):
         x = ops.pad(x, ((0, 0), *pad, (0, 0)))
     return x, kernel, "valid"
 
 
-def conv(x: Any, kernel: Any, stride: int = 1, pad: Pad | None = None) -> Any:
+def conv(
+    x: Any,
+    kernel: Any,
+    stride: int | tuple[int, int] = 1,
+    pad: Pad | None = None,
+) -> Any:
     """Convolves a map; the kernel takes its dtype.
 
     Args:
         x: `(batch, time, frequency, channels)`.
         kernel: `(height, width, channels, filters)`.
-        stride: int, on both axes.
+        stride: int on both axes, or two ints (time, frequency).
         pad: zeros before and after, per axis. `None`: half the kernel on all
             sides, which keeps the size of a map for odd kernels.
 
@@ -144,6 +154,7 @@ def conv(x: Any, kernel: Any, stride: int = 1, pad: Pad | None = None) -> Any:
     >>> conv(np.ones((1, 8, 8, 3), "float32"), np.ones((3, 3, 3, 4))).shape
     (1, 8, 8, 4)
     """
+    stride = both(stride)
     x, kernel, padding = _padded(x, kernel, stride, pad)
     return ops.conv(x, kernel, stride, padding, "channels_last")
 
@@ -168,7 +179,7 @@ def depthwise_conv(
     >>> depthwise_conv(x, kernel, stride=2).shape
     (1, 4, 4, 3)
     """
-    x, kernel, padding = _padded(x, kernel, stride, pad)
+    x, kernel, padding = _padded(x, kernel, both(stride), pad)
     return ops.depthwise_conv(x, kernel, stride, padding, "channels_last")
 
 

@@ -9,6 +9,7 @@ from keras import ops
 import keras_audio_ssl.backend as backend
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import Registered
+from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
 
 
@@ -32,6 +33,28 @@ def mask_frames(x: Any, lengths: Any) -> Any:
     mask = ops.reshape(mask, (-1, ops.shape(x)[1]) + (1,) * (len(x.shape) - 2))
     # `where`, not a product: a NaN in the padding must not survive.
     return ops.where(mask, x, ops.zeros((), x.dtype))
+
+
+def max_pool(x: Any, size: Any, stride: Any = None, pad: Any = (0, 0)) -> Any:
+    """Maxima of windows of a map without negative values.
+
+    Args:
+        x: `(batch, time, frequency, channels)`, rectified: zeros around it
+            are never larger than what is there.
+        size: int or two ints (time, frequency).
+        stride: The same; `size` by default, which leaves a remainder out.
+        pad: two ints, zeros around time and around frequency.
+
+    Returns:
+        `(batch, (time + 2 pad - size) // stride + 1, ..., channels)`.
+    """
+    size = _pair("size", size)
+    stride = size if stride is None else _pair("stride", stride)
+    if size == stride and not any(pad):
+        return backend.max_pool(x, size)
+    around = [(n, n) for n in pad]
+    x = ops.pad(x, ((0, 0), *around, (0, 0)))
+    return ops.max_pool(x, size, stride, "valid", "channels_last")
 
 
 class BatchNorm(Registered, keras.layers.BatchNormalization):
@@ -243,22 +266,33 @@ class ConvBlock(Layer):
         )
 
 
-class ConvNorm(Layer):
-    """Convolution without bias, batch normalisation and SiLU.
+ACTIVATIONS = {
+    "silu": ops.silu,
+    "relu": ops.relu,
+    "relu6": ops.relu6,
+    None: lambda x: x,
+}
 
-    The unit of the EfficientNets, dense or depthwise, with the fast paths of
+
+class ConvNorm(Layer):
+    """Convolution without bias, batch normalisation and an activation.
+
+    The unit of ResNets and, with SiLU, of the EfficientNets, dense or
+    depthwise, with the fast paths of
     each backend. The sublayers `conv` and `norm` hold the weights and have
     the shapes of `Conv2D` (or `DepthwiseConv2D`) and `BatchNormalization`.
 
     Args:
         filters: int. Channels out; those in, if `depthwise`.
         kernel_size: int or two ints (time, frequency). Defaults to 1.
-        stride: int. Defaults to 1.
+        stride: int or two ints (time, frequency), equal if `depthwise`.
+            Defaults to 1.
         pad: zeros before and after, for time and for frequency. Defaults to
             half the kernel on all sides.
         depthwise: bool. Each channel has a kernel of its own. Defaults to
             `False`.
-        activation: `"silu"` or `None`. Defaults to `"silu"`.
+        activation: `"silu"`, `"relu"`, `"relu6"` or `None`. Defaults to
+            `"silu"`.
         momentum: float. Momentum of the moving statistics. Defaults to 0.99.
         epsilon: float. Added to the variance. Defaults to 1e-3.
         kernel_initializer: initializer. Defaults to the one of EfficientNet,
@@ -290,7 +324,7 @@ class ConvNorm(Layer):
         self,
         filters: int,
         kernel_size: int | tuple[int, int] = 1,
-        stride: int = 1,
+        stride: int | tuple[int, int] = 1,
         pad: Any = None,
         depthwise: bool = False,
         activation: str | None = "silu",
@@ -300,14 +334,15 @@ class ConvNorm(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if activation not in ("silu", None):
-            raise ValueError(
-                "`activation` must be 'silu' or None. "
-                f"Received: activation={activation!r}"
-            )
+        check_choice("activation", activation, ACTIVATIONS)
         self.kernel_size = _pair("kernel_size", kernel_size)
         self.filters = _pair("filters", filters)[0]
-        self.stride = _pair("stride", stride)[0]
+        self.strides = _pair("stride", stride)
+        if depthwise and self.strides[0] != self.strides[1]:
+            raise ValueError(
+                "`stride` of a depthwise convolution must be one number. "
+                f"Received: stride={stride}"
+            )
         self.pad = pad and tuple(tuple(int(n) for n in side) for side in pad)
         self.depthwise, self.activation = bool(depthwise), activation
         if kernel_initializer is None:
@@ -316,7 +351,7 @@ class ConvNorm(Layer):
             )
         options = {
             "kernel_size": self.kernel_size,
-            "strides": self.stride,
+            "strides": self.strides,
             "use_bias": False,
             "data_format": "channels_last",
             "dtype": self.dtype_policy,
@@ -355,8 +390,8 @@ class ConvNorm(Layer):
         kernel = ops.convert_to_tensor(self.conv.kernel)
         gamma, beta = self.norm.scale_and_offset()
         convolve = backend.depthwise_conv if self.depthwise else backend.conv
-        options = {"stride": self.stride, "pad": self.pad}
-        active = self.activation == "silu"
+        options = {"stride": self.strides, "pad": self.pad}
+        activate = ACTIVATIONS[self.activation]
         if not (training and self.norm.trainable):
             mean, variance = self.norm.moving_moments()
             scale = gamma * ops.rsqrt(variance + self.norm.epsilon)
@@ -364,18 +399,20 @@ class ConvNorm(Layer):
             kernel = ops.cast(kernel, "float32")
             kernel = kernel * (scale[:, None] if self.depthwise else scale)
             x = convolve(x, kernel, **options) + ops.cast(offset, x.dtype)
-            x = ops.silu(x) if active else x
+            x = activate(x)
         elif lengths is None:
-            x = convolve(x, kernel, **options)
-            norm = backend.norm_silu if active else backend.batch_norm
-            x, mean, variance = norm(x, gamma, beta, self.norm.epsilon)
-            self.norm.record(mean, variance)
+            x, epsilon = convolve(x, kernel, **options), self.norm.epsilon
+            if self.activation == "silu":
+                x, *moments = backend.norm_silu(x, gamma, beta, epsilon)
+            else:
+                x, *moments = backend.batch_norm(x, gamma, beta, epsilon)
+                x = activate(x)
+            self.norm.record(*moments)
         else:
             x = convolve(x, kernel, **options)
             mask = frame_mask(ops.cast(lengths, "int32"), ops.shape(x)[1])
             mask = ops.broadcast_to(mask[:, :, None], ops.shape(x)[:-1])
-            x = self.norm(x, training=True, mask=mask)
-            x = ops.silu(x) if active else x
+            x = activate(self.norm(x, training=True, mask=mask))
         return x if lengths is None else mask_frames(x, lengths)
 
     def compute_output_shape(self, input_shape):
@@ -383,9 +420,13 @@ class ConvNorm(Layer):
         sizes = [
             None
             if size is None
-            else (size + sum(around) - kernel) // self.stride + 1
-            for size, around, kernel in zip(
-                input_shape[1:3], pad, self.kernel_size, strict=False
+            else (size + sum(around) - kernel) // stride + 1
+            for size, around, kernel, stride in zip(
+                input_shape[1:3],
+                pad,
+                self.kernel_size,
+                self.strides,
+                strict=True,
             )
         ]
         return (input_shape[0], *sizes, self.filters)

@@ -2,7 +2,9 @@
 
 from keras_audio_ssl.losses.contrastive import contrastive_accuracy
 from keras_audio_ssl.losses.contrastive import cosine_similarity
+from keras_audio_ssl.losses.contrastive import nt_xent
 from keras_audio_ssl.losses.contrastive import row_cross_entropy
+from keras_audio_ssl.losses.contrastive import unit
 from keras_audio_ssl.losses.distance import masked_l1
 from keras_audio_ssl.losses.distance import masked_mean
 from keras_audio_ssl.losses.distance import masked_mse

@@ -1,4 +1,4 @@
-"""Losses over a square matrix of similarities."""
+"""Losses over similarities of pairs, each against those of other clips."""
 
 import keras
 from keras import ops
@@ -49,3 +49,40 @@ def contrastive_accuracy(similarities):
     best = ops.argmax(similarities, axis=1)
     target = ops.arange(ops.shape(similarities)[0], dtype=best.dtype)
     return ops.mean(ops.cast(ops.equal(best, target), keras.config.floatx()))
+
+
+def nt_xent(z1, z2, temperature=0.5):
+    """Cross-entropy of each view with the other view of its clip.
+
+    Normalised, temperature-scaled, over both views of the batch: each of the
+    2 N vectors is to tell its partner from the 2 N - 2 vectors of other
+    clips. What is left out is the vector itself alone, so the partner stands
+    in the denominator too, and the loss is ln(2 N - 1) where all are equal
+    and never below ln(1 + (2 N - 2) exp(-2 / temperature)).
+
+    Args:
+        z1: `(batch, dim)`, vectors of unit length, of one view.
+        z2: `(batch, dim)`, those of the other, in the same order.
+        temperature: Divides the cosines (tau).
+
+    Returns:
+        `(loss, accuracy)`: scalars, the mean over both views, and the share
+        of vectors that are nearer to their partner than to any other.
+
+    Reference:
+        Chen et al., 2020, "A Simple Framework for Contrastive Learning of
+        Visual Representations", arXiv 2002.05709, eq. 1.
+    """
+    z = ops.concatenate([z1, z2], axis=0)
+    rows, count = ops.shape(z)[0], ops.shape(z1)[0]
+    place = ops.arange(rows)
+    s = (z @ ops.transpose(z)) / temperature
+    itself = place[:, None] == place[None, :]
+    s = ops.where(itself, ops.cast(-1e9, s.dtype), s)
+    pair = ops.sum(z1 * z2, axis=-1) / temperature
+    loss = ops.mean(ops.logsumexp(s, axis=1)) - ops.mean(pair)
+    best = ops.cast(ops.argmax(s, axis=1), place.dtype)
+    accuracy = ops.mean(
+        ops.cast(best == (place + count) % rows, keras.config.floatx())
+    )
+    return loss, accuracy

@@ -10,6 +10,7 @@ from keras_audio_ssl.augment import RandomCrop
 from keras_audio_ssl.augment import RandomLinearFader
 from keras_audio_ssl.augment import RandomResizeCrop
 from keras_audio_ssl.augment import RunningNorm
+from keras_audio_ssl.augment import make_augmentations
 from keras_audio_ssl.augment import standardize_batch
 from keras_audio_ssl.blocks import MLPHead
 from keras_audio_ssl.blocks import ProjectedBackbone
@@ -27,6 +28,9 @@ VERSIONS = {
     "v1": {"mixup_ratio": 0.4, "fader_gain": 0.0, "learning_rate": 3e-4},
     "v2": {"mixup_ratio": 0.2, "fader_gain": 1.0, "learning_rate": 1e-4},
 }
+
+# The paper's augmentations, whose settings are arguments.
+OWN = ("mixup", "resize_crop", "fader")
 
 
 class BYOLA(PretextModel):
@@ -49,6 +53,10 @@ class BYOLA(PretextModel):
             the random resize crop.
         fader_gain: Of the random linear fader; None for the paper's, 0 (v1)
             or 1 (v2).
+        augmentations: Of each view, in their order: names of
+            `augment.AUGMENTATIONS`, or such layers, of features; `"mixup"`,
+            `"resize_crop"` and `"fader"`, the paper's, have their settings
+            above.
         pre_norm: `"measured"`: mean and deviation of the training clips,
             measured by `fit` before the first step; `"running"`: averaged
             along the first clips, as v1's released code does.
@@ -97,6 +105,7 @@ class BYOLA(PretextModel):
         memory=2048,
         rrc=(1.0, 1.5, 0.6, 1.5),
         fader_gain=None,
+        augmentations=OWN,
         pre_norm="measured",
         running_clips=20_000,
         post_norm=True,
@@ -122,6 +131,8 @@ class BYOLA(PretextModel):
         )
         self.resize_crop = RandomResizeCrop(rrc[:2], rrc[2:])
         self.fader = RandomLinearFader(self.fader_gain)
+        # The paper's stay names: each layer is an attribute already.
+        self.augmentations = make_augmentations(augmentations, "features", OWN)
         self.running_norm = None
         if pre_norm == "running":
             self.running_norm = RunningNorm(running_clips)
@@ -142,10 +153,13 @@ class BYOLA(PretextModel):
         """Two augmented views of features, `(batch, frames, bins)` each."""
         seed, views = self.seed_generator, []
         for _ in range(2):
-            x = self.mixup(features, seed=seed)
-            x = self.resize_crop(x, seed=seed)
-            if self.fader_gain:
-                x = self.fader(x, seed=seed)
+            x = features
+            for layer in self.augmentations:
+                if layer == "fader" and not self.fader_gain:
+                    continue
+                if isinstance(layer, str):
+                    layer = getattr(self, layer)
+                x = layer(x, seed=seed)
             views.append(x)
         if self.post_norm:
             both = standardize_batch(ops.concatenate(views, axis=0))

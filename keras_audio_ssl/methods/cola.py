@@ -7,7 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl.augment import FaintNoise
 from keras_audio_ssl.augment import RandomCrop
+from keras_audio_ssl.augment import make_augmentations
 from keras_audio_ssl.blocks import BilinearSimilarity
 from keras_audio_ssl.blocks import COLAHead
 from keras_audio_ssl.engine import check_choice
@@ -36,6 +38,9 @@ class COLA(PretextModel):
         seconds: Length of a segment. The default gives 98 frames.
         noise: Standard deviation of the noise on the positive segment, of
             which the waveform's Euclidean norm is 1.
+        augmentations: Of the positive segment, before the noise: names of
+            `augment.AUGMENTATIONS`, or such layers, of waveforms; none in
+            the paper.
         normalize: `"segment"` scales each segment to unit norm, as use
             downstream does; `"clip"` the whole clip before the crops, as
             the released code trains.
@@ -86,6 +91,7 @@ class COLA(PretextModel):
         temperature=None,
         seconds=1.0,
         noise=0.001,
+        augmentations=(),
         normalize="segment",
         legacy_rescale=False,
         symmetric=False,
@@ -114,6 +120,9 @@ class COLA(PretextModel):
         )
         if similarity == "bilinear":
             self.bilinear = BilinearSimilarity(embedding_dim)
+        # Another front end's waveforms keep their level: so does noise.
+        self.faint_noise = FaintNoise(noise, relative=not self.levelled)
+        self.augmentations = make_augmentations(augmentations, "waveform")
         self.accuracy = keras.metrics.Mean(name="contrastive_accuracy")
         self.scale = keras.metrics.Mean(name="max_similarity")
 
@@ -132,14 +141,13 @@ class COLA(PretextModel):
                 waveform = scale_level(waveform, "l2", lengths)
             anchor = self.crop(waveform, lengths=lengths, seed=seed)
             positive = self.crop(waveform, lengths=lengths, seed=seed)
-        noise = self.noise * keras.random.normal(ops.shape(positive), seed=seed)
-        if not self.levelled:
-            # Another front end's waveforms keep their level: so does noise.
-            noise *= ops.norm(positive, axis=1, keepdims=True)
-        elif self.normalize == "segment":
+        for layer in self.augmentations:
+            positive = layer(positive, seed=seed)
+        if self.levelled and self.normalize == "segment":
             anchor = scale_level(anchor, "l2")
             positive = scale_level(positive, "l2")
-        return ops.concatenate([anchor, positive + noise], axis=0)
+        positive = self.faint_noise(positive, seed=seed)
+        return ops.concatenate([anchor, positive], axis=0)
 
     def call(self, x, training=False):
         # Both in one batch: they share the statistics of the batch norm.

@@ -30,6 +30,14 @@ def test_crop_takes_what_it_says():
     np.testing.assert_array_equal(got, [[9, 10, 0, 0], [11, 12, 13, 14]])
 
 
+def test_crop_of_features():
+    x = normal(2, 10, 3)
+    got = array(augment.crop(tensor(x), np.array([3, -1]), 4))
+    np.testing.assert_array_equal(got[0], x[0, 3:7])
+    np.testing.assert_array_equal(got[1, 1:], x[1, :3])
+    assert not got[1, 0].any()
+
+
 def test_random_crop_is_uniform_over_the_valid_part():
     layer = augment.RandomCrop(4)
     x = np.zeros((20_000, 12), "float32")
@@ -112,7 +120,7 @@ def test_the_memory_is_first_in_first_out():
     for part in (x[:2], x[2:5], x[5:7], x[7:]):
         layer.push(tensor(part))
     share = ops.ones((5,))
-    got = layer.mix(tensor(x[:5]), share, np.arange(5))
+    got = layer.apply(tensor(x[:5]), share=share, pick=np.arange(5))
     want = np.log(np.exp(x[3:]) + 1.1920929e-07)
     np.testing.assert_allclose(array(got), want, atol=1e-6)
 
@@ -129,7 +137,8 @@ def test_the_counter_does_not_run_away():
     for i in range(20):
         layer.push(ops.full((2, 1, 1), float(i)))
     assert int(layer.pushed) < 6
-    got = layer.mix(ops.zeros((3, 1, 1)), ops.ones((3,)), np.arange(3))
+    draw = {"share": ops.ones((3,)), "pick": np.arange(3)}
+    got = layer.apply(ops.zeros((3, 1, 1)), **draw)
     np.testing.assert_allclose(array(got).ravel(), [18, 19, 19], rtol=1e-6)
 
 
@@ -154,9 +163,10 @@ def test_linear_fade():
     got = array(augment.linear_fade(tensor(x), *ends))
     np.testing.assert_allclose(got[0, :, 1], [0, 0.25, 0.5, 0.75, 1], atol=1e-6)
     np.testing.assert_allclose(got[1, :, 0], [1, 0.5, 0, -0.5, -1], atol=1e-6)
-    drawn = array(augment.RandomLinearFader(0.5).draw(5000, generator()))
-    assert np.abs(drawn).max() <= 0.5
-    assert np.abs(drawn.mean(0)).max() < 0.02
+    fader = augment.RandomLinearFader(0.5)
+    for drawn in fader.draw((5000, 5, 3), seed=generator()).values():
+        assert np.abs(array(drawn)).max() <= 0.5
+        assert abs(array(drawn).mean()) < 0.02
 
 
 def test_running_norm_in_batches_is_clip_by_clip():

@@ -27,6 +27,11 @@ CASES = {
         [MAP, array(1, 5, 3, 3, 5)],
         {"stride": 2, "pad": PAD},
     ),
+    "conv, two strides": (
+        "conv",
+        [MAP, array(1, 5, 3, 3, 5)],
+        {"stride": (1, 2)},
+    ),
     "conv, even": ("conv", [MAP, array(1, 2, 4, 3, 5)], {}),
     "conv, pointwise": ("conv", [MAP, array(1, 1, 1, 3, 5)], {}),
     "conv, one channel": ("conv", [ONE_CHANNEL, array(1, 3, 3, 1, 5)], {}),

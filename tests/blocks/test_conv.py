@@ -239,6 +239,8 @@ def unit_and_plain(stride=1, depthwise=False, activation="silu", pad=None):
         {"depthwise": True, "stride": 2},
         {"depthwise": True, "stride": 2, "pad": ((1, 2), (0, 1))},
         {"activation": None, "stride": 2},
+        {"activation": "relu", "stride": (2, 1)},
+        {"activation": "relu6", "stride": (1, 3), "pad": ((1, 2), (0, 1))},
     ],
 )
 def test_conv_norm_equals_the_plain_layers(options, training, compiled):
@@ -345,7 +347,7 @@ def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         ConvBlock(**{"filters": 4, **arguments})
     with pytest.raises(ValueError, match=r"`activation` .*'relu'"):
-        ConvNorm(4, activation="relu")
+        ConvNorm(4, activation="tanh")
     with pytest.raises(ValueError, match="keeps its channels.*filters=4"):
         ConvNorm(4, depthwise=True).build((None, 8, 8, 3))
 

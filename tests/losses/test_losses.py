@@ -40,6 +40,57 @@ def test_contrastive_accuracy():
     assert value(losses.contrastive_accuracy(s)) == pytest.approx(2 / 3)
 
 
+def unit_views(rows, dim):
+    views = normal(rows, dim), normal(rows, dim, seed=1)
+    return [v / np.linalg.norm(v, axis=1, keepdims=True) for v in views]
+
+
+def nt_xent_by_loops(z1, z2, temperature):
+    z = np.concatenate([z1, z2]).astype("float64")
+    rows, terms, hits = len(z), [], []
+    for i in range(rows):
+        partner = (i + rows // 2) % rows
+        s = {k: z[i] @ z[k] / temperature for k in range(rows) if k != i}
+        terms.append(-s[partner] + np.log(np.exp(list(s.values())).sum()))
+        hits.append(max(s, key=s.get) == partner)
+    return np.mean(terms), np.mean(hits)
+
+
+@pytest.mark.parametrize("temperature", [0.2, 0.5])
+def test_nt_xent_against_loops(temperature):
+    z1, z2 = unit_views(6, 5)
+    z2 = z1 + 0.7 * z2
+    z2 /= np.linalg.norm(z2, axis=1, keepdims=True)
+    want = nt_xent_by_loops(z1, z2, temperature)
+    got = [value(v) for v in losses.nt_xent(z1, z2, temperature)]
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+    swapped = value(losses.nt_xent(z2, z1, temperature)[0])
+    assert swapped == pytest.approx(want[0], rel=1e-6)
+    assert 0 < got[1] < 1
+    # Before the products or after them, it divides the same.
+    root = np.sqrt(temperature)
+    divided = losses.nt_xent(z1 / root, z2 / root, 1.0)[0]
+    assert value(divided) == pytest.approx(want[0], rel=1e-5)
+
+
+def test_nt_xent_has_its_bounds():
+    z1, _ = unit_views(8, 64)
+    flat = np.tile(z1[:1], (8, 1))
+    for temperature in (0.2, 0.5, 1e6):
+        loss = value(losses.nt_xent(flat, flat, temperature)[0])
+        assert loss == pytest.approx(np.log(15), rel=1e-6)
+    assert value(losses.nt_xent(*unit_views(8, 64), 1e6)[0]) == pytest.approx(
+        np.log(15), rel=1e-5
+    )
+    # Pairs that are equal, all others as far apart as can be, and nearly so.
+    line = np.array([[1.0], [-1.0]], "float32")
+    loss, accuracy = losses.nt_xent(line, line, 0.5)
+    assert value(loss) == pytest.approx(np.log(1 + 2 * np.exp(-4)), abs=1e-6)
+    assert value(accuracy) == 1
+    sharp, _ = losses.nt_xent(line, line, 1e-3)
+    assert value(sharp) == pytest.approx(0, abs=1e-6)
+
+
 def test_cosine_similarity_against_loops():
     a, b = normal(3, 5), normal(4, 5, seed=1)
     want = [

@@ -347,7 +347,8 @@ def test_mixup(golden):
         for clip, (u, pick) in zip(x, draws, strict=True):
             share = tensor([layer.ratio * u])
             pick = tensor([max(pick, 0)], "int32")
-            out.append(numpy(layer.mix(tensor(clip[None]), share, pick)))
+            mixed = layer.apply(tensor(clip[None]), share=share, pick=pick)
+            out.append(numpy(mixed))
             layer.push(tensor(clip[None]))
         golden.close(released(np.concatenate(out)), key, atol=1e-6)
         # The memory, oldest first, as slots are counted.
@@ -378,7 +379,8 @@ def test_crop_draws(golden):
     bins, frames = (int(n) for n in key.rsplit("_", 1)[1].split("x"))
     mean, std, least, largest, shares = golden[key]
     seed = keras.random.SeedGenerator(0)
-    boxes = numpy(RandomResizeCrop().draw(draws, frames, bins, seed))
+    drawn = RandomResizeCrop().draw((draws, frames, bins), seed=seed)
+    boxes = numpy(drawn["boxes"])
     # Both sides are samples: five deviations of their difference.
     error = 5 * np.sqrt(2 / draws)
     where = [np.abs(boxes.mean(0) - mean) <= error * std]

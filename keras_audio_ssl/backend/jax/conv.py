@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from keras_audio_ssl.backend.portable import both
 from keras_audio_ssl.backend.portable import prepared
 
 
 def conv(x, kernel, stride=1, pad=None):
     x, kernel, pad = prepared(x, kernel, pad)
-    if kernel.shape[:2] == (1, 1) and stride == 1:
+    stride = both(stride)
+    if kernel.shape[:2] == (1, 1) and stride == (1, 1):
         return x @ kernel[0, 0]
     on_cpu = jax.default_backend() == "cpu"
     return (cpu_conv if on_cpu else plain_conv)(x, kernel, stride, pad)
@@ -21,6 +23,7 @@ def depthwise_conv(x, kernel, stride=1, pad=None):
     x, kernel, pad = prepared(x, kernel, pad)
     if jax.default_backend() == "cpu":
         return cpu_depthwise(x, kernel[..., 0], stride, pad)
+    stride = both(stride)
     kernel = kernel.swapaxes(2, 3)
     return plain_conv(x, kernel, stride, pad, groups=x.shape[-1])
 
@@ -29,7 +32,7 @@ def plain_conv(x, kernel, stride, pad, groups=1):
     return lax.conv_general_dilated(
         x,
         kernel,
-        (stride, stride),
+        stride,
         pad,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
@@ -39,13 +42,14 @@ def plain_conv(x, kernel, stride, pad, groups=1):
 def shifts(x, height, width, stride, pad):
     """What each weight of a kernel sees of `(..., time, frequency, dim)`."""
     x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [*pad, (0, 0)])
-    time = (x.shape[-3] - height) // stride + 1
-    frequency = (x.shape[-2] - width) // stride + 1
+    down, along = both(stride)
+    time = (x.shape[-3] - height) // down + 1
+    frequency = (x.shape[-2] - width) // along + 1
     return [
         x[
             ...,
-            i : i + (time - 1) * stride + 1 : stride,
-            j : j + (frequency - 1) * stride + 1 : stride,
+            i : i + (time - 1) * down + 1 : down,
+            j : j + (frequency - 1) * along + 1 : along,
             :,
         ]
         for i in range(height)

@@ -1,0 +1,73 @@
+"""What augmentations draw and read alike."""
+
+import keras
+from keras import ops
+
+from keras_audio_ssl.engine import frame_mask
+
+
+def valid_lengths(shape, lengths=None):
+    """`lengths` as int32 `(batch,)`; all of `shape[1]` where it is None."""
+    if lengths is None:
+        return ops.full((shape[0],), shape[1], "int32")
+    return ops.cast(lengths, "int32")
+
+
+def masked(x, lengths=None):
+    """`x` with zeros past each clip's end."""
+    if lengths is None:
+        return x
+    mask = frame_mask(lengths, ops.shape(x)[1])
+    mask = mask[..., None] if len(x.shape) == 3 else mask
+    return ops.where(mask, x, 0.0)
+
+
+def smallest(x, lengths=None):
+    """Smallest value of each clip's features, `(batch, 1, 1)`."""
+    if lengths is not None:
+        mask = frame_mask(lengths, ops.shape(x)[1])[..., None]
+        x = ops.where(mask, x, 3.0e38)
+    return ops.min(x, axis=(1, 2), keepdims=True)
+
+
+def between(shape, low, high, seed=None):
+    """Uniform numbers from `low` to `high`, which may be equal."""
+    return low + (high - low) * keras.random.uniform(shape, seed=seed)
+
+
+def whole_between(shape, low, high, seed=None):
+    """Whole numbers, uniform from `low` to `high`, both among them."""
+    return keras.random.randint(shape, low, high + 1, dtype="int32", seed=seed)
+
+
+def one_of(index, values):
+    """For each place, the value of so many that an index picks.
+
+    Args:
+        index: int32, broadcastable to the values' shape.
+        values: List of tensors of one shape.
+    """
+    picked = values[0]
+    for i, value in enumerate(values[1:], 1):
+        picked = ops.where(index == i, value, picked)
+    return picked
+
+
+def rolled(x, shift, lengths=None):
+    """Each clip moved along time; what leaves at an end enters at the other.
+
+    Args:
+        x: `(batch, time, ...)`.
+        shift: `(batch,)` int32, places towards the end.
+        lengths: Optional `(batch,)`, the valid part, which is what moves.
+
+    Returns:
+        Like `x`.
+    """
+    place = ops.arange(ops.shape(x)[1], dtype="int32")[None]
+    around = ops.maximum(valid_lengths(ops.shape(x), lengths), 1)[:, None]
+    source = ops.mod(place - shift[:, None], around)
+    source = ops.where(place < around, source, place)
+    if len(x.shape) == 3:
+        source = source[..., None]
+    return ops.take_along_axis(x, source, axis=1)

@@ -1,0 +1,144 @@
+"""Other clips of the batch, mixed in."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_audio_ssl.augment.draws import between
+from keras_audio_ssl.augment.draws import masked
+from keras_audio_ssl.augment.protocol import Augmentation
+
+
+def mix_back(fore, back, alpha, base=10.0):
+    """Mixes a quiet background into log features, and keeps their energy.
+
+    `(1 - alpha) f + alpha (E_f / E_b) b` of the powers: the background has
+    `alpha` of the mixture's energy, whatever its own level.
+
+    Args:
+        fore: `(batch, time, bins)`, logarithms of powers.
+        back: The same, of other sounds.
+        alpha: `(batch,)`.
+        base: Of the logarithms.
+
+    Returns:
+        Like `fore`.
+
+    Reference:
+        Fonseca et al., 2021, "Unsupervised Contrastive Learning of Sound
+        Event Representations", arXiv 2011.07616, section 2.2.
+    """
+    unit = math.log(base)
+    # In units of the largest bin: powers of ten overflow, and their sum too.
+    top = ops.max(fore, axis=(1, 2), keepdims=True)
+    f = ops.exp(unit * (fore - top))
+    b = ops.exp(unit * (back - ops.max(back, axis=(1, 2), keepdims=True)))
+    alpha = alpha[:, None, None]
+    share = ops.sum(f, axis=(1, 2), keepdims=True)
+    share = share / ops.sum(b, axis=(1, 2), keepdims=True)
+    mixed = (1.0 - alpha) * f + alpha * share * b
+    return top + ops.log(ops.maximum(mixed, 1e-37)) / unit
+
+
+def other_clips(batch, views=1, seed=None):
+    """Which clip of a batch each is mixed with, never itself.
+
+    The batch is rolled by a random shift, another one for each view where
+    there are clips enough.
+
+    Args:
+        batch: Rows, of all views.
+        views: Of each clip, one after the other.
+        seed: `keras.random.SeedGenerator`.
+
+    Returns:
+        `(batch,)` int32, rows.
+    """
+    clips = batch // views
+    # Shifts that differ, and are not 0: the first and steps beyond it.
+    u = keras.random.uniform((), seed=seed)
+    free = ops.cast(ops.maximum(clips - 1, 1), "int32")
+    first = ops.cast(u * ops.cast(free, "float32"), "int32")
+    first = ops.minimum(first, free - 1)
+    place = ops.arange(batch, dtype="int32")
+    view, clip = place // clips, place % clips
+    shift = 1 + (first + view) % free
+    return view * clips + (clip + shift) % clips
+
+
+class MixBack(Augmentation):
+    """`mix_back` with other clips of the batch.
+
+    Args:
+        alpha: Largest share of the background's energy.
+        base: Of the features' logarithm: 10, or e.
+        views: Of each clip that the batch holds, all first ones first. The
+            views of a clip have one share, and different backgrounds.
+
+    A batch of one clip stays as it is.
+
+    Raises:
+        ValueError: `alpha` is not in [0, 1), or `base` no base.
+
+    Reference:
+        Fonseca et al., 2021, arXiv 2011.07616.
+    """
+
+    domain = "features"
+    takes_lengths = False
+
+    def __init__(self, alpha=0.05, base=10.0, views=1, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= alpha < 1:
+            raise ValueError(f"`alpha` must be in [0, 1). Received: {alpha}")
+        if base <= 1 or views < 1:
+            raise ValueError(
+                "`base` must be more than 1 and `views` positive. "
+                f"Received: base={base}, views={views}"
+            )
+
+    def draw(self, shape, lengths=None, seed=None):
+        share = between((shape[0] // self.views,), 0.0, self.alpha, seed)
+        source = other_clips(shape[0], self.views, seed)
+        return {"alpha": ops.tile(share, (self.views,)), "source": source}
+
+    def apply(self, x, lengths=None, *, alpha, source):
+        back = ops.take(x, source, axis=0)
+        return mix_back(x, back, alpha, self.base)
+
+
+class WaveformMix(Augmentation):
+    """Adds another clip of the batch: `share * own + (1 - share) * other`.
+
+    The share is drawn from a beta distribution.
+
+    Args:
+        a: Its first parameter.
+        b: Its second; by default the share of the own clip is 0.71 on average.
+
+    Raises:
+        ValueError: They are not positive.
+
+    Reference:
+        Wang & van den Oord, 2021, "Multi-Format Contrastive Learning of Audio
+        Representations", arXiv 2103.06508.
+    """
+
+    domain = "waveform"
+
+    def __init__(self, a=5.0, b=2.0, **kwargs):
+        super().__init__(**kwargs)
+        if min(a, b) <= 0:
+            raise ValueError(
+                f"`a` and `b` must be positive. Received: a={a}, b={b}"
+            )
+
+    def draw(self, shape, lengths=None, seed=None):
+        share = keras.random.beta((shape[0],), self.a, self.b, seed=seed)
+        return {"share": share, "source": other_clips(shape[0], 1, seed)}
+
+    def apply(self, x, lengths=None, *, share, source):
+        share = share[:, None]
+        mixed = share * x + (1.0 - share) * ops.take(x, source, axis=0)
+        return masked(mixed, lengths)

@@ -1,0 +1,102 @@
+"""Augmentations by name, and what a method's `augmentations=` takes."""
+
+from collections.abc import Collection
+from typing import Any
+
+from keras_audio_ssl.augment.fade import Fade
+from keras_audio_ssl.augment.fader import RandomLinearFader
+from keras_audio_ssl.augment.level import Compression
+from keras_audio_ssl.augment.level import Gain
+from keras_audio_ssl.augment.mixing import MixBack
+from keras_audio_ssl.augment.mixing import WaveformMix
+from keras_audio_ssl.augment.noise import FaintNoise
+from keras_audio_ssl.augment.noise import FeatureNoise
+from keras_audio_ssl.augment.noise import MixedNoise
+from keras_audio_ssl.augment.noise import TimeMask
+from keras_audio_ssl.augment.noise import WhiteNoise
+from keras_audio_ssl.augment.protocol import Augmentation
+from keras_audio_ssl.augment.resize_crop import RandomResizeCrop
+from keras_audio_ssl.augment.resized_crop import RandomResizedCrop
+from keras_audio_ssl.augment.shift import FrameShift
+from keras_audio_ssl.augment.shift import FrequencyShift
+from keras_audio_ssl.augment.shift import TimeShift
+from keras_audio_ssl.augment.spec_augment import SpecAugment
+from keras_audio_ssl.augment.vocoder import PitchShift
+from keras_audio_ssl.augment.vocoder import TimeStretch
+
+AUGMENTATIONS: dict[str, type[Augmentation]] = {
+    # Of waveforms.
+    "fade": Fade,
+    "faint_noise": FaintNoise,
+    "gain": Gain,
+    "mixed_noise": MixedNoise,
+    "pitch_shift": PitchShift,
+    "time_mask": TimeMask,
+    "time_shift": TimeShift,
+    "time_stretch": TimeStretch,
+    "waveform_mix": WaveformMix,
+    "white_noise": WhiteNoise,
+    # Of features.
+    "compression": Compression,
+    "fader": RandomLinearFader,
+    "frame_shift": FrameShift,
+    "frequency_shift": FrequencyShift,
+    "mix_back": MixBack,
+    "noise": FeatureNoise,
+    "resize_crop": RandomResizeCrop,
+    "resized_crop": RandomResizedCrop,
+    "spec_augment": SpecAugment,
+}
+
+
+def make_augmentations(
+    given: Any, domain: str, own: Collection[str] = ()
+) -> list[Any]:
+    """The layers that a method's `augmentations=` names.
+
+    Args:
+        given: Names of `AUGMENTATIONS` and augmentations, in the order in
+            which they are applied; one of them; or None for none.
+        domain: What the method changes, `"waveform"` or `"features"`.
+        own: Names for which the method has layers itself: they stay names.
+
+    Returns:
+        List of augmentations, and of names that are the method's own.
+
+    Raises:
+        ValueError: An unknown name, something else, or an augmentation of the
+            other domain.
+
+    Example:
+
+    >>> make_augmentations(("fade", Sometimes(TimeMask(), 0.25)), "waveform")
+    """
+    if given is None:
+        given = ()
+    elif isinstance(given, (str, Augmentation)):
+        given = (given,)
+    known = {
+        name for name, layer in AUGMENTATIONS.items() if layer.domain == domain
+    } | set(own)
+    found = []
+    for item in given:
+        layer = item
+        if isinstance(item, str):
+            if item not in known:
+                raise ValueError(
+                    f"`augmentations` of {domain} are "
+                    f"{', '.join(sorted(known))}. Received: {item!r}"
+                )
+            layer = item if item in own else AUGMENTATIONS[item]()
+        elif not isinstance(item, Augmentation):
+            raise ValueError(
+                "`augmentations` must be names or augmentations. Received: "
+                f"{item!r}"
+            )
+        elif item.domain != domain:
+            raise ValueError(
+                f"`augmentations` must be of {domain}. Received: "
+                f"{type(item).__name__}, of {item.domain}"
+            )
+        found.append(layer)
+    return found
