@@ -39,6 +39,7 @@ from keras_audio_ssl.augment.shift import FrameShift
 from keras_audio_ssl.augment.shift import FrequencyShift
 from keras_audio_ssl.augment.shift import TimeShift
 from keras_audio_ssl.augment.shift import shift_bins
+from keras_audio_ssl.augment.silence import Silence
 from keras_audio_ssl.augment.spec_augment import SpecAugment
 from keras_audio_ssl.augment.spec_augment import fill_bands
 from keras_audio_ssl.augment.standardize import RunningNorm

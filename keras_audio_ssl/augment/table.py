@@ -20,6 +20,7 @@ from keras_audio_ssl.augment.resized_crop import RandomResizedCrop
 from keras_audio_ssl.augment.shift import FrameShift
 from keras_audio_ssl.augment.shift import FrequencyShift
 from keras_audio_ssl.augment.shift import TimeShift
+from keras_audio_ssl.augment.silence import Silence
 from keras_audio_ssl.augment.spec_augment import SpecAugment
 from keras_audio_ssl.augment.vocoder import PitchShift
 from keras_audio_ssl.augment.vocoder import TimeStretch
@@ -31,6 +32,7 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "gain": Gain,
     "mixed_noise": MixedNoise,
     "pitch_shift": PitchShift,
+    "silence": Silence,
     "time_mask": TimeMask,
     "time_shift": TimeShift,
     "time_stretch": TimeStretch,

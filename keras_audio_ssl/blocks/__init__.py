@@ -8,6 +8,8 @@ from keras_audio_ssl.blocks.conv import BatchNorm
 from keras_audio_ssl.blocks.conv import ConvBlock
 from keras_audio_ssl.blocks.conv import ConvNorm
 from keras_audio_ssl.blocks.conv import mask_frames
+from keras_audio_ssl.blocks.conv1d import ConvNorm1D
+from keras_audio_ssl.blocks.conv1d import GroupNorm
 from keras_audio_ssl.blocks.decoder import FrameDecoder
 from keras_audio_ssl.blocks.deconv import DeconvHead
 from keras_audio_ssl.blocks.gru import GRU

@@ -9,11 +9,15 @@ from keras_audio_ssl.encoders.audio_ntt import AudioNTT
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.encoders.conv_transformer import MAMTransformer
 from keras_audio_ssl.encoders.conv_transformer import MPCTransformer
+from keras_audio_ssl.encoders.conv_waveform import WaveformConv
 from keras_audio_ssl.encoders.efficientnet import EfficientNetB0
 from keras_audio_ssl.encoders.encoder import Encoder
 from keras_audio_ssl.encoders.keras_backbone import KerasBackbone
 from keras_audio_ssl.encoders.latent import LatentStack
 from keras_audio_ssl.encoders.masked_conv import MaskedConvStack
+from keras_audio_ssl.encoders.panns import CNN6
+from keras_audio_ssl.encoders.panns import CNN14
+from keras_audio_ssl.encoders.panns import Res1dNet31
 from keras_audio_ssl.encoders.recurrent import RecurrentStack
 from keras_audio_ssl.encoders.sincnet import SincNet
 from keras_audio_ssl.encoders.transformer import Transformer
@@ -26,12 +30,16 @@ from keras_audio_ssl.features import recipe
 BACKBONES: dict[str, type[Backbone]] = {
     "audio_ntt": AudioNTT,
     "cnn": AudioNTT,
+    "cnn14": CNN14,
+    "cnn6": CNN6,
+    "conv160": WaveformConv,
     "efficientnet_b0": EfficientNetB0,
     "latent": LatentStack,
     "mam_transformer": MAMTransformer,
     "masked_conv": MaskedConvStack,
     "mpc_transformer": MPCTransformer,
     "recurrent": RecurrentStack,
+    "res1dnet31": Res1dNet31,
     "sincnet": SincNet,
     "transformer": Transformer,
 }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from keras_audio_ssl.methods.mam import MAM as MAM
     from keras_audio_ssl.methods.mockingjay import Mockingjay as Mockingjay
     from keras_audio_ssl.methods.mpc import MPC as MPC
+    from keras_audio_ssl.methods.multi_format import MultiFormat as MultiFormat
     from keras_audio_ssl.methods.npc import NPC as NPC
     from keras_audio_ssl.methods.pretext import PretextModel as PretextModel
     from keras_audio_ssl.methods.tera import TERA as TERA
@@ -30,6 +31,7 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "mam": ("mam", "MAM", {}),
     "mockingjay": ("mockingjay", "Mockingjay", {}),
     "mpc": ("mpc", "MPC", {}),
+    "multi_format": ("multi_format", "MultiFormat", {}),
     "npc": ("npc", "NPC", {}),
     "tera": ("tera", "TERA", {}),
 }
@@ -47,6 +49,7 @@ __all__ = [
     "TERA",
     "AudioALBERT",
     "Mockingjay",
+    "MultiFormat",
     "PretextModel",
 ]
 

@@ -9,6 +9,8 @@ import keras_audio_ssl as kas
 from keras_audio_ssl.data import bucket
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data.audio import AudioFile
+from keras_audio_ssl.encoders import CNN6
+from keras_audio_ssl.encoders import CNN14
 from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import EfficientNetB0
 from keras_audio_ssl.encoders import Encoder
@@ -17,8 +19,11 @@ from keras_audio_ssl.encoders import MAMTransformer
 from keras_audio_ssl.encoders import MaskedConvStack
 from keras_audio_ssl.encoders import MPCTransformer
 from keras_audio_ssl.encoders import RecurrentStack
+from keras_audio_ssl.encoders import Res1dNet31
 from keras_audio_ssl.encoders import SincNet
 from keras_audio_ssl.encoders import Transformer
+from keras_audio_ssl.encoders import WaveformConv
+from keras_audio_ssl.encoders import join_encoders
 from keras_audio_ssl.features import recipe
 
 
@@ -65,6 +70,18 @@ def build(name):
         net = MPCTransformer(20, 4, 16, 2, 4, 24)
         each = {k: [v] * 20 for k, v in statistics().items()}
         return Encoder(recipe("mpc", n_mels=20, **each), net)
+    if name in ("cnn6", "cnn14"):
+        net = (CNN6 if name == "cnn6" else CNN14)(32, (4, 6, 8))
+        front = recipe("multi_format", n_mels=32, **statistics())
+        return Encoder(front, net)
+    if name == "conv160":
+        net = WaveformConv(1, 8, groups=4)
+        return Encoder(recipe("multi_format_waveform"), net)
+    if name == "res1dnet31":
+        net = Res1dNet31(1, (4, 6, 8))
+        return Encoder(recipe("multi_format_waveform"), net)
+    if name == "joined":
+        return join_encoders([build("conv160"), build("cnn6")])
     if name.startswith("sincnet"):
         net = SincNet(
             chunk=400, sinc=(6, 31), conv=((5, 5), (5, 5)), dense=(12,),
@@ -88,6 +105,11 @@ NAMES = [
     "bottleneck",
     "mam_transformer",
     "mpc_transformer",
+    "cnn6",
+    "cnn14",
+    "conv160",
+    "res1dnet31",
+    "joined",
     "sincnet_sincnet",
     "sincnet_time",
     "readout",

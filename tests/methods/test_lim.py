@@ -59,8 +59,16 @@ def test_only_scores_without_an_end_are_clipped():
     assert tiny(clip_norm=1.0).default_optimizer().global_clipnorm == 1.0
 
 
+def on_torch_alone():
+    """Of what is learnt alike everywhere, and dear to compile."""
+    if keras.backend.backend() != "torch":
+        pytest.skip("learnt on PyTorch alone, which compiles nothing")
+
+
 @pytest.mark.parametrize("objective", sorted(CHANCE))
 def test_the_loss_starts_at_chance_and_falls(objective):
+    if objective != "bce":
+        on_torch_alone()
     model, x = learner(objective=objective), voices()
     sinc = model.network.sinc
     before = sinc.low_hz.numpy(), sinc.band_hz.numpy()
@@ -98,6 +106,7 @@ class Shuffled(kas.LIM):
 
 @pytest.mark.parametrize("cls", [OfOneUtterance, Shuffled])
 def test_where_pairs_tell_nothing_the_loss_stays_at_chance(cls):
+    on_torch_alone()
     model, x = learner(cls), voices()
     if cls is OfOneUtterance:
         x = np.repeat(x[:12], 2, axis=0)
@@ -186,9 +195,11 @@ def test_labels_are_learnt_beside_the_pairs():
     # Without labels it is the pretext task alone.
     outputs = model(ops.convert_to_tensor(x))
     want = float(array(model.pretext_loss(outputs, x)))
-    for y, more in ((np.full(24, -1), 0.0), (labels, 0.01)):
-        got = float(array(model.pretext_loss(outputs, x, y)))
-        assert got - want >= more and (got == want) == (more == 0.0)
+    none, some = (
+        float(array(model.pretext_loss(outputs, x, y)))
+        for y in (np.full(24, -1), labels)
+    )
+    assert none == want < some
 
 
 def test_ready_chunks_are_scored_as_they_are():
