@@ -123,8 +123,10 @@ class LIM(PretextModel):
                 f"`classes` must be 2 or more, or None. Received: {classes}"
             )
         paper = {"backbone": "sincnet", "frontend": "lim"}
-        rate = encoder.get("sample_rate") if isinstance(encoder, dict) else None
-        paper["chunk"] = round(seconds * (rate or 16000))
+        rate = kwargs.get("sample_rate") or 16000
+        if isinstance(encoder, dict):
+            rate = encoder.get("sample_rate", rate)
+        paper["chunk"] = round(seconds * rate)
         super().__init__(encoder, paper, seed, **kwargs)
         samples = self.segment_samples(seconds)
         self.network = chunk_network(self.encoder.backbone, samples)

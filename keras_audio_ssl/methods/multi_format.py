@@ -139,9 +139,10 @@ class MultiFormat(PretextModel):
                 f"`temperature` must be positive. Received: {temperature}"
             )
         policy = keras.dtype_policies.get(kwargs.get("dtype"))
+        rate = kwargs.get("sample_rate")
         if encoder is None:
             parts = [
-                make_encoder(given, PAPERS[name], policy)
+                make_encoder(given, PAPERS[name], policy, rate)
                 for name, given in (
                     ("waveform", waveform_encoder),
                     ("spectrogram", spectrogram_encoder),
@@ -149,7 +150,7 @@ class MultiFormat(PretextModel):
             ]
             made = join_encoders(parts)
         else:
-            made = make_encoder(encoder, paper_of(encoder), policy)
+            made = make_encoder(encoder, paper_of(encoder), policy, rate)
             parts = [made]
         super().__init__(made, None, seed, **kwargs)
         kind = {"dtype": self.dtype_policy}

@@ -190,7 +190,7 @@ def test_labels_are_learnt_beside_the_pairs():
     assert history["label_accuracy"][0] < 0.7
     assert np.mean(history["label_accuracy"][-5:]) > 0.9
     assert history["loss"][0] == pytest.approx(
-        CHANCE["bce"] + np.log(3), abs=0.4
+        CHANCE["bce"] + np.log(3), abs=0.8
     )
     # Without labels it is the pretext task alone.
     outputs = model(ops.convert_to_tensor(x))
