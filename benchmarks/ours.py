@@ -227,6 +227,21 @@ def lim(batch=16, samples=3200, **options):
     return training(kas.LIM(seconds=samples / 16000), batch, **options)
 
 
+def multi_format(batch=4, seconds=1.0, n_mels=80, **options):
+    """The smaller pair of encoders alone, from features of both crops."""
+
+    def call(self, x, training=False):
+        return self.compare(x["first"], x["second"], training=training)
+
+    model = on(call)(kas.MultiFormat)(seconds=seconds)
+    samples = round(seconds * 16000)
+    views = {
+        "first": noise(batch, samples, 1),
+        "second": 10 * noise(batch, 1 + samples // 160, n_mels),
+    }
+    return training(model, views, **options)
+
+
 def log_mel(batch=64, samples=16000):
     """BYOL-A's log-mel."""
     frontend = kas.features.recipe("byol_a").unnormalized

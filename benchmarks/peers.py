@@ -933,6 +933,74 @@ def lim(batch=16, samples=3200, device="cpu"):
     return step
 
 
+# ------------------------------------------------------------ multi-format
+
+
+class _WaveformConv(nn.Module):
+    def __init__(self, units=512):
+        super().__init__()
+        layers, width = [], 1
+        for taps, stride in ((10, 5), *(((4, 2),) * 5)):
+            layers += [nn.Conv1d(width, units, taps, stride, bias=False),
+                       nn.GroupNorm(32, units), nn.ReLU()]  # fmt: skip
+            width = units
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        x = self.layers(x)
+        return x.mean(2) + x.amax(2)
+
+
+class _CNN6(nn.Module):
+    def __init__(self, n_mels):
+        super().__init__()
+        self.norm, layers, width = nn.BatchNorm1d(n_mels), [], 1
+        for filters in (64, 128, 256, 512):
+            layers += [
+                nn.Conv2d(width, filters, 5, padding=2, bias=False),
+                nn.BatchNorm2d(filters), nn.ReLU(inplace=True),
+                nn.AvgPool2d(2), nn.Dropout(0.2),
+            ]  # fmt: skip
+            width = filters
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        x = self.norm(x.transpose(1, 2)).transpose(1, 2)[:, None]
+        x = self.layers(x.contiguous(memory_format=torch.channels_last))
+        x = x.mean(3)
+        return x.mean(2) + x.amax(2)
+
+
+def multi_format(batch=4, seconds=1.0, n_mels=80, device="cpu"):
+    """A multi-format step (all negatives) from ready features."""
+    parts = [_WaveformConv(), _CNN6(n_mels)]
+    nets = nn.ModuleList(
+        nn.Sequential(part, _mlp(512, 512, 128)) for part in parts
+    )
+    nets = nets.to(device)
+    nets[1].to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(nets.parameters(), lr=1e-4, fused=True)
+    samples = round(seconds * 16000)
+    views = (
+        0.1 * torch.randn(batch, 1, samples, device=device),
+        torch.randn(batch, 1 + samples // 160, n_mels, device=device),
+    )
+    hide = torch.eye(2 * batch, dtype=torch.bool, device=device)
+    pair = torch.arange(2 * batch, device=device).roll(batch)
+
+    def step():
+        z = [net(view) for net, view in zip(nets, views, strict=True)]
+        z = F.normalize(torch.cat(z), dim=1)
+        scores = (z @ z.T / 0.1).masked_fill(hide, -1e9)
+        loss = F.cross_entropy(scores, pair)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
 def embedding(clips=32, seconds=2.0, dim=512, batched=False, device="cpu"):
     """Embeds `clips` clips from waveforms, one by one or in one batch."""
     front = LogMel().to(device)

@@ -49,6 +49,7 @@ CASES = {
     "mpc": ("utterances", 8, None, None, {}),
     "mam": ("utterances", 8, None, None, {}),
     "lim": ("utterances", 16, 1.0, 1.5, {}),
+    "multi_format": ("clips", 4, 1.0, 1.5, {}),
     "embedding": (
         "times real time",
         64,

@@ -137,7 +137,7 @@ class ConvNorm1D(Layer):
         x, pad = ops.cast(x, self.compute_dtype), (self.pad, self.pad)
         if self.dilation == 1:
             maps = backend.conv(
-                x[:, :, None], kernel[:, None], self.stride, (pad, (0, 0))
+                x[:, :, None], kernel[:, None], (self.stride, 1), (pad, (0, 0))
             )
             return maps[:, :, 0]
         x = ops.pad(x, ((0, 0), pad, (0, 0)))

@@ -9,6 +9,7 @@ from keras_audio_ssl.backend.jax.features import sliding_frames
 from keras_audio_ssl.backend.jax.features import splitting_pays
 from keras_audio_ssl.backend.jax.gru import gru
 from keras_audio_ssl.backend.jax.norm import conv_norm_pool
+from keras_audio_ssl.backend.jax.norm import max_over_time
 from keras_audio_ssl.backend.jax.norm import max_pool
 from keras_audio_ssl.backend.jax.norm import norm_silu
 
@@ -21,6 +22,7 @@ __all__ = [
     "in_chunks",
     "in_float64",
     "is_stateless",
+    "max_over_time",
     "max_pool",
     "norm_silu",
     "sliding_frames",
