@@ -288,6 +288,28 @@ def permutations(batch=32, frames=96, n_mels=64, **options):
     return training(model, noise(batch, frames, n_mels), **options)
 
 
+def lim(batch=16, samples=3200, **options):
+    """SincNet and discriminator, from ready chunks."""
+    chunks = [noise(batch, samples) for _ in range(2)]
+    batch = dict(zip(("first", "second"), chunks, strict=True))
+    return training(kas.LIM(seconds=samples / 16000), batch, **options)
+
+
+def multi_format(batch=4, seconds=1.0, n_mels=80, **options):
+    """The smaller pair of encoders alone, from features of both crops."""
+
+    def call(self, x, training=False):
+        return self.compare(x["first"], x["second"], training=training)
+
+    model = on(call)(kas.MultiFormat)(seconds=seconds)
+    samples = round(seconds * 16000)
+    views = {
+        "first": noise(batch, samples, 1),
+        "second": 10 * noise(batch, 1 + samples // 160, n_mels),
+    }
+    return training(model, views, **options)
+
+
 def log_mel(batch=64, samples=16000):
     """BYOL-A's log-mel."""
     frontend = kas.features.recipe("byol_a").unnormalized

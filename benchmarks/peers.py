@@ -1105,6 +1105,173 @@ def clar(batch=8, frames=126, n_mels=128, device="cpu"):
 # ---------------------------------------------------------------- embedding
 
 
+# ---------------------------------------------------------------------- LIM
+
+
+class _SincConv(nn.Module):
+    def __init__(self, filters=80, taps=251, rate=16000):
+        super().__init__()
+        low, high = (
+            2595 * math.log10(1 + 30 / 700),
+            2595 * math.log10(1 + (rate / 2 - 100) / 700),
+        )
+        mel = torch.linspace(low, high, filters + 1)
+        edges = 700 * (10 ** (mel / 2595) - 1)
+        self.low = nn.Parameter(edges[:-1, None].clone())
+        self.band = nn.Parameter(edges.diff()[:, None])
+        half, self.top = taps // 2, rate / 2
+        place = torch.linspace(0, taps / 2 - 1, half)
+        window = 0.54 - 0.46 * torch.cos(2 * math.pi * place / taps)
+        phase = 2 * math.pi * torch.arange(-half, 0.0)[None] / rate
+        self.register_buffer("window", window)
+        self.register_buffer("phase", phase)
+
+    def forward(self, x):
+        low = 50 + self.low.abs()
+        high = (low + 50 + self.band.abs()).clamp(50, self.top)
+        left = torch.sin(high * self.phase) - torch.sin(low * self.phase)
+        left = left / (self.phase / 2) * self.window
+        band = 2 * (high - low)
+        taps = torch.cat([left, band, left.flip(1)], 1) / band
+        return F.conv1d(x, taps[:, None])
+
+
+class _TimeNorm(nn.Module):
+    def __init__(self, *shape):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(shape))
+        self.beta = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x):
+        std, mean = torch.std_mean(x, -1, keepdim=True)
+        return self.gamma * (x - mean) / (std + 1e-6) + self.beta
+
+
+class _SincNet(nn.Module):
+    def __init__(self, samples):
+        super().__init__()
+        self.start = _TimeNorm(samples)
+        self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
+        time, width = samples - 250, 80
+        self.convs.append(_SincConv())
+        for filters in (60, 60, None):
+            time //= 3
+            self.norms.append(_TimeNorm(width, time))
+            if filters:
+                self.convs.append(nn.Conv1d(width, filters, 5))
+                time, width = time - 4, filters
+        layers, flat = [_TimeNorm(width * time)], width * time
+        for _ in range(3):
+            layers += [nn.Linear(flat, 2048), nn.BatchNorm1d(2048, 1e-5, 0.05),
+                       nn.LeakyReLU(0.2)]  # fmt: skip
+            flat = 2048
+        self.dense = nn.Sequential(*layers)
+
+    def forward(self, x):
+        x = self.start(x)[:, None]
+        for i, (conv, norm) in enumerate(
+            zip(self.convs, self.norms, strict=True)
+        ):
+            x = conv(x)
+            x = F.max_pool1d(x if i else x.abs(), 3)
+            x = F.leaky_relu(norm(x), 0.2)
+        return self.dense(x.flatten(1))
+
+
+def lim(batch=16, samples=3200, device="cpu"):
+    """A LIM step (BCE) from ready chunks, both of a clip in one batch."""
+    encoder = _SincNet(samples).to(device)
+    score = nn.Sequential(
+        nn.Linear(4096, 256), nn.ReLU(), nn.Linear(256, 1)
+    ).to(device)
+    weights = [*encoder.parameters(), *score.parameters()]
+    optimizer = torch.optim.RMSprop(weights, lr=1e-3, alpha=0.95, foreach=True)
+    x = 0.1 * torch.randn(2 * batch, samples, device=device)
+
+    def step():
+        gain = 0.8 + 0.4 * torch.rand(len(x), 1, device=device)
+        first, second = encoder(gain * x).chunk(2)
+        shift = 1 + torch.randint(batch - 1, (batch,), device=device)
+        other = second[(torch.arange(batch, device=device) + shift) % batch]
+        positive = score(torch.cat([first, second], 1))
+        negative = score(torch.cat([first, other], 1))
+        loss = F.softplus(-positive).mean() + F.softplus(negative).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+# ------------------------------------------------------------ multi-format
+
+
+class _WaveformConv(nn.Module):
+    def __init__(self, units=512):
+        super().__init__()
+        layers, width = [], 1
+        for taps, stride in ((10, 5), *(((4, 2),) * 5)):
+            layers += [nn.Conv1d(width, units, taps, stride, bias=False),
+                       nn.GroupNorm(32, units), nn.ReLU()]  # fmt: skip
+            width = units
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        x = self.layers(x)
+        return x.mean(2) + x.amax(2)
+
+
+class _CNN6(nn.Module):
+    def __init__(self, n_mels):
+        super().__init__()
+        self.norm, layers, width = nn.BatchNorm1d(n_mels), [], 1
+        for filters in (64, 128, 256, 512):
+            layers += [
+                nn.Conv2d(width, filters, 5, padding=2, bias=False),
+                nn.BatchNorm2d(filters), nn.ReLU(inplace=True),
+                nn.AvgPool2d(2), nn.Dropout(0.2),
+            ]  # fmt: skip
+            width = filters
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        x = self.norm(x.transpose(1, 2)).transpose(1, 2)[:, None]
+        x = self.layers(x.contiguous(memory_format=torch.channels_last))
+        x = x.mean(3)
+        return x.mean(2) + x.amax(2)
+
+
+def multi_format(batch=4, seconds=1.0, n_mels=80, device="cpu"):
+    """A multi-format step (all negatives) from ready features."""
+    parts = [_WaveformConv(), _CNN6(n_mels)]
+    nets = nn.ModuleList(
+        nn.Sequential(part, _mlp(512, 512, 128)) for part in parts
+    )
+    nets = nets.to(device)
+    nets[1].to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(nets.parameters(), lr=1e-4, fused=True)
+    samples = round(seconds * 16000)
+    views = (
+        0.1 * torch.randn(batch, 1, samples, device=device),
+        torch.randn(batch, 1 + samples // 160, n_mels, device=device),
+    )
+    hide = torch.eye(2 * batch, dtype=torch.bool, device=device)
+    pair = torch.arange(2 * batch, device=device).roll(batch)
+
+    def step():
+        z = [net(view) for net, view in zip(nets, views, strict=True)]
+        z = F.normalize(torch.cat(z), dim=1)
+        scores = (z @ z.T / 0.1).masked_fill(hide, -1e9)
+        loss = F.cross_entropy(scores, pair)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
 def embedding(clips=32, seconds=2.0, dim=512, batched=False, device="cpu"):
     """Embeds `clips` clips from waveforms, one by one or in one batch."""
     front = LogMel().to(device)

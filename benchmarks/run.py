@@ -55,6 +55,8 @@ CASES = {
     "audio2vec_skipgram": ("clips", 32, 0.9, 1.5, {}),
     "temporal_gap": ("clips", 32, 0.9, 1.5, {}),
     "permutations": ("clips", 32, 0.9, 1.5, {}),
+    "lim": ("utterances", 16, 1.0, 1.5, {}),
+    "multi_format": ("clips", 4, 1.0, 1.5, {}),
     "embedding": (
         "times real time",
         64,

@@ -45,6 +45,8 @@ if others == [""]:
         "v2", {"dim": 192}, preset="tiny").encoder,
         "apc": kas.APC(preset="tiny").encoder,
         "npc": npc.encoder,
+        "lim": kas.LIM(preset="tiny").encoder,
+        "multi_format": kas.MultiFormat(preset="tiny").encoder,
         "readout": kas.Readout(byol),
         "efficientnet": Encoder(recipe("cola"), EfficientNetB0()),
     }
@@ -56,8 +58,8 @@ if others == [""]:
     model.fit(np.stack([c[:9000] for c in clips]), verbose=0)
     model.save(f"{folder}/{backend}_model.keras")
 else:
-    names = ["cola", "byol_a", "byol_a_v2", "apc", "npc", "readout",
-             "efficientnet"]
+    names = ["cola", "byol_a", "byol_a_v2", "apc", "npc", "lim",
+             "multi_format", "readout", "efficientnet"]
     models = {
         o: {n: kas.load_encoder(f"{folder}/{o}_{n}.keras") for n in names}
         for o in others
@@ -104,4 +106,4 @@ def test_files_open_on_every_backend(tmp_path):
             off = np.abs(wrote[key] - reads[key]).max() / scale
             assert off < 1e-4, (reader, key, off)
             compared += 1
-    assert compared == 7 * len(BACKENDS) * (len(BACKENDS) - 1)
+    assert compared == 9 * len(BACKENDS) * (len(BACKENDS) - 1)

@@ -39,6 +39,7 @@ from keras_audio_ssl.augment.shift import FrameShift
 from keras_audio_ssl.augment.shift import FrequencyShift
 from keras_audio_ssl.augment.shift import TimeShift
 from keras_audio_ssl.augment.shift import shift_bins
+from keras_audio_ssl.augment.silence import Silence
 from keras_audio_ssl.augment.slices import RandomPairs
 from keras_audio_ssl.augment.slices import RandomSlices
 from keras_audio_ssl.augment.slices import take_slices

@@ -69,12 +69,14 @@ def repeated(waveform, least, lengths=None):
 class RandomCrop(Layer):
     """A random segment of each clip, uniform over its valid samples.
 
-    Clips shorter than the segment stand whole, with silence around them.
+    Clips shorter than the segment stand whole, with silence around them or
+    again and again.
 
     Args:
         length: Samples of the segment (frames, of features).
         pad: Where the silence goes for short clips, `"both"` (half of it
-            before, the odd sample after) or `"right"`.
+            before, the odd sample after) or `"right"`; or `"repeat"`, which
+            fills the segment with the clip.
 
     Call arguments:
         x: `(batch, samples)` or `(batch, time, bins)`, zero past each clip's
@@ -93,7 +95,7 @@ class RandomCrop(Layer):
         super().__init__(**kwargs)
         if length < 1:
             raise ValueError(f"`length` must be positive. Received: {length}")
-        check_choice("pad", pad, ("both", "right"))
+        check_choice("pad", pad, ("both", "right", "repeat"))
         self.length = int(length)
 
     def draw(self, x, lengths=None, seed=None):
@@ -106,9 +108,12 @@ class RandomCrop(Layer):
         free = ops.cast(ops.maximum(room, 0) + 1, "float32")
         start = ops.cast(ops.floor(uniform * free), "int32")
         start = ops.minimum(start, ops.maximum(room, 0))
-        if self.pad == "right":
+        if self.pad in ("right", "repeat"):
             return start
         return ops.where(room < 0, -((-room) // 2), start)
 
     def call(self, x, lengths=None, seed=None):
-        return crop(x, self.draw(x, lengths, seed), self.length)
+        start = self.draw(x, lengths, seed)
+        if self.pad == "repeat":
+            x, _ = repeated(x, self.length, lengths)
+        return crop(x, start, self.length)

@@ -28,6 +28,7 @@ __all__ = [
     "is_known",
     "is_stateless",
     "lstm",
+    "max_over_time",
     "max_pool",
     "name",
     "norm_silu",
@@ -205,6 +206,14 @@ def max_pool(x: Any, pool: tuple[int, int]) -> Any:
     if tuple(pool) == (1, 1):
         return ops.convert_to_tensor(x)
     return ops.max_pool(x, pool, pool, "valid", "channels_last")
+
+
+def max_over_time(x: Any) -> Any:
+    """Largest value of each channel, `(batch, time, dim)` to `(batch, dim)`.
+
+    With a gradient that is finite however the input was computed.
+    """
+    return ops.max(x, axis=1)
 
 
 def affine(

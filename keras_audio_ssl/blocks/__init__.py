@@ -10,6 +10,8 @@ from keras_audio_ssl.blocks.conv import ConvBlock
 from keras_audio_ssl.blocks.conv import ConvNorm
 from keras_audio_ssl.blocks.conv import mask_frames
 from keras_audio_ssl.blocks.conv import max_pool
+from keras_audio_ssl.blocks.conv1d import ConvNorm1D
+from keras_audio_ssl.blocks.conv1d import GroupNorm
 from keras_audio_ssl.blocks.decoder import FrameDecoder
 from keras_audio_ssl.blocks.deconv import DeconvHead
 from keras_audio_ssl.blocks.factorized import FactorizedBlock
@@ -29,6 +31,9 @@ from keras_audio_ssl.blocks.quantizer import group_dims
 from keras_audio_ssl.blocks.residual import BasicBlock
 from keras_audio_ssl.blocks.residual import conv_relu
 from keras_audio_ssl.blocks.seeds import fresh_seed
+from keras_audio_ssl.blocks.sinc import SincConv
+from keras_audio_ssl.blocks.sinc import TimeNorm
+from keras_audio_ssl.blocks.sinc import uniform_dense
 from keras_audio_ssl.blocks.slice_decoder import SliceDecoder
 from keras_audio_ssl.blocks.target import ProjectedBackbone
 from keras_audio_ssl.blocks.target import TargetNetwork

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
@@ -44,7 +45,7 @@ def pool_frames(x, kinds, lengths=None):
             pooled = mean
         elif kind == "max":
             low = x if mask is None else ops.where(mask, x, -3.0e38)
-            pooled = ops.max(low, axis=1)
+            pooled = backend.max_over_time(low)
         else:
             off = x - mean[:, None]
             if mask is not None:

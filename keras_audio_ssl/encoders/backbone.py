@@ -112,6 +112,19 @@ class Backbone(Layer):
         """Valid output frames for `lengths` feature frames."""
         return self.level_lengths(lengths, self.output_level)
 
+    def clip_vector(self, frames, lengths=None, features=None):
+        """The clip vector of output frames.
+
+        Args:
+            frames: `(batch, frames, dim)`.
+            lengths: `(batch,)`, valid ones among them, or None.
+            features: `(batch, time, bins)` that they were made of.
+
+        Returns:
+            `(batch, clip dim)`.
+        """
+        return self.pooling(frames, lengths=lengths)
+
     def call(
         self, features, lengths=None, training=None, return_attention=False
     ):
@@ -133,5 +146,5 @@ class Backbone(Layer):
             hidden = self.levels(features, lengths, training)
         frames = self.at_output(hidden)
         valid = None if lengths is None else self.frame_lengths(lengths)
-        clip = self.pooling(frames, lengths=valid)
+        clip = self.clip_vector(frames, valid, features)
         return {"frames": frames, "clip": clip, "hidden": hidden, **outputs}

@@ -10,14 +10,19 @@ from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.encoders.bidirectional import BidirectionalStack
 from keras_audio_ssl.encoders.conv_transformer import MAMTransformer
 from keras_audio_ssl.encoders.conv_transformer import MPCTransformer
+from keras_audio_ssl.encoders.conv_waveform import WaveformConv
 from keras_audio_ssl.encoders.efficientnet import EfficientNetB0
 from keras_audio_ssl.encoders.encoder import Encoder
 from keras_audio_ssl.encoders.keras_backbone import KerasBackbone
 from keras_audio_ssl.encoders.latent import LatentStack
 from keras_audio_ssl.encoders.masked_conv import MaskedConvStack
+from keras_audio_ssl.encoders.panns import CNN6
+from keras_audio_ssl.encoders.panns import CNN14
+from keras_audio_ssl.encoders.panns import Res1dNet31
 from keras_audio_ssl.encoders.recurrent import RecurrentStack
 from keras_audio_ssl.encoders.resnet import ResNet18
 from keras_audio_ssl.encoders.resnet import WaveformResNet18
+from keras_audio_ssl.encoders.sincnet import SincNet
 from keras_audio_ssl.encoders.slice_cnn import PatchCNN
 from keras_audio_ssl.encoders.slice_cnn import SliceCNN
 from keras_audio_ssl.encoders.transformer import Transformer
@@ -34,6 +39,9 @@ BACKBONES: dict[str, type[Backbone]] = {
     "bidirectional": BidirectionalStack,
     "cnn": AudioNTT,
     "crnn": CRNN,
+    "cnn14": CNN14,
+    "cnn6": CNN6,
+    "conv160": WaveformConv,
     "efficientnet_b0": EfficientNetB0,
     "latent": LatentStack,
     "mam_transformer": MAMTransformer,
@@ -44,6 +52,8 @@ BACKBONES: dict[str, type[Backbone]] = {
     "resnet18": ResNet18,
     "resnet18_1d": WaveformResNet18,
     "slice_cnn": SliceCNN,
+    "res1dnet31": Res1dNet31,
+    "sincnet": SincNet,
     "transformer": Transformer,
     "vgg": VGG,
 }
@@ -156,7 +166,9 @@ def from_settings(settings, dtype=None):
             f"{', '.join(arguments_of(layer))}."
         )
     front_end = recipe(settings["frontend"], **chosen[0])
-    chosen[1].setdefault("n_features", front_end.n_features)
+    for shared in ("n_features", "sample_rate"):
+        if shared in arguments_of(backbone):
+            chosen[1].setdefault(shared, getattr(front_end, shared))
     return Encoder(front_end, backbone(dtype=dtype, **chosen[1]))
 
 

@@ -7,6 +7,7 @@ from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.blocks import pool_frames
 from keras_audio_ssl.encoders.backbone import Backbone
+from keras_audio_ssl.engine import check_choice
 
 
 class Windowed(Backbone):
@@ -16,7 +17,7 @@ class Windowed(Backbone):
     other, reads clips of any length: a frame is the clip vector of a window,
     and the clip vector their mean. Windows begin every `hop` feature frames;
     what is left at the end and fills none is not read. A clip shorter than a
-    window is followed by zeros, or refused (`pad`).
+    window is followed by zeros, repeated until it fills one, or refused.
 
     A few windows pass the backbone together, so that its memory does not grow
     with the clip. In training all of them do, since normalisation and dropout
@@ -32,9 +33,9 @@ class Windowed(Backbone):
         block: Windows that pass the backbone together, default 32.
         inner_levels: Whether the backbone's own levels are levels here too,
             each window's frames averaged, default False.
-        pad: Whether a clip shorter than a window is followed by features that
-            are zero, default True. If not, it is too short, and `embed` lets
-            silence follow, once.
+        short: What fills the window of a clip that is shorter: features that
+            are `"zeros"` (default), or the clip itself (`"repeat"`). With
+            `"refuse"` it is too short, and `embed` lets silence follow.
 
     Raises:
         ValueError: An argument is not positive, or a window shorter than the
@@ -54,10 +55,11 @@ class Windowed(Backbone):
         hop=None,
         block=32,
         inner_levels=False,
-        pad=True,
+        short="zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_choice("short", short, ("zeros", "repeat", "refuse"))
         hop = frames if hop is None else hop
         if frames < 1 or hop < 1 or block < 1:
             raise ValueError(
@@ -70,7 +72,7 @@ class Windowed(Backbone):
                 f"{type(backbone).__name__} needs. Received: {frames}"
             )
         self.n_features = backbone.n_features
-        self.min_frames = 1 if pad else frames
+        self.min_frames = frames if short == "refuse" else 1
         inner = backbone.dims[:-1] if inner_levels else []
         self.dims = [*inner, backbone.clip_dim]
         self.strides = [hop] * len(self.dims)
@@ -101,8 +103,18 @@ class Windowed(Backbone):
         )
         clip = ops.arange(batch, dtype="int32")[:, None]
         starts = clip * ops.shape(features)[1] + place * self.stride
-        flat = ops.reshape(features, (-1, self.n_features))
-        vectors = self._clips(flat, ops.reshape(starts, (-1,)), training)
+        # After so many feature frames a window begins again.
+        span = self.frames
+        if self.short == "repeat":
+            whole = time if lengths is None else lengths
+            span = ops.clip(ops.cast(whole, "int32"), 1, self.frames)
+        span = ops.reshape(ops.cast(span, "int32"), (-1, 1))
+        vectors = self._of_all(
+            ops.reshape(features, (-1, self.n_features)),
+            ops.reshape(starts, (-1,)),
+            ops.reshape(ops.zeros_like(starts) + span, (-1,)),
+            training,
+        )
         vectors = ops.reshape(vectors, (-1, count, sum(self.dims)))
         if lengths is not None:
             vectors = mask_frames(vectors, self.level_lengths(lengths))
@@ -112,29 +124,38 @@ class Windowed(Backbone):
             for end, dim in zip(ends, self.dims, strict=True)
         ]
 
-    def _clips(self, flat, starts, training):
-        """Vectors of windows `(windows, sum of dims)`, a block at a time.
+    def of_windows(self, rows, training=None):
+        """The levels of windows, one behind the other; the last is the clip's.
 
-        The clip vector is the last; before it, what of other levels there is.
+        Args:
+            rows: `(windows, frames, bins)`.
+
+        Returns:
+            `(windows, sum of dims)`.
         """
+        read = self.backbone(rows, training=training)
+        if not self.inner_levels:
+            return read["clip"]
+        inner = [pool_frames(level, ("mean",))[0] for level in read["hidden"]]
+        return ops.concatenate([*inner[:-1], read["clip"]], axis=-1)
+
+    def _of_all(self, flat, starts, spans, training):
+        """`of_windows` of all windows, a block at a time."""
         inside = ops.arange(self.frames, dtype="int32")
 
-        def clips(starts):
-            rows = ops.take(flat, starts[:, None] + inside, axis=0)
-            read = self.backbone(rows, training=training)
-            if not self.inner_levels:
-                return read["clip"]
-            inner = [
-                pool_frames(level, ("mean",))[0] for level in read["hidden"]
-            ]
-            return ops.concatenate([*inner[:-1], read["clip"]], axis=-1)
+        def of_block(starts_and_spans):
+            starts, spans = starts_and_spans[:, :1], starts_and_spans[:, 1:]
+            rows = ops.take(flat, starts + inside % spans, axis=0)
+            return self.of_windows(rows, training)
 
-        count = ops.shape(starts)[0]
+        windows = ops.stack([starts, spans], axis=1)
+        count = ops.shape(windows)[0]
         if training or (isinstance(count, int) and count <= self.block):
-            return clips(starts)
+            return of_block(windows)
         blocks = -(-count // self.block)
         # Windows that only fill the last block: the first one, again.
         more = blocks * self.block - count
-        filled = ops.concatenate([starts, ops.zeros((more,), "int32")])
-        vectors = ops.map(clips, ops.reshape(filled, (-1, self.block)))
+        first = windows[:1] + ops.zeros((more, 2), "int32")
+        filled = ops.concatenate([windows, first])
+        vectors = ops.map(of_block, ops.reshape(filled, (-1, self.block, 2)))
         return ops.reshape(vectors, (-1, sum(self.dims)))[:count]

@@ -33,3 +33,6 @@ from keras_audio_ssl.evaluation.tasks import TASKS
 from keras_audio_ssl.evaluation.tasks import Task
 from keras_audio_ssl.evaluation.tasks import run_task
 from keras_audio_ssl.evaluation.tasks import run_tasks
+from keras_audio_ssl.evaluation.verification import VerificationResult
+from keras_audio_ssl.evaluation.verification import equal_error_rate
+from keras_audio_ssl.evaluation.verification import verify

@@ -84,6 +84,7 @@ RECIPES: dict[str, Recipe] = {
         LogMel,
         {"n_mels": 80, "log_add": 1e-6, "normalize": "scalar"},
     ),
+    "multi_format_waveform": (Waveform, {"level": "rms"}),
     "fonseca": (
         LogMel,
         {

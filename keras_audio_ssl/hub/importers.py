@@ -90,6 +90,21 @@ FORMATS: dict[str, Format] = {
     ),
     "npc_official": Format("npc", "npc", "NPC, the authors' repository"),
     "npc_s3prl": Format("npc", "npc", "NPC, s3prl"),
+    "panns_cnn14": Format(
+        "panns", "panns_cnn", "CNN14 of PANNs, the authors' files"
+    ),
+    "panns_cnn6": Format(
+        "panns",
+        "panns_cnn",
+        "CNN6 of PANNs, the authors' files",
+        settings={"network": "cnn6"},
+    ),
+    "panns_res1dnet31": Format(
+        "panns", "panns_res1dnet31", "Res1dNet31 of PANNs, the authors' files"
+    ),
+    "sincnet": Format(
+        "sincnet", "sincnet", "SincNet, the authors' repository", "MIT"
+    ),
     "tera_s3prl": Format(
         "transformer",
         "transformer_s3prl",

@@ -17,6 +17,9 @@ from keras_audio_ssl.losses.information import predictive_information
 from keras_audio_ssl.losses.information import window_covariance
 from keras_audio_ssl.losses.monitors import correlation
 from keras_audio_ssl.losses.monitors import embedding_std
+from keras_audio_ssl.losses.mutual_information import bce_information
+from keras_audio_ssl.losses.mutual_information import mine_information
+from keras_audio_ssl.losses.mutual_information import nce_information
 from keras_audio_ssl.losses.ranking import hard_rank
 from keras_audio_ssl.losses.ranking import isotonic
 from keras_audio_ssl.losses.ranking import perturbed_rank

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from keras_audio_ssl.methods.cola import COLA as COLA
     from keras_audio_ssl.methods.dapc import DAPC as DAPC
     from keras_audio_ssl.methods.fonseca import Fonseca as Fonseca
+    from keras_audio_ssl.methods.lim import LIM as LIM
     from keras_audio_ssl.methods.mam import MAM as MAM
     from keras_audio_ssl.methods.mockingjay import Mockingjay as Mockingjay
     from keras_audio_ssl.methods.mpc import MPC as MPC
+    from keras_audio_ssl.methods.multi_format import MultiFormat as MultiFormat
     from keras_audio_ssl.methods.npc import NPC as NPC
     from keras_audio_ssl.methods.permutations import (
         Permutations as Permutations,
@@ -37,9 +39,11 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cola": ("cola", "COLA", {}),
     "dapc": ("dapc", "DAPC", {}),
     "fonseca": ("fonseca", "Fonseca", {}),
+    "lim": ("lim", "LIM", {}),
     "mam": ("mam", "MAM", {}),
     "mockingjay": ("mockingjay", "Mockingjay", {}),
     "mpc": ("mpc", "MPC", {}),
+    "multi_format": ("multi_format", "MultiFormat", {}),
     "npc": ("npc", "NPC", {}),
     "permutations": ("permutations", "Permutations", {}),
     "speech2vec_cbow": ("speech2vec", "Speech2Vec", {"task": "cbow"}),
@@ -58,6 +62,7 @@ __all__ = [
     "CLAR",
     "COLA",
     "DAPC",
+    "LIM",
     "MAM",
     "METHODS",
     "MPC",
@@ -67,6 +72,7 @@ __all__ = [
     "AudioALBERT",
     "Fonseca",
     "Mockingjay",
+    "MultiFormat",
     "Permutations",
     "PretextModel",
     "Speech2Vec",

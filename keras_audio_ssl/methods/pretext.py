@@ -194,7 +194,7 @@ def in_windows(encoder, frames):
     if isinstance(encoder.backbone, Windowed):
         return encoder
     windows = Windowed(
-        encoder.backbone, frames, inner_levels=True, pad=False,
+        encoder.backbone, frames, inner_levels=True, short="refuse",
         dtype=encoder.backbone.dtype_policy,
     )  # fmt: skip
     return Encoder(encoder.frontend, windows)

@@ -50,8 +50,9 @@ def test_random_crop_is_uniform_over_the_valid_part():
 
 
 @pytest.mark.parametrize(
-    "pad, want", [("both", [0, 0, 1, 2, 3, 0, 0, 0]), ("right", [1, 2, 3])]
-)
+    "pad, want", [("both", [0, 0, 1, 2, 3, 0, 0, 0]), ("right", [1, 2, 3]),
+                  ("repeat", [1, 2, 3, 1, 2, 3, 1, 2])],
+)  # fmt: skip
 def test_short_clips_stand_whole(pad, want):
     layer = augment.RandomCrop(8, pad=pad)
     x = np.array([[1, 2, 3, 0, 0, 0, 0, 0, 0]], "float32")

@@ -43,6 +43,7 @@ CASES = {
     ),
     "max_pool": ("max_pool", [MAP], {"pool": (2, 3)}),
     "max_pool, none": ("max_pool", [MAP], {"pool": (1, 1)}),
+    "max_over_time": ("max_over_time", [array(0, 4, 7, 3)], {}),
     "affine": (
         "affine",
         [MAP, array(1, 3), array(2, 3) ** 2, array(3, 3), array(4, 3)],

@@ -9,6 +9,8 @@ import keras_audio_ssl as kas
 from keras_audio_ssl.data import bucket
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data.audio import AudioFile
+from keras_audio_ssl.encoders import CNN6
+from keras_audio_ssl.encoders import CNN14
 from keras_audio_ssl.encoders import CRNN
 from keras_audio_ssl.encoders import VGG
 from keras_audio_ssl.encoders import AudioNTT
@@ -21,11 +23,15 @@ from keras_audio_ssl.encoders import MaskedConvStack
 from keras_audio_ssl.encoders import MPCTransformer
 from keras_audio_ssl.encoders import PatchCNN
 from keras_audio_ssl.encoders import RecurrentStack
+from keras_audio_ssl.encoders import Res1dNet31
 from keras_audio_ssl.encoders import ResNet18
+from keras_audio_ssl.encoders import SincNet
 from keras_audio_ssl.encoders import SliceCNN
 from keras_audio_ssl.encoders import Transformer
+from keras_audio_ssl.encoders import WaveformConv
 from keras_audio_ssl.encoders import WaveformResNet18
 from keras_audio_ssl.encoders import Windowed
+from keras_audio_ssl.encoders import join_encoders
 from keras_audio_ssl.features import recipe
 
 
@@ -95,9 +101,30 @@ def build(name):
     if name in ("slice_cnn", "patch_cnn"):
         net = SliceCNN if name == "slice_cnn" else PatchCNN
         net = Windowed(
-            net(32, channels=[4, 6], dim=5), 24, inner_levels=True, pad=False
+            net(32, channels=[4, 6], dim=5),
+            24,
+            inner_levels=True,
+            short="refuse",
         )
         return Encoder(recipe("audio2vec", n_mels=32, **statistics()), net)
+    if name in ("cnn6", "cnn14"):
+        net = (CNN6 if name == "cnn6" else CNN14)(32, (4, 6, 8))
+        front = recipe("multi_format", n_mels=32, **statistics())
+        return Encoder(front, net)
+    if name == "conv160":
+        net = WaveformConv(1, 8, groups=4)
+        return Encoder(recipe("multi_format_waveform"), net)
+    if name == "res1dnet31":
+        net = Res1dNet31(1, (4, 6, 8))
+        return Encoder(recipe("multi_format_waveform"), net)
+    if name == "joined":
+        return join_encoders([build("conv160"), build("cnn6")])
+    if name.startswith("sincnet"):
+        net = SincNet(
+            chunk=400, sinc=(6, 31), conv=((5, 5), (5, 5)), dense=(12,),
+            norm=name.removeprefix("sincnet_"),
+        )  # fmt: skip
+        return Encoder(recipe("lim"), net)
     assert name == "readout"
     return kas.Readout(build("v1"))
 
@@ -124,6 +151,13 @@ NAMES = [
     "crnn_last_index",
     "slice_cnn",
     "patch_cnn",
+    "cnn6",
+    "cnn14",
+    "conv160",
+    "res1dnet31",
+    "joined",
+    "sincnet_sincnet",
+    "sincnet_time",
     "readout",
 ]
 every = pytest.mark.parametrize("name", NAMES)

@@ -138,7 +138,7 @@ def test_levels_of_the_backbone_are_levels_of_windows():
 
 
 def test_a_short_clip_is_followed_by_silence_where_it_may_not_be_padded():
-    long = encoder(pad=False)
+    long = encoder(short="refuse")
     assert long.min_samples == long.samples_for(24)
     short = noise(1, 2000)
     with pytest.raises(ValueError, match=f"at least {long.min_samples}"):
@@ -180,6 +180,20 @@ def test_part_of_a_functional_model():
 def test_nonsense_is_refused(arguments):
     with pytest.raises(ValueError, match="must be positive.*Received"):
         Windowed(inner(), **arguments)
+
+
+def test_a_clip_shorter_than_a_window_can_be_repeated():
+    net = Windowed(inner(), 24, 10, short="repeat")
+    x = noise(2, 40, 16)
+    x[0, 9:] = 30.0
+    out = net(x, lengths=np.array([9, 40]))
+    again = np.tile(x[:1, :9], (1, 3, 1))[:, :24]
+    want = by_hand(net.backbone, again, 24, 10)[0]
+    alone = array(net(x[:1, :9])["frames"])[0]
+    np.testing.assert_allclose(array(out["frames"])[0, :1], want, atol=1e-5)
+    np.testing.assert_allclose(alone, want, atol=1e-5)
+    with pytest.raises(ValueError, match="short"):
+        Windowed(inner(), 24, short="mirror")
 
 
 def test_windows_that_the_backbone_cannot_take_are_refused():

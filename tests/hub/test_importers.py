@@ -447,3 +447,106 @@ def test_time_comes_first_in_fonsecas_kernels_and_last_in_clars(write):
     assert type(waveform.backbone).__name__ == "WaveformResNet18"
     assert waveform.embed(np.zeros(400, "float32")).shape == (8,)
     assert report.settings["width"] == 1
+
+
+def norm_shapes(name, channels):
+    parts = ("weight", "bias", "running_mean", "running_var")
+    return {f"{name}.{part}": (channels,) for part in parts}
+
+
+def panns_cnn(bins=16, filters=(3, 4), convs=2, kernel_size=3):
+    """Random weights in the layout of CNN14 (or CNN6: one convolution)."""
+    shapes, width = norm_shapes("bn0", bins), 1
+    for i, channels in enumerate(filters, 1):
+        for j in range(1, convs + 1):
+            shape = (channels, width, kernel_size, kernel_size)
+            shapes[f"conv_block{i}.conv{j}.weight"] = shape
+            shapes |= norm_shapes(f"conv_block{i}.bn{j}", channels)
+            width = channels
+    shapes["fc1.weight"], shapes["fc1.bias"] = (width, width), (width,)
+    shapes["fc_audioset.weight"] = (7, width)
+    shapes["logmel_extractor.melW"] = (513, bins)
+    return filled(shapes)
+
+
+@pytest.mark.parametrize(
+    "name, sizes",
+    [("panns_cnn14", {}), ("panns_cnn6", {"convs": 1, "kernel_size": 5})],
+)
+def test_panns_on_log_mels_equal_pytorch(write, name, sizes):
+    torch = pytest.importorskip("torch")
+    arrays = panns_cnn(**sizes)
+    encoder, report = import_checkpoint(name, write(arrays))
+    left = {e["source"]: e["reason"] for e in report.left_over}
+    assert set(left) == {"fc_audioset.weight", "logmel_extractor.melW"}
+    assert all(left.values()) and encoder.sample_rate == 32000
+    assert report.settings["filters"] == [3, 4]
+    x = np.random.default_rng(1).normal(size=(2, 22, 16)).astype("float32")
+    weights = {k: torch.tensor(v) for k, v in arrays.items()}
+
+    def norm(x, name):
+        parts = ("running_mean", "running_var", "weight", "bias")
+        return torch.nn.functional.batch_norm(
+            x, *(weights[f"{name}.{part}"] for part in parts)
+        )
+
+    # (batch, channels, time, frequency), the bands as channels in bn0.
+    maps = norm(torch.tensor(x).transpose(1, 2), "bn0").transpose(1, 2)[:, None]
+    for i in (1, 2):
+        for j in range(1, sizes.get("convs", 2) + 1):
+            conv = f"conv_block{i}.conv{j}.weight"
+            maps = torch.nn.functional.conv2d(
+                maps, weights[conv], padding=sizes.get("kernel_size", 3) // 2
+            )
+            maps = torch.relu(norm(maps, f"conv_block{i}.bn{j}"))
+        if i == 1 or name == "panns_cnn6":
+            maps = torch.nn.functional.avg_pool2d(maps, 2)
+    frames = maps.mean(3)
+    pooled = frames.mean(2) + frames.amax(2)
+    clip = torch.relu(pooled @ weights["fc1.weight"].T + weights["fc1.bias"])
+    got = encoder.backbone(x)
+    np.testing.assert_allclose(
+        numpy(got["frames"]), frames.transpose(1, 2).numpy(), rtol=1e-4
+    )
+    np.testing.assert_allclose(numpy(got["clip"]), clip.numpy(), rtol=1e-4)
+
+
+def test_panns_on_the_waveform(write):
+    shapes = {"conv0.weight": (3, 1, 11), **norm_shapes("bn0", 3)}
+    width = 3
+    for i, channels in enumerate((3, 4), 1):
+        for j in (0, 1):
+            start = f"resnet.layer{i}.{j}."
+            for k, into in ((1, width), (2, channels)):
+                shapes[f"{start}conv{k}.weight"] = (channels, into, 3)
+                shapes |= norm_shapes(f"{start}bn{k}", channels)
+            if i == 2 and j == 0:
+                shapes[start + "downsample.1.weight"] = (channels, width, 1)
+                shapes |= norm_shapes(start + "downsample.2", channels)
+            width = channels
+    arrays = filled(shapes)
+    encoder, report = import_checkpoint("panns_res1dnet31", write(arrays))
+    assert not report.left_over and len(report.mapped) == len(arrays)
+    # The file has no dense layer, so there is none.
+    assert encoder.backbone.embedding is None and encoder.dim == 4
+    assert encoder.embed(np.zeros(3200, "float32")).shape == (4,)
+    assert report.settings == {"filters": [3, 4], "blocks": 2,
+                               "normalize": None}  # fmt: skip
+
+
+def test_sincnet_names_what_does_not_fit(write):
+    sizes = {"conv.0.low_hz_": (4, 1), "conv.0.band_hz_": (4, 1),
+             "ln0.gamma": (200,), "ln0.beta": (200,), "ln.0.gamma": (4, 50),
+             "ln.0.beta": (4, 50)}  # fmt: skip
+    arrays = {f"CNN_model_par.{k}": v for k, v in filled(sizes).items()}
+    head = {"wx.0.weight": (5, 200), "wx.0.bias": (5,), "ln0.gamma": (200,),
+            "ln0.beta": (200,), **norm_shapes("bn.0", 5)}  # fmt: skip
+    arrays |= {f"DNN1_model_par.{k}": v for k, v in filled(head).items()}
+    arrays |= filled({"DNN2_model_par.wx.0.weight": (9, 5)})
+    path = write(arrays)
+    # 200 - 51 + 1 samples in threes.
+    encoder, report = import_checkpoint("sincnet", path, kernel_size=51)
+    assert encoder.dim == 5 and not report.unexplained
+    assert report.settings["chunk"] == 200
+    with pytest.raises(CheckpointError, match=r"ln\.0\.gamma"):
+        import_checkpoint("sincnet", path, kernel_size=31)

@@ -10,6 +10,7 @@ from keras_audio_ssl.backend.jax.features import splitting_pays
 from keras_audio_ssl.backend.jax.gru import gru
 from keras_audio_ssl.backend.jax.lstm import lstm
 from keras_audio_ssl.backend.jax.norm import conv_norm_pool
+from keras_audio_ssl.backend.jax.norm import max_over_time
 from keras_audio_ssl.backend.jax.norm import max_pool
 from keras_audio_ssl.backend.jax.norm import norm_silu
 
@@ -23,6 +24,7 @@ __all__ = [
     "in_float64",
     "is_stateless",
     "lstm",
+    "max_over_time",
     "max_pool",
     "norm_silu",
     "sliding_frames",

@@ -13,6 +13,14 @@ from keras_audio_ssl.backend.jax.conv import shifts
 from keras_audio_ssl.backend.portable import half_pad
 
 
+def max_over_time(x):
+    # XLA may compute the input of a maximum once more for its gradient, and
+    # round it differently: then nothing equals the maximum, and the gradient
+    # is 0 / 0. So the place is taken.
+    place = jnp.argmax(jax.lax.stop_gradient(x), axis=1)
+    return jnp.take_along_axis(x, place[:, None], axis=1)[:, 0]
+
+
 def max_pool(x, pool):
     x = jnp.asarray(x)
     return x if tuple(pool) == (1, 1) else maxima(x, tuple(pool))

@@ -1,0 +1,176 @@
+"""Convolutions over time alone, with padding masked out."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+import keras_audio_ssl.backend as backend
+from keras_audio_ssl.blocks.conv import BatchNorm
+from keras_audio_ssl.blocks.conv import mask_frames
+from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.engine import check_choice
+from keras_audio_ssl.engine import frame_mask
+
+NORMS = ("batch", "group")
+
+
+class GroupNorm(Layer):
+    """Normalisation of groups of channels over time, each clip by its own.
+
+    In float32 under any dtype policy.
+
+    Args:
+        channels: How many.
+        groups: Of neighbouring channels, as many each.
+        epsilon: Added to the variance.
+
+    Call arguments:
+        x: `(batch, time, channels)`.
+        lengths: Optional `(batch,)`, valid frames: statistics are theirs.
+
+    Returns:
+        Like `x`.
+
+    Raises:
+        ValueError: The groups are not equal.
+
+    Reference:
+        Wu & He, 2018, "Group Normalization", arXiv 1803.08494.
+    """
+
+    def __init__(self, channels, groups=32, epsilon=1e-5, **kwargs):
+        super().__init__(**kwargs)
+        if groups < 1 or channels % groups:
+            raise ValueError(
+                "`channels` must be a multiple of `groups`. Received: "
+                f"channels={channels}, groups={groups}"
+            )
+        for name, start in (("gamma", "ones"), ("beta", "zeros")):
+            weight = self.add_weight(
+                shape=(channels,), initializer=start, dtype="float32",
+                autocast=False, name=name,
+            )  # fmt: skip
+            setattr(self, name, weight)
+
+    def call(self, x, lengths=None):
+        time = ops.shape(x)[1]
+        shape = (-1, time, self.groups, self.channels // self.groups)
+        y = ops.reshape(ops.cast(x, "float32"), shape)
+        valid = ops.ones((1, 1, 1, 1), "float32")
+        count = ops.cast(time, "float32")
+        if lengths is not None:
+            valid = ops.cast(frame_mask(lengths, time), "float32")
+            valid = valid[:, :, None, None]
+            count = ops.maximum(ops.cast(lengths, "float32"), 1.0)
+            count = ops.reshape(count, (-1, 1, 1, 1))
+        count = count * shape[-1]
+        mean = ops.sum(y * valid, axis=(1, 3), keepdims=True) / count
+        off = (y - mean) * valid
+        variance = ops.sum(ops.square(off), axis=(1, 3), keepdims=True) / count
+        y = off * ops.rsqrt(variance + self.epsilon)
+        y = ops.reshape(y, (-1, time, self.channels))
+        y = y * self.gamma.value + self.beta.value
+        return ops.cast(y, self.compute_dtype)
+
+
+class ConvNorm1D(Layer):
+    """Convolution over time without bias, normalisation and ReLU.
+
+    Args:
+        filters: Channels out.
+        kernel_size: Taps.
+        stride: Frames in between outputs.
+        dilation: Frames in between taps; with it `stride` must be 1.
+        pad: Zeros before and after.
+        norm: `"batch"` or `"group"`.
+        groups: Of the latter.
+        activation: `"relu"` or None.
+        gamma_initializer: Of the batch norm's scale.
+
+    Call arguments:
+        x: `(batch, time, channels)`.
+        lengths: Optional `(batch,)`, valid frames at the input, which must be
+            zero past them; they are left out of the statistics, and zero in
+            the output, of which `output_lengths(lengths)` are valid.
+        training: bool.
+
+    Returns:
+        `(batch, output_lengths(time), filters)`.
+    """
+
+    def __init__(
+        self, filters, kernel_size, stride=1, dilation=1, pad=0,
+        norm="batch", groups=32, activation="relu",
+        gamma_initializer="ones", **kwargs,
+    ):  # fmt: skip
+        super().__init__(**kwargs)
+        check_choice("norm", norm, NORMS)
+        check_choice("activation", activation, ("relu", None))
+        kind = {"dtype": self.dtype_policy}
+        self.conv = keras.layers.Conv1D(
+            filters, kernel_size, stride, dilation_rate=dilation,
+            use_bias=False, kernel_initializer="he_normal", name="conv", **kind,
+        )  # fmt: skip
+        if norm == "group":
+            self.normal = GroupNorm(filters, groups, name="norm", **kind)
+        else:
+            # As in PyTorch, not Keras' own defaults.
+            self.normal = BatchNorm(
+                momentum=0.9, epsilon=1e-5, name="norm",
+                gamma_initializer=gamma_initializer, **kind,
+            )  # fmt: skip
+
+    def build(self, input_shape):
+        self.conv.build((None, None, input_shape[-1]))
+        if self.norm == "batch":
+            self.normal.build((None, None, None, self.filters))
+
+    def output_lengths(self, lengths: Any) -> Any:
+        """Valid frames of the output, at least one, of `lengths`."""
+        reach = (self.kernel_size - 1) * self.dilation + 1
+        frames = (lengths + 2 * self.pad - reach) // self.stride + 1
+        return ops.maximum(ops.cast(frames, "int32"), 1)
+
+    def convolved(self, x, kernel):
+        """`x` convolved, without the norm."""
+        x, pad = ops.cast(x, self.compute_dtype), (self.pad, self.pad)
+        if self.dilation == 1:
+            maps = backend.conv(
+                x[:, :, None], kernel[:, None], (self.stride, 1), (pad, (0, 0))
+            )
+            return maps[:, :, 0]
+        x = ops.pad(x, ((0, 0), pad, (0, 0)))
+        return ops.conv(
+            x, ops.cast(kernel, x.dtype), 1, "valid", "channels_last",
+            self.dilation,
+        )  # fmt: skip
+
+    def call(self, x, lengths=None, training=None):
+        kernel = ops.convert_to_tensor(self.conv.kernel)
+        after = None if lengths is None else self.output_lengths(lengths)
+        if self.norm == "group":
+            x = self.normal(self.convolved(x, kernel), lengths=after)
+        elif training and self.normal.trainable:
+            x, mask = self.convolved(x, kernel), None
+            if after is not None:
+                mask = frame_mask(after, ops.shape(x)[1])[:, :, None]
+            # As a map: the backends have a kernel for these.
+            x = self.normal(x[:, :, None], training=True, mask=mask)[:, :, 0]
+        else:
+            # The normalisation is a factor of the kernel and an offset.
+            gamma, beta = self.normal.scale_and_offset()
+            mean, variance = self.normal.moving_moments()
+            scale = gamma * ops.rsqrt(variance + self.normal.epsilon)
+            x = self.convolved(x, ops.cast(kernel, "float32") * scale)
+            x = x + ops.cast(beta - mean * scale, x.dtype)
+        if self.activation:
+            x = ops.relu(x)
+        return x if after is None else mask_frames(x, after)
+
+    def compute_output_shape(self, input_shape):
+        batch, time, _ = input_shape
+        if time is not None:
+            reach = (self.kernel_size - 1) * self.dilation + 1
+            time = (time + 2 * self.pad - reach) // self.stride + 1
+        return batch, time, self.filters

@@ -1,0 +1,275 @@
+"""LIM: two chunks of one utterance are told from chunks of two."""
+
+import warnings
+from typing import ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_audio_ssl.augment import RandomCrop
+from keras_audio_ssl.encoders import Windowed
+from keras_audio_ssl.engine import check_choice
+from keras_audio_ssl.engine import waveform_and_lengths
+from keras_audio_ssl.features import scale_level
+from keras_audio_ssl.losses import bce_information
+from keras_audio_ssl.losses import embedding_std
+from keras_audio_ssl.losses import labelled_cross_entropy
+from keras_audio_ssl.losses import mine_information
+from keras_audio_ssl.losses import nce_information
+from keras_audio_ssl.methods.pretext import PretextModel
+
+OBJECTIVES = {
+    "bce": bce_information,
+    "mine": mine_information,
+    "nce": nce_information,
+}
+OPTIMIZERS = {
+    # Keras adds its epsilon inside the root, the release 1e-8 outside.
+    "rmsprop": (keras.optimizers.RMSprop, {"rho": 0.95, "epsilon": 1e-16}),
+    "adam": (keras.optimizers.Adam, {}),
+}
+
+
+class LIM(PretextModel):
+    """Local info max: speaker vectors by mutual information.
+
+    Two random chunks of an utterance are a pair, one of them and a chunk of
+    another utterance of the batch are none. Encoder and discriminator learn
+    together to tell them apart.
+
+    Args:
+        encoder: Settings that override the paper's, `SincNet` on the front
+            end `"lim"`: `{"norm": "time"}`, `{"sample_rate": 8000}`; or an
+            `Encoder`, a `Backbone` or a Keras model on waveforms.
+        objective: `"bce"`, `"mine"` or `"nce"`.
+        seconds: Length of a chunk. Shorter utterances are repeated.
+        gain: In training a chunk is multiplied by a number between 1 - gain
+            and 1 + gain.
+        disc_hidden: Width of the discriminator's hidden layer.
+        symmetric: Whether a pair's score is the mean over both orders; in the
+            paper it has one.
+        classes: Speakers that `fit` gets labels of, for the semi-supervised
+            variant: a softmax on the first chunk's embedding learns them
+            beside the pretext task. Clips without a label have -1. None for
+            no labels.
+        label_weight: Of their cross-entropy in the loss.
+        learning_rate: Of the optimizer.
+        optimization: `"rmsprop"`, as SincNet's release, or `"adam"`.
+        clip_norm: Largest global norm of the gradient; None for 5 with
+            `"mine"`, whose scores may grow without end, and for none else.
+        preset: `"tiny"`, a model for a laptop's CPU.
+        seed: Seed of chunks, gains and negatives.
+
+    Call arguments:
+        x: `(batch, samples)`, or `{"waveform", "lengths"}`, or `{"first",
+            "second"}` of `(batch, samples of a chunk)` ready chunks.
+
+    Returns:
+        Dict of `"positive"` and `"negative"`, scores `(batch,)`,
+        `"embedding"` `(batch, dim)`, and with classes `"logits"` `(batch,
+        classes)`.
+
+    Raises:
+        ValueError: The encoder takes chunks of another length.
+
+    Reference:
+        Ravanelli & Bengio, 2019, "Learning Speaker Representations with
+        Mutual Information", arXiv 1812.00271.
+    """
+
+    min_batch = 2
+    PRESETS: ClassVar = {
+        "tiny": {
+            "encoder": {
+                "sinc": (16, 101),
+                "sinc_stride": 4,
+                "conv": ((16, 5), (16, 5)),
+                "dense": (64,),
+            },
+            "seconds": 0.1,
+            "disc_hidden": 64,
+            "optimization": "adam",
+        },
+    }
+    TRAINING: ClassVar = {
+        # An epoch is 800 batches; how many there were is not told.
+        "paper": {"batch_size": 128, "seconds": None, "steps": 80_000},
+        "tiny": {"batch_size": 64, "seconds": 2.0, "steps": 1500},
+    }
+
+    def __init__(
+        self,
+        encoder=None,
+        objective="bce",
+        seconds=0.2,
+        gain=0.2,
+        disc_hidden=256,
+        symmetric=False,
+        classes=None,
+        label_weight=1.0,
+        learning_rate=1e-3,
+        optimization="rmsprop",
+        clip_norm=None,
+        seed=0,
+        **kwargs,
+    ):
+        check_choice("objective", objective, OBJECTIVES)
+        check_choice("optimization", optimization, OPTIMIZERS)
+        if not 0 <= gain < 1:
+            raise ValueError(f"`gain` must be in [0, 1). Received: {gain}")
+        if classes is not None and classes < 2:
+            raise ValueError(
+                f"`classes` must be 2 or more, or None. Received: {classes}"
+            )
+        paper = {"backbone": "sincnet", "frontend": "lim"}
+        rate = kwargs.get("sample_rate") or 16000
+        if isinstance(encoder, dict):
+            rate = encoder.get("sample_rate", rate)
+        paper["chunk"] = round(seconds * rate)
+        super().__init__(encoder, paper, seed, **kwargs)
+        samples = self.segment_samples(seconds)
+        self.network = chunk_network(self.encoder.backbone, samples)
+        self.crop = RandomCrop(samples, pad="repeat")
+        self.levelled = self.encoder.frontend.level is not None
+        kind = {"dtype": self.dtype_policy}
+        self.hidden = keras.layers.Dense(
+            disc_hidden, "relu", name="hidden", **kind
+        )
+        self.hidden.build((None, 2 * self.encoder.dim))
+        self.score = keras.layers.Dense(1, name="score", **kind)
+        self.score.build((None, disc_hidden))
+        self.accuracy = keras.metrics.Mean(name="pair_accuracy")
+        self.std = keras.metrics.Mean(name="embedding_std")
+        self.classifier = None
+        if classes is not None:
+            self.classifier = keras.layers.Dense(
+                classes, name="classifier", **kind
+            )
+            self.classifier.build((None, self.encoder.dim))
+            self.label_accuracy = keras.metrics.Mean(name="label_accuracy")
+
+    def chunks(self, x, training=False):
+        """Two chunks of each utterance, at the level of the utterance.
+
+        Returns:
+            `(2 * batch, samples)`, first chunks first.
+        """
+        seed = self.seed_generator
+        if isinstance(x, dict) and "first" in x:
+            chunks = ops.concatenate([x["first"], x["second"]], axis=0)
+        else:
+            waveform, lengths = waveform_and_lengths(x)
+            if self.levelled:
+                frontend = self.encoder.frontend
+                waveform = scale_level(
+                    waveform, frontend.level, lengths, frontend.level_samples
+                )
+            twice = ops.concatenate([waveform, waveform], axis=0)
+            if lengths is not None:
+                lengths = ops.concatenate([lengths, lengths], axis=0)
+            chunks = self.crop(twice, lengths=lengths, seed=seed)
+        if training and self.gain:
+            gain = keras.random.uniform(
+                (ops.shape(chunks)[0], 1), 1 - self.gain, 1 + self.gain,
+                seed=seed,
+            )  # fmt: skip
+            chunks = gain * chunks
+        return chunks
+
+    def others(self, batch):
+        """For each utterance another one of the batch, `(batch,)` int32."""
+        uniform = keras.random.uniform((batch,), seed=self.seed_generator)
+        free = ops.cast(batch - 1, "float32")
+        step = ops.cast(ops.floor(uniform * free), "int32")
+        step = 1 + ops.minimum(step, ops.cast(batch - 2, "int32"))
+        return (ops.arange(batch, dtype="int32") + step) % batch
+
+    def call(self, x, training=False):
+        chunks = self.chunks(x, training)
+        features = self.encoder.frontend(chunks, levelled=self.levelled)
+        z = self.network(features, training=training)["clip"]
+        first, second = ops.split(z, 2)
+        others = self.others(ops.shape(first)[0])
+        return self.compare(first, second, ops.take(second, others, axis=0))
+
+    def compare(self, first, second, other):
+        """Scores of ready embeddings `(batch, dim)`; see `call`."""
+        outputs = {
+            "positive": self.scores(first, second),
+            "negative": self.scores(first, other),
+            "embedding": first,
+        }
+        if self.classifier is not None:
+            outputs["logits"] = self.classifier(first)
+        return outputs
+
+    def scores(self, a, b):
+        """The discriminator's raw score of each pair, `(batch,)`."""
+
+        def ordered(a, b):
+            both = ops.concatenate([a, b], axis=-1)
+            return self.score(self.hidden(both))[:, 0]
+
+        if self.symmetric:
+            return 0.5 * (ordered(a, b) + ordered(b, a))
+        return ordered(a, b)
+
+    def pretext_loss(self, outputs, x, y=None):
+        positive, negative = outputs["positive"], outputs["negative"]
+        right = 0.5 * (
+            ops.mean(ops.cast(positive > 0, "float32"))
+            + ops.mean(ops.cast(negative < 0, "float32"))
+        )
+        self.accuracy.update_state(right)
+        self.std.update_state(embedding_std(outputs["embedding"]))
+        loss = OBJECTIVES[self.objective](positive, negative)
+        if self.classifier is not None and y is not None:
+            y = ops.reshape(ops.cast(y, "int32"), (-1,))
+            logits = outputs["logits"]
+            hit = ops.cast(ops.argmax(logits, axis=1), "int32") == y
+            self.label_accuracy.update_state(hit, y >= 0)
+            loss += self.label_weight * labelled_cross_entropy(logits, y)
+        return loss
+
+    def default_optimizer(self, total_steps=None):
+        kind, settings = OPTIMIZERS[self.optimization]
+        norm = self.clip_norm
+        if norm is None and self.objective == "mine":
+            norm = 5.0
+        return kind(self.learning_rate, global_clipnorm=norm, **settings)
+
+    def check_clips(self, waveform, lengths):
+        super().check_clips(waveform, lengths)
+        typical = waveform.shape[1]
+        if lengths is not None:
+            typical = np.median(ops.convert_to_numpy(lengths))
+        if typical <= self.crop.length:
+            warnings.warn(
+                f"Most clips are no longer than the chunk, {self.seconds} s: "
+                "both chunks are then the same and there is little to learn. "
+                "Give longer clips, or shorter `seconds`.",
+                stacklevel=4,
+            )
+
+    def clips(self, x):
+        if isinstance(x, dict) and "first" in x:
+            return ops.concatenate([x["first"], x["second"]], axis=-1)
+        return super().clips(x)
+
+
+def chunk_network(backbone, samples):
+    """The backbone that reads one chunk, where a clip is read as several.
+
+    Raises:
+        ValueError: It takes chunks of another length.
+    """
+    if not isinstance(backbone, Windowed):
+        return backbone
+    fixed = getattr(backbone.backbone, "norm", None) == "sincnet"
+    if fixed and backbone.frames != samples:
+        raise ValueError(
+            f"`seconds` must be that of the encoder's chunks, of "
+            f"{backbone.frames} samples. Received: {samples} samples"
+        )
+    return backbone.backbone
