@@ -221,7 +221,7 @@ class SincNet(Windowed):
             n_features, sample_rate, chunk, sinc, sinc_stride, conv, pools,
             dense, norm, slope, name="chunk", dtype=kwargs.get("dtype"),
         )  # fmt: skip
-        super().__init__(network, chunk, hop, block, "repeat", **kwargs)
+        super().__init__(network, chunk, hop, block, short="repeat", **kwargs)
         self.dims = list(network.dims)
         self.strides = [hop] * len(self.dims)
 
