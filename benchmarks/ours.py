@@ -310,6 +310,24 @@ def multi_format(batch=4, seconds=1.0, n_mels=80, **options):
     return training(model, views, **options)
 
 
+def speech2vec(
+    batch=16, words=16, frames=100, units=25, window=3, task="skipgram",
+    **options,
+):  # fmt: skip
+    """Encoder, decoder and loss, from features of words and their lengths."""
+
+    def call(self, x, training=False):
+        return self.predict_words(x["words"], x["lengths"], training)
+
+    model = on(call)(kas.Speech2Vec)(task, {"units": units}, window, frames)
+    lengths = np.random.default_rng(0).integers(10, frames, (batch, words))
+    x = {
+        "words": 10 * noise(batch, words, frames, 13),
+        "lengths": lengths.astype("int32"),
+    }
+    return training(model, x, **options)
+
+
 def log_mel(batch=64, samples=16000):
     """BYOL-A's log-mel."""
     frontend = kas.features.recipe("byol_a").unnormalized

@@ -713,6 +713,75 @@ def npc(
     return step
 
 
+# --------------------------------------------------------------- Speech2Vec
+
+
+class _Speech2Vec(nn.Module):
+    def __init__(self, bins, units):
+        super().__init__()
+        dim = 2 * units
+        self.encoder = nn.LSTM(
+            bins, units, batch_first=True, bidirectional=True
+        )
+        self.decoder = nn.LSTM(dim, dim, batch_first=True)
+        self.out = nn.Linear(dim, bins)
+
+    def encode(self, x, lengths):
+        """The last states of both directions of `(words, frames, bins)`."""
+        packed = nn.utils.rnn.pack_padded_sequence(
+            x, lengths, batch_first=True, enforce_sorted=False
+        )
+        _, (state, _) = self.encoder(packed)
+        return state.transpose(0, 1).flatten(1)
+
+    def decode(self, z, frames):
+        start = torch.tanh(z)[None]
+        y, _ = self.decoder(
+            z[:, None].expand(-1, frames, -1), (start, torch.zeros_like(start))
+        )
+        return self.out(y)
+
+
+def speech2vec(
+    batch=16, words=16, frames=100, units=25, window=3, task="skipgram",
+    device="cpu",
+):  # fmt: skip
+    """A step on ready features: each word read once, and written from once."""
+    model = _Speech2Vec(13, units).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    x = torch.randn(batch, words, frames, 13, device=device)
+    lengths = torch.randint(10, frames, (batch, words))
+    valid = torch.arange(frames) < lengths[..., None]
+    valid = valid.to(device)
+    pairs = [i for i in range(-window, window + 1) if i]
+
+    def around(y):
+        """The neighbours of each word, `(batch, words, 2 * window, ...)`."""
+        ends = [0, 0] * (y.dim() - 2) + [window, window]
+        y = F.pad(y, ends)
+        return torch.stack(
+            [y[:, window + i : window + i + words] for i in pairs], 2
+        )
+
+    def step():
+        z = model.encode(x.flatten(0, 1), lengths.flatten())
+        if task == "skipgram":
+            target, mask = around(x), around(valid)
+        else:
+            z = around(z.unflatten(0, (batch, words))).sum(2).flatten(0, 1)
+            target, mask = x[:, :, None], valid[:, :, None]
+        y = model.decode(z, frames).unflatten(0, (batch, words))[:, :, None]
+        error = (y - target).square().mean(-1) * mask
+        loss = error.sum() / mask.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0, foreach=True)
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
 # ----------------------------------------------------------------- slices
 
 
@@ -1301,6 +1370,7 @@ PEERS = {
     "mpc": mpc,
     "mam": mam,
     "audio2vec": audio2vec,
+    "speech2vec": speech2vec,
     "temporal_gap": temporal_gap,
     "permutations": permutations,
     "embedding": embedding,

@@ -53,6 +53,8 @@ CASES = {
     "clar": ("clips", 8, 1.0, 1.5, {}),
     "audio2vec_cbow": ("clips", 32, 0.9, 1.5, {}),
     "audio2vec_skipgram": ("clips", 32, 0.9, 1.5, {}),
+    "speech2vec_cbow": ("words", 256, 0.9, 1.5, {}),
+    "speech2vec_skipgram": ("words", 256, 0.9, 1.5, {}),
     "temporal_gap": ("clips", 32, 0.9, 1.5, {}),
     "permutations": ("clips", 32, 0.9, 1.5, {}),
     "lim": ("utterances", 16, 1.0, 1.5, {}),
@@ -74,6 +76,8 @@ CASES = {
 OPTIONS = {
     "audio2vec_cbow": {"function": "audio2vec", "task": "cbow"},
     "audio2vec_skipgram": {"function": "audio2vec", "task": "skipgram"},
+    "speech2vec_cbow": {"function": "speech2vec", "task": "cbow"},
+    "speech2vec_skipgram": {"function": "speech2vec", "task": "skipgram"},
     "cola_cnn": {"function": "cola", "encoder": "cnn"},
     "fonseca_vgg": {"function": "fonseca", "encoder": "vgg"},
     "mockingjay": {"function": "tera", "method": "Mockingjay"},

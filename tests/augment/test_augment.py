@@ -30,6 +30,18 @@ def test_crop_takes_what_it_says():
     np.testing.assert_array_equal(got, [[9, 10, 0, 0], [11, 12, 13, 14]])
 
 
+def test_crop_takes_several_of_each_clip():
+    x = np.arange(20, dtype="float32").reshape(2, 10) + 1
+    got = array(augment.crop(x, np.array([[3, -1, 0], [8, 0, 0]]), 3))
+    np.testing.assert_array_equal(
+        got,
+        [
+            [[4, 5, 6], [0, 1, 2], [1, 2, 3]],
+            [[19, 20, 0], [11, 12, 13], [11, 12, 13]],
+        ],
+    )
+
+
 def test_crop_of_features():
     x = normal(2, 10, 3)
     got = array(augment.crop(tensor(x), np.array([3, -1]), 4))
