@@ -146,7 +146,7 @@ def drifting(i, clips):
 
 def test_a_gap_is_heard_within_a_clip_and_not_between_two():
     model = make(OnFeatures)
-    found = trained(model, drifting, 60)
+    found = trained(model, drifting, 120)
     assert found["correlation"] > 0.3
     assert found["gap_error_seconds"] / model.longest_gap < 0.25
     # The first slice of one clip and the second of another.
