@@ -118,7 +118,7 @@ def test_loss_and_metrics_against_numpy():
     # The mean of each band along two batches of training.
     seen = []
     for i in range(2):
-        slices = noise(3, 5, 8, 8, seed=i) + np.arange(8)
+        slices = noise(3, 5, 8, 8, seed=i) + np.arange(8, dtype="float32")
         out = model.rebuild(ops.convert_to_tensor(slices), training=True)
         seen.append(slices[:, [0, 1, 3, 4]])
     bands = np.mean(seen, axis=(0, 1, 2, 3))
