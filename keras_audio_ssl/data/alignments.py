@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from keras_audio_ssl.data.sources import scan_folder
 
 # Seconds that times may be wrong by: tables round, and not all alike.
 OVERLAP, BEYOND = 0.001, 0.02
+BLOCK = 4096  # utterances that are looked at together
 
 
 def from_alignments(
@@ -94,23 +96,25 @@ def from_alignments(
     """
     root, files, others, skipped = _audio(folder, where, list(extensions))
     found = _utterances(root, alignments, label, tier, skipped)
-    clips, silent = _matched(files, others, found, root, skipped)
     segments, names = [], []
-    lengths = _durations(root, [name for name, _ in clips], isolate)
-    for (name, entries), length in zip(clips, lengths, strict=True):
-        path = os.path.join(root, name)
-        if isinstance(length, AudioError):
-            skipped.append((length.file, length.reason))
-            continue
-        words = _usable(entries, length, skipped)
-        if len(words) < min_words:
-            reason = f"words: {len(words)}, at least {min_words} expected"
-            if not words and name in silent:
-                reason = "no words, silence only"
-            skipped.append((path, reason))
-            continue
-        names.append(name)
-        segments.append(words)
+    clips = _matched(files, others, found, root, skipped)
+    # Some at a time: what is known of each line takes far more memory than
+    # what is kept of it.
+    while block := list(islice(clips, BLOCK)):
+        lengths = _durations(root, [name for name, _ in block], isolate)
+        for (name, entries), length in zip(block, lengths, strict=True):
+            if isinstance(length, AudioError):
+                skipped.append((length.file, length.reason))
+                continue
+            words = _usable(entries, length, skipped)
+            if len(words) < min_words:
+                reason = f"words: {len(words)}, at least {min_words} expected"
+                if not entries:
+                    reason = "no words, silence only"
+                skipped.append((os.path.join(root, name), reason))
+                continue
+            names.append(name)
+            segments.append(words)
     if not names:
         first = "; ".join(f"{file}: {reason}" for file, reason in skipped[:3])
         raise ValueError(
@@ -260,12 +264,10 @@ def _matched(
     found: Iterable[tuple[str, list[Entry], str]],
     root: str,
     skipped: Skipped,
-) -> tuple[list[tuple[str, list[Entry]]], set[str]]:
-    """Utterances with their audio; and files that have silence alone."""
+) -> Iterator[tuple[str, list[Entry]]]:
+    """Utterances with their audio; names what has none, or no alignment."""
     names, unwanted = _Names(files), _Names(others)
-    clips: list[tuple[str, list[Entry]]] = []
     aligned: dict[str, str] = {}
-    silent = set()
     for name, entries, source in found:
         match = names.find(name)
         if len(match) != 1:
@@ -282,15 +284,12 @@ def _matched(
             )
             continue
         words = [e for e in entries if e.label.casefold() not in SILENCES]
-        if not words:
-            silent.add(match[0])
-        clips.append((match[0], words))
+        yield match[0], words
     skipped += [
         (os.path.join(root, name), "no alignment")
         for name in files
         if name not in aligned
     ]
-    return clips, silent
 
 
 def _durations(

@@ -33,11 +33,9 @@ class SegmentTable:
             [(s.start, s.end) for s in flat], "float64"
         ).reshape(-1, 2)
         # A word is kept once, whatever number of times it is spoken.
-        self.words, codes = np.unique(
-            np.array([s.label for s in flat], dtype=object).astype(str),
-            return_inverse=True,
-        )
-        self.codes = codes.astype("int32").reshape(-1)
+        numbers: dict[str, int] = {}
+        codes = [numbers.setdefault(s.label, len(numbers)) for s in flat]
+        self.words, self.codes = list(numbers), np.array(codes, "int32")
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -50,7 +48,7 @@ class SegmentTable:
         """The segments of clip `i`."""
         rows = self.rows(i)
         return [
-            Segment(float(start), float(end), str(self.words[code]))
+            Segment(float(start), float(end), self.words[code])
             for (start, end), code in zip(
                 self.times[rows], self.codes[rows], strict=True
             )
