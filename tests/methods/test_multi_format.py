@@ -127,6 +127,7 @@ def moved(model, x):
 
 
 def test_gradients_reach_both_and_one_can_be_frozen():
+    on_torch_alone()
     model, x = tiny(), batch(8)
     model.compile()
     # All but biases of nothing: convolutions here have none.
@@ -177,6 +178,7 @@ def test_the_log_mel_inside_is_measured_by_fit():
 
 
 def test_one_encoder_is_the_baseline_of_one_format():
+    models = []
     for given, kind in (("cnn6", "LogMel"), ("conv160", "Waveform")):
         settings = {"backbone": given}
         settings |= (
@@ -188,6 +190,9 @@ def test_one_encoder_is_the_baseline_of_one_format():
         assert type(model.encoder.frontend).__name__ == kind
         assert len(model.projectors) == 1
         assert list(model.exports()) == [""]
+        models.append(model)
+    on_torch_alone()
+    for model in models:
         model.compile()
         logs = step(model, batch(6))
         assert np.isfinite(logs["loss"]) and "first_retrieval" in logs
@@ -221,12 +226,14 @@ def test_augmentations_can_be_switched_off_and_others_given():
         mix_beta=None, time_mask=0.0, freq_mask=0,
     )  # fmt: skip
     assert off.augmentations == []
-    model = tiny(augmentations=("gain", Sometimes(Fade(), 0.5), "noise"))
-    model.compile()
-    assert np.isfinite(step(model, batch(4))["loss"])
     for wrong in ("sneeze", 3):
         with pytest.raises(ValueError, match="augmentations"):
             tiny(augmentations=(wrong,))
+    model = tiny(augmentations=("gain", Sometimes(Fade(), 0.5), "noise"))
+    assert [name for name, _ in model.augmentations][::2] == ["gain", "noise"]
+    on_torch_alone()
+    model.compile()
+    assert np.isfinite(step(model, batch(4))["loss"])
 
 
 def test_short_clips_are_repeated_with_a_warning():
