@@ -223,9 +223,17 @@ def encoder_settings(encoder: Encoder) -> dict[str, Any]:
     for part in (encoder.backbone, encoder.frontend):
         config = part.get_config()
         for name in arguments_of(type(part)):
-            if name in config:
-                found.setdefault(name, config[name])
+            value = config.get(name, getattr(part, name, None))
+            if is_plain(value):
+                found.setdefault(name, value)
     return found
+
+
+def is_plain(value: Any) -> bool:
+    """Whether JSON has a word for a value."""
+    if isinstance(value, (list, tuple)):
+        return all(is_plain(v) for v in value)
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def front_end_for(network, paper):

@@ -132,7 +132,10 @@ def _depthwise_backward(stride, pad, saved, grad):
     x, kernel = saved
     height, width, _ = kernel.shape
     time, frequency, channels = grad.shape[1:]
-    sizes = (time - 1) * stride + 1, (frequency - 1) * stride + 1, channels
+    steps = both(stride)
+    sizes = (
+        (time - 1) * steps[0] + 1, (frequency - 1) * steps[1] + 1, channels,
+    )  # fmt: skip
 
     def add_clip(total, clip):
         x, grad = clip
@@ -142,7 +145,7 @@ def _depthwise_backward(stride, pad, saved, grad):
         def weight(place):
             start = place // width, place % width, 0
             part = lax.dynamic_slice(x, start, sizes)
-            product = part[::stride, ::stride] * grad
+            product = part[:: steps[0], :: steps[1]] * grad
             return jnp.sum(product, (0, 1), dtype="float32")
 
         return total + lax.map(weight, jnp.arange(height * width)), None
@@ -154,9 +157,10 @@ def _depthwise_backward(stride, pad, saved, grad):
     spread = [(0, 0, 0)]
     for axis, size in ((1, height), (2, width)):
         low = size - 1 - pad[axis - 1][0]
-        covered = (grad.shape[axis] - 1) * stride + 1
+        step = steps[axis - 1]
+        covered = (grad.shape[axis] - 1) * step + 1
         high = x.shape[axis] + size - 1 - low - covered
-        spread.append((low, high, stride - 1))
+        spread.append((low, high, step - 1))
     spread.append((0, 0, 0))
     grad = lax.pad(grad, jnp.zeros((), grad.dtype), spread)
     d_x = shift_and_add(grad, kernel[::-1, ::-1], 1, ((0, 0),) * 2)
