@@ -8,12 +8,13 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 # Tests build the same small models over and over: what JAX compiled for one
-# of them serves the others.
+# of them serves the others, the smallest operations too, most of which take
+# longer to compile than to read.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR",
     os.path.join(tempfile.gettempdir(), "keras_audio_ssl_jax_cache"),
 )
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Most of a suite on JAX is XLA at work on programs that run a few times. What
 # it does by default is tested by `tests/parity` and `tests/faults`, on
