@@ -77,6 +77,14 @@ RECIPES = {
         **MASKED,
         "steps": 1500,
     },
+    "temporal_gap": {
+        "summary": "how far apart two moments are: five small conv blocks",
+        "method": "temporal_gap",
+        "settings": {"window_seconds": 4.9},
+        "steps": 800,
+        "batch_size": 32,
+        "seconds": 5.0,
+    },
     "tera": {
         "summary": "speech, a vector a frame: 3 transformer layers of 192",
         "method": "tera",
