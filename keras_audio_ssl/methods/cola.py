@@ -1,10 +1,8 @@
 """COLA: two segments of one clip agree, those of other clips don't."""
 
-import warnings
 from typing import ClassVar
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_audio_ssl.augment import FaintNoise
@@ -165,16 +163,8 @@ class COLA(PretextModel):
 
     def check_clips(self, waveform, lengths):
         super().check_clips(waveform, lengths)
-        typical = waveform.shape[1]
-        if lengths is not None:
-            typical = np.median(ops.convert_to_numpy(lengths))
-        if typical <= self.crop.length:
-            warnings.warn(
-                f"Most clips are no longer than the segment, {self.seconds} "
-                "s: both segments are then the same and there is little to "
-                "learn. Give longer clips, or shorter `seconds`.",
-                stacklevel=4,
-            )
+        so = "both segments are then the same and there is little to learn."
+        self.warn_of_short(waveform, lengths, self.crop.length, "segment", so)
 
     def clips(self, x):
         if isinstance(x, dict) and "anchor" in x:

@@ -1,10 +1,8 @@
 """LIM: two chunks of one utterance are told from chunks of two."""
 
-import warnings
 from typing import ClassVar
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_audio_ssl.augment import RandomCrop
@@ -241,16 +239,8 @@ class LIM(PretextModel):
 
     def check_clips(self, waveform, lengths):
         super().check_clips(waveform, lengths)
-        typical = waveform.shape[1]
-        if lengths is not None:
-            typical = np.median(ops.convert_to_numpy(lengths))
-        if typical <= self.crop.length:
-            warnings.warn(
-                f"Most clips are no longer than the chunk, {self.seconds} s: "
-                "both chunks are then the same and there is little to learn. "
-                "Give longer clips, or shorter `seconds`.",
-                stacklevel=4,
-            )
+        so = "both chunks are then the same and there is little to learn."
+        self.warn_of_short(waveform, lengths, self.crop.length, "chunk", so)
 
     def clips(self, x):
         if isinstance(x, dict) and "first" in x:

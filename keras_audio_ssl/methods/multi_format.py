@@ -1,10 +1,8 @@
 """Multi-format: a crop as waveform and a crop as log-mel of one clip agree."""
 
-import warnings
 from typing import ClassVar
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_audio_ssl.augment import AUGMENTATIONS
@@ -275,16 +273,8 @@ class MultiFormat(PretextModel):
 
     def check_clips(self, waveform, lengths):
         super().check_clips(waveform, lengths)
-        typical = waveform.shape[1]
-        if lengths is not None:
-            typical = np.median(ops.convert_to_numpy(lengths))
-        if typical <= self.crop.length:
-            warnings.warn(
-                f"Most clips are no longer than the crops, {self.seconds} s: "
-                "both then cover the same sound, and the task is easier. Give "
-                "longer clips, or shorter `seconds`.",
-                stacklevel=4,
-            )
+        so = "both then cover the same sound, and the task is easier."
+        self.warn_of_short(waveform, lengths, self.crop.length, "crops", so)
 
 
 def reads_waveform(part):

@@ -1,9 +1,12 @@
 """The base class of all methods: what a method says of its task."""
 
+import warnings
 from typing import Any
 from typing import ClassVar
 
 import keras
+import numpy as np
+from keras import ops
 
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import Windowed
@@ -160,6 +163,28 @@ class PretextModel(Trained):
             raise ValueError(
                 f"{name} needs clips of at least {self.min_samples} samples "
                 f"({seconds:.3f} s). Received: {samples}"
+            )
+
+    def warn_of_short(self, waveform, lengths, samples, part, so):
+        """Warns where half of the clips have no more than some samples.
+
+        Args:
+            waveform: As for `check_clips`.
+            lengths: As for `check_clips`.
+            samples: Those that the task takes of a clip.
+            part: What they are called.
+            so: What comes of it, a sentence.
+        """
+        typical = waveform.shape[1]
+        if lengths is not None:
+            typical = np.median(ops.convert_to_numpy(lengths))
+        if typical <= samples:
+            seconds = samples / self.encoder.sample_rate
+            # At the line that called `fit`.
+            warnings.warn(
+                f"Most clips are no longer than the {part}, {seconds:g} s: "
+                f"{so} Give longer clips, or shorter `seconds`.",
+                stacklevel=5,
             )
 
     def segment_samples(self, seconds: float) -> int:
