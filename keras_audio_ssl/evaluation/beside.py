@@ -168,8 +168,8 @@ def was_seen(encoder: Any, manifest: Any, where: Any = None) -> str | None:
     with open(
         table, newline="", encoding="utf-8", errors="surrogateescape"
     ) as file:
-        seen = {os.path.abspath(r["file"]) for r in csv.DictReader(file)}
+        seen = {os.path.realpath(r["file"]) for r in csv.DictReader(file)}
     folder = os.path.dirname(os.path.abspath(manifest))
     asked = read_manifest(manifest, where=where)["file"]
-    files = {os.path.normpath(os.path.join(folder, name)) for name in asked}
+    files = {os.path.realpath(os.path.join(folder, name)) for name in asked}
     return "seen unlabelled" if files & seen else "unseen"
