@@ -426,7 +426,7 @@ def test_list_tells_a_methods_settings(method, capsys):
         (["pretrain", "apc", "--data", "synthetic", "--output", "y.keras",
           "--set", "encoder=cnn"], "encoder"),
         (["pretrain", "cola", "--data", "synthetic", "--output", "y.keras",
-          "--set", "encoder=vgg"], "efficientnet_b0"),
+          "--set", "encoder=alexnet"], "efficientnet_b0"),
         (["pretrain", "cola", "--data", "synthetic", "--output", "y.keras",
           "--set", "encoder=cnn", "--init-from", "e.keras"], "--init-from"),
         (["pretrain", "cola", "--data", "synthetic", "--output", "y.keras",
