@@ -52,6 +52,25 @@ def methods_here(quality, methods, backend=BACKEND):
     ]
 
 
+def one_of_each(methods, backend=BACKEND):
+    """Methods without second names of one class, where compiling takes long.
+
+    Args:
+        methods: `METHODS`.
+        backend: The one the tests run on.
+
+    Returns:
+        Sorted list of names: of a class that has several, all on PyTorch, the
+        first on JAX, the last on TensorFlow.
+    """
+    names = sorted(methods)
+    if backend == "torch":
+        return names
+    if backend == "jax":
+        names.reverse()
+    return sorted({methods[name][:2]: name for name in names}.values())
+
+
 def waves(clips=8, seconds=1.2, sample_rate=16000, seed=0):
     """Tones of different pitch in noise, `(clips, samples)` float32."""
     rng = np.random.default_rng(seed)

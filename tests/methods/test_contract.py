@@ -21,6 +21,7 @@ from tests.contract import BACKEND
 from tests.contract import SLOW_AT_FIRST
 from tests.contract import long_enough
 from tests.contract import methods_here
+from tests.contract import one_of_each
 from tests.contract import put_back
 from tests.contract import same
 from tests.contract import spoken
@@ -54,7 +55,7 @@ def grouped(names):
 
 def in_turn(quality):
     """Parametrizes a test of what the base class does for every method."""
-    names = methods_here(quality, METHODS, BACKEND)
+    names = methods_here(quality, one_of_each(METHODS), BACKEND)
     return pytest.mark.parametrize("name", grouped(names), scope="module")
 
 
@@ -65,7 +66,7 @@ def quick_optimizer(model):
     return type(paper).from_config(config)
 
 
-@pytest.fixture(scope="module", params=grouped(sorted(METHODS)))
+@pytest.fixture(scope="module", params=grouped(one_of_each(METHODS)))
 def name(request):
     return request.param
 
