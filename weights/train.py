@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import io
 import json
-import math
 import os
 import platform
 import zipfile
@@ -384,15 +383,17 @@ def judge(scores):
         of tasks that differ by more than the 95 % interval of the difference,
         and a `verdict` in words.
     """
+    from keras_audio_ssl.evaluation import differ
+
     better, worse, words = {}, {}, []
     for reading, title in zip(READINGS, ("Clip", "All levels"), strict=True):
         better[reading], worse[reading] = [], []
         for name, task in scores.items():
             a = task[reading]["accuracy"]
             b = task[f"{reading}_untrained"]["accuracy"]
-            spread = (a * (1 - a) + b * (1 - b)) / task["n"]
-            if abs(a - b) > 1.96 * math.sqrt(spread):
-                (better if a > b else worse)[reading].append(name)
+            word = differ(a, b, task["n"])
+            if word != "like":
+                (better if word == "better" else worse)[reading].append(name)
         told = [
             f"{word} {', '.join(names[reading])}"
             for word, names in (("better", better), ("worse", worse))

@@ -14,12 +14,20 @@ __all__ = [
     "copied",
     "gru",
     "in_chunks",
+    "is_accelerated",
     "lstm",
     "norm_silu",
     "reads_ahead",
     "splitting_pays",
     "update_if",
 ]
+
+
+def is_accelerated():
+    return any(
+        device.device_type in ("GPU", "TPU")
+        for device in tf.config.list_logical_devices()
+    )
 
 
 def reads_ahead():

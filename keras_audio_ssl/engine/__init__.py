@@ -16,6 +16,7 @@ from keras_audio_ssl.engine.finite import KeepFinite
 from keras_audio_ssl.engine.finite import SkippedBatches
 from keras_audio_ssl.engine.finite import unwrapped
 from keras_audio_ssl.engine.model import Model
+from keras_audio_ssl.engine.model import updating
 from keras_audio_ssl.engine.planned import Planned
 from keras_audio_ssl.engine.recording import KERAS_ARGUMENTS
 from keras_audio_ssl.engine.recording import Layer

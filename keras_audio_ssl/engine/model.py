@@ -27,9 +27,6 @@ class Model(Whole, RecordedLayer, keras.Model):
         check_default_type(type(self).__name__)
         super().__init__(autocast=False, **kwargs)
 
-    def fit(self, x=None, *args, **kwargs):
-        return super().fit(checked(x, rate_of(self)), *args, **kwargs)
-
     def evaluate(self, x=None, *args, **kwargs):
         x = whole(checked(x, rate_of(self)))
         return super().evaluate(x, *args, **kwargs)

@@ -47,15 +47,19 @@ def readings(encoder: Encoder) -> dict[str, Any]:
     return rows
 
 
-def differ(one: ProbeResult, other: ProbeResult) -> str:
+def differ(a: float, b: float, n: int) -> str:
     """How an accuracy differs from another on the same examples.
+
+    Args:
+        a: An accuracy.
+        b: What it is compared with.
+        n: Test examples.
 
     Returns:
         `"better"` or `"worse"` by more than the 95 % interval of the
         difference (which takes the two as independent), else `"like"`.
     """
-    a, b = one.accuracy, other.accuracy
-    spread = (a * (1 - a) + b * (1 - b)) / one.n
+    spread = (a * (1 - a) + b * (1 - b)) / n
     if abs(a - b) <= 1.96 * math.sqrt(spread):
         return LIKE
     return BETTER if a > b else WORSE
@@ -75,7 +79,8 @@ class ProbeTable:
 
     def against_untrained(self, reading: str = "clip") -> str:
         """`"better"`, `"worse"` or `"like"` the same encoder untrained."""
-        return differ(self.rows[reading], self.rows[f"{reading}_untrained"])
+        one, other = self.rows[reading], self.rows[f"{reading}_untrained"]
+        return differ(one.accuracy, other.accuracy, one.n)
 
     def to_dict(self) -> dict[str, Any]:
         """The encoder's own result, and all rows, as JSON can hold it."""
@@ -105,8 +110,8 @@ class ProbeTable:
         for key, reading in READINGS.items():
             if key in self.rows:
                 word = self.against_untrained(key)
-                more = " (within the interval)" if word == LIKE else " than"
-                lines.append(f"{reading}: {word}{more} untrained")
+                told = "no different from" if word == LIKE else f"{word} than"
+                lines.append(f"{reading}: {told} untrained, by 95 %")
         lines.append(f"audio in pretraining: {first.seen or 'not said'}")
         return "\n".join(lines + first.skipped_in_words())
 

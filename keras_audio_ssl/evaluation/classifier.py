@@ -20,6 +20,7 @@ from keras_audio_ssl.engine import first_batches
 from keras_audio_ssl.engine import in_tuples
 from keras_audio_ssl.engine import is_arrays
 from keras_audio_ssl.engine import rate_of
+from keras_audio_ssl.engine import updating
 from keras_audio_ssl.engine import whole
 from keras_audio_ssl.features import front_ends
 
@@ -260,25 +261,24 @@ class Classifier(Planned, Model):
             batches, options["x"] = first_batches(x, clips=ADAPT_CLIPS)
             for front_end in unmeasured:
                 front_end.adapt(batches, ADAPT_CLIPS)
-        starts_head, self._starts_head = (
-            getattr(self, "_starts_head", False),
-            False,
-        )
-        if self._is_over():
-            self._compile_anew()
-        self.plan(x, options)
+        starts_head = getattr(self, "_starts_head", False)
         if self.freeze and not self.encoder.mixing:
             self._keep(options)
-        elif starts_head:
+        if self._is_over():
+            self._compile_anew()
+        self.plan(options["x"], options)
+        if starts_head and not self.freeze:
             self._start_head(options)
+        # Compiling for the steps of this `fit` is no wish for a new start.
         self._starts_head = False
         return super().fit(*bound.args[1:], **bound.kwargs)
 
     def _is_over(self):
         """Whether a rate of `default_optimizer` has come to its end."""
-        rate = getattr(self.optimizer, "_learning_rate", None)
+        optimizer = updating(self.optimizer)
+        rate = getattr(optimizer, "_learning_rate", None)
         return isinstance(rate, WarmUpDecay) and (
-            int(ops.convert_to_numpy(self.optimizer.iterations)) >= rate.steps
+            int(ops.convert_to_numpy(optimizer.iterations)) >= rate.steps
         )
 
     def _compile_anew(self):
@@ -296,14 +296,16 @@ class Classifier(Planned, Model):
             options: Its arguments, a dict, which is changed; not where its
                 data are of a kind that may differ in each epoch.
         """
+        if options.get("steps_per_epoch"):
+            return
         kept = self._vectors(options["x"], options.get("y"), options)
-        if kept is None or options.get("steps_per_epoch"):
+        if kept is None:
             return
         if not is_arrays(options["x"]):
             options["batch_size"] = options["x"].batch_size
-            options["shuffle"] = True
+            options["shuffle"] = options["x"].shuffle
         options["x"], options["y"] = {KEPT: kept[0]}, kept[1]
-        self.norm.measure(kept[0])
+        self.norm.measure(kept[0][: trained_part(kept[0], options)])
         validation = options.get("validation_data")
         if validation is None:
             return
@@ -320,7 +322,9 @@ class Classifier(Planned, Model):
         kept = self._vectors(options["x"], options.get("y"), options)
         if kept is None:
             return
-        vectors, labels = kept
+        # Not those that are to validate.
+        end = trained_part(kept[0], options)
+        vectors, labels = kept[0][:end], ops.convert_to_numpy(kept[1])[:end]
         size = min(32, len(vectors))
         epochs = max(HEAD_EPOCHS, -(-HEAD_STEPS * size // len(vectors)))
         self.norm.measure(vectors)
@@ -332,11 +336,11 @@ class Classifier(Planned, Model):
             ),
             self.loss,
         )
-        weights = {
-            name: options[name]
-            for name in ("sample_weight", "class_weight")
-            if options.get(name) is not None
-        }
+        weights = {}
+        if options.get("class_weight") is not None:
+            weights["class_weight"] = options["class_weight"]
+        if options.get("sample_weight") is not None:
+            weights["sample_weight"] = options["sample_weight"][:end]
         head.fit(vectors, labels, size, epochs=epochs, verbose=0, **weights)
 
     def _vectors(self, x, y, options):
@@ -353,15 +357,12 @@ class Classifier(Planned, Model):
         if is_arrays(x) and y is not None:
             size = options.get("batch_size") or 32
             n = len(keras.tree.flatten(x)[0])
-            take = lambda v, at: v[at : at + size]
+            parts = [slice(at, at + size) for at in range(0, n, size)]
             batches = (
-                (
-                    keras.tree.map_structure(lambda v, at=at: take(v, at), x),
-                    None,
-                )
-                for at in range(0, n, size)
+                (keras.tree.map_structure(lambda v, p=p: v[p], x), None)
+                for p in parts
             )
-            count = -(-n // size)
+            count = len(parts)
         elif isinstance(x, AudioDataset) and x.num_batches is not None:
             data = x.whole()
             batches, count = (data[i] for i in range(len(data))), len(data)
@@ -437,6 +438,11 @@ class Classifier(Planned, Model):
         loss = getattr(self, "loss", None)
         name = loss if isinstance(loss, str) else type(loss).__name__
         return name.lower().startswith("sparse")
+
+
+def trained_part(x: Any, options: dict[str, Any]) -> int:
+    """Clips that a `fit` trains on, the first ones; the rest validate it."""
+    return int(len(x) * (1 - (options.get("validation_split") or 0.0)))
 
 
 class Head(keras.Model):

@@ -95,8 +95,8 @@ def settled(asked: Asked, before: dict[str, Any] | None = None) -> Asked:
 
     if asked.preset is not None:
         return asked
-    if before:
-        steps = asked.steps if asked.epochs else asked.steps or before["steps"]
+    if before and before.get("preset"):
+        steps = asked.steps or (None if asked.epochs else before.get("steps"))
         return replace(asked, preset=before["preset"], steps=steps)
     preset = "paper" if backend.is_accelerated() else "tiny"
     return replace(asked, preset=preset, fitted=True)

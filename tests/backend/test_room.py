@@ -82,3 +82,9 @@ def test_on_another_backend_the_plain_functions_serve():
     modules, plain = choose("numpy")
     assert not modules
     assert plain == portable.__all__
+
+
+def test_a_processor_is_no_accelerator():
+    import keras_audio_ssl.backend as backend
+
+    assert backend.is_accelerated() is False

@@ -13,6 +13,7 @@ import keras_audio_ssl as kas
 from keras_audio_ssl.data import from_arrays
 from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import Encoder
+from keras_audio_ssl.engine import updating
 from keras_audio_ssl.evaluation import Classifier
 from keras_audio_ssl.evaluation.classifier import Standardize
 from keras_audio_ssl.features import recipe
@@ -404,3 +405,47 @@ def test_the_schedule_spans_a_fit_and_a_second_begins_anew(encoder, freeze):
     classifier.fit(x, y, batch_size=8, epochs=2, verbose=0)
     assert classifier.optimizer._learning_rate.steps == 4
     assert (values([classifier.dense.kernel])[0] != before).any()
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_clips_that_validate_teach_the_head_nothing(encoder, freeze):
+    x, y = tones(32)
+    # Other labels there: a head that learnt from them would know them.
+    y[16:] = 1 - y[16:]
+    tuned = Classifier(encoder, classes=2, freeze=freeze)
+    tuned.compile()
+    accuracy = tuned.fit(
+        x, y, validation_split=0.5, epochs=10, batch_size=8, verbose=0
+    ).history["val_accuracy"]
+    assert max(accuracy) < 0.2
+    # Statistics too are those of the clips that train.
+    if freeze:
+        clip = values([encoder(x[:16], training=False)["clip"]])[0]
+        np.testing.assert_allclose(
+            values([tuned.norm.mean])[0], clip.mean(0), atol=1e-4
+        )
+
+
+def test_half_precision_begins_a_second_schedule_too(encoder):
+    x, y = tones(16)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        classifier = Classifier(encoder, classes=2, freeze=True)
+        classifier.compile()
+        for epochs in (5, 2):
+            classifier.fit(x, y, batch_size=8, epochs=epochs, verbose=0)
+            rate = updating(classifier.optimizer)._learning_rate
+            assert rate.steps == 2 * epochs
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_data_that_are_not_kept_are_not_embedded_first(encoder, monkeypatch):
+    x, y = tones(16)
+    monkeypatch.setattr(Encoder, "predict_on_batch", None)
+    classifier = Classifier(encoder, classes=2, freeze=True)
+    classifier.compile()
+    data = from_arrays(x, y, batch_size=8, repeat=True)
+    classifier.fit(data, steps_per_epoch=2, verbose=0)
+    assert int(classifier.optimizer.iterations) == 2

@@ -1,5 +1,7 @@
 """What is quicker, or only possible, in JAX's own words."""
 
+import jax
+
 from keras_audio_ssl.backend.jax.conv import conv
 from keras_audio_ssl.backend.jax.conv import depthwise_conv
 from keras_audio_ssl.backend.jax.features import as_one
@@ -22,6 +24,7 @@ __all__ = [
     "gru",
     "in_chunks",
     "in_float64",
+    "is_accelerated",
     "is_stateless",
     "lstm",
     "max_over_time",
@@ -30,6 +33,10 @@ __all__ = [
     "sliding_frames",
     "splitting_pays",
 ]
+
+
+def is_accelerated():
+    return jax.default_backend() != "cpu"
 
 
 def is_stateless():
