@@ -26,6 +26,7 @@ from keras_audio_ssl.data.segments import SegmentTable
 from keras_audio_ssl.data.segments import WithSegments
 from keras_audio_ssl.data.sources import EXTENSIONS
 from keras_audio_ssl.data.sources import Skipped
+from keras_audio_ssl.data.sources import endings_of
 from keras_audio_ssl.data.sources import scan_folder
 
 # Seconds that times may be wrong by: tables round, and not all alike.
@@ -94,7 +95,7 @@ def from_alignments(
         (64, 15, 2)
         >>> kas.Speech2Vec().fit(data, epochs=100)
     """
-    root, files, others, skipped = _audio(folder, where, list(extensions))
+    root, files, others, skipped = _audio(folder, where, endings_of(extensions))
     found = _utterances(root, alignments, label, tier, skipped)
     segments, names = [], []
     clips = _matched(files, others, found, root, skipped)

@@ -20,6 +20,7 @@ from keras_audio_ssl.data.sources import EXTENSIONS
 from keras_audio_ssl.data.sources import ArrayClips
 from keras_audio_ssl.data.sources import FileClips
 from keras_audio_ssl.data.sources import RowClips
+from keras_audio_ssl.data.sources import endings_of
 from keras_audio_ssl.data.sources import scan_folder
 
 
@@ -66,12 +67,7 @@ def from_folder(
             hint = " It is a file: `from_manifest` reads CSV tables."
         raise ValueError(f"No such folder: {folder}.{hint}")
     _check_max_files(max_files)
-    extensions = [
-        "." + str(ending).lower().lstrip(".")
-        for ending in (
-            [extensions] if isinstance(extensions, str) else extensions
-        )
-    ]
+    extensions = endings_of(extensions)
     files, skipped = scan_folder(folder, extensions, max_files)
     if not files and not skipped:
         raise ValueError(

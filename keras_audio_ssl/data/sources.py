@@ -367,6 +367,12 @@ class RowClips(ArrayClips):
         return open_given(audio, None, name, self.isolate, holder)
 
 
+def endings_of(extensions: str | Iterable[str]) -> list[str]:
+    """Endings of file names as they are compared: `"WAV"` as `".wav"`."""
+    given = [extensions] if isinstance(extensions, str) else extensions
+    return ["." + str(ending).lower().lstrip(".") for ending in given]
+
+
 def scan_folder(
     folder: str, extensions: Iterable[str], max_files: int | None
 ) -> tuple[list[str], Skipped]:

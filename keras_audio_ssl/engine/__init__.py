@@ -12,6 +12,7 @@ from keras_audio_ssl.engine.batches import steps_of
 from keras_audio_ssl.engine.batches import waveform_and_lengths
 from keras_audio_ssl.engine.batches import whole
 from keras_audio_ssl.engine.checks import check_choice
+from keras_audio_ssl.engine.checks import count_classes
 from keras_audio_ssl.engine.finite import KeepFinite
 from keras_audio_ssl.engine.finite import SkippedBatches
 from keras_audio_ssl.engine.finite import unwrapped

@@ -21,6 +21,7 @@ from keras_audio_ssl.hub.importers import StateDict
 from keras_audio_ssl.hub.importers import note_frontend
 from keras_audio_ssl.hub.importers import numbered_batches
 from keras_audio_ssl.hub.importers import reversed_axes
+from keras_audio_ssl.hub.importers import time_first
 
 CLASSES = "gives classes, which are no part of the encoder"
 
@@ -184,15 +185,6 @@ def conv_norm(conv: str, norm: str, layer: Any, kernel: Any) -> list[Rule]:
         kernel(f"{conv}.weight", layer.conv.kernel),
         *batch_norm(norm, layer.norm),
     ]
-
-
-def time_first(source: str, variable: Any) -> Rule:
-    """A rule of a kernel `(out, in, time, frequency)`."""
-    height, width, channels, filters = variable.shape
-    shape = (filters, channels, height, width)
-    return Rule(
-        (source,), (shape,), variable, lambda w: np.transpose(w, (2, 3, 1, 0))
-    )
 
 
 def one_axis(source: str, variable: Any) -> Rule:

@@ -226,6 +226,15 @@ def reversed_axes(source: str, variable: Any) -> Rule:
     return Rule((source,), (shape,), variable, np.transpose)
 
 
+def time_first(source: str, variable: Any) -> Rule:
+    """A rule of a kernel `(out, in, time, frequency)`."""
+    height, width, channels, filters = variable.shape
+    shape = (filters, channels, height, width)
+    return Rule(
+        (source,), (shape,), variable, lambda w: np.transpose(w, (2, 3, 1, 0))
+    )
+
+
 class StateDict:
     """The tensors of a checkpoint by name, and what became of each.
 

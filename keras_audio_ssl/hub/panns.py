@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from keras_audio_ssl.encoders import CNN6
 from keras_audio_ssl.encoders import CNN14
 from keras_audio_ssl.encoders import Encoder
@@ -18,6 +16,7 @@ from keras_audio_ssl.hub.importers import StateDict
 from keras_audio_ssl.hub.importers import note_frontend
 from keras_audio_ssl.hub.importers import numbered_batches
 from keras_audio_ssl.hub.importers import reversed_axes
+from keras_audio_ssl.hub.importers import time_first
 
 NETWORKS = {"cnn6": CNN6, "cnn14": CNN14}
 # The release's log-mel at 32 kHz; bands of equal area, decibels.
@@ -141,17 +140,6 @@ def conv_rules(block: Any, prefix: str = "") -> list[Rule]:
         found.append(time_first(f"{prefix}conv{i}.weight", layer.conv.kernel))
         found += batch_norm(f"{prefix}bn{i}", layer.norm)
     return found
-
-
-def time_first(source: str, variable: Any) -> Rule:
-    """A rule for a kernel `(out, in, time, frequency)`."""
-    height, width, into, out = variable.shape
-    return Rule(
-        (source,),
-        ((out, into, height, width),),
-        variable,
-        lambda w: np.transpose(w, (2, 3, 1, 0)),
-    )
 
 
 def res1d_rules(backbone: Res1dNet31) -> list[Rule]:

@@ -13,6 +13,7 @@ from keras_audio_ssl.blocks import DeepHead
 from keras_audio_ssl.blocks import MLPHead
 from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.engine import check_choice
+from keras_audio_ssl.engine import count_classes
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import embedding_std
 from keras_audio_ssl.losses import labelled_cross_entropy
@@ -122,7 +123,7 @@ class CLAR(PretextModel):
                 f"supervised_weight={supervised_weight}, "
                 f"contrastive_weight={contrastive_weight}"
             )
-        self.n_classes = count_of(classes)
+        self.n_classes = count_classes(classes)
         self.samples = self.segment_samples(seconds)
         self.augmentations = self.layers_of(augmentations)
         kind = {"dtype": self.dtype_policy}
@@ -226,22 +227,3 @@ class CLAR(PretextModel):
             warmup_steps=rise,
         )
         return keras.optimizers.Adam(rate)
-
-
-def count_of(classes):
-    """How many classes there are, None without.
-
-    Args:
-        classes: Their names, their number, or None.
-
-    Raises:
-        ValueError: They are fewer than two.
-    """
-    if classes is None:
-        return None
-    count = classes if isinstance(classes, int) else len(classes)
-    if count < 2:
-        raise ValueError(
-            f"`classes` must be two or more, or None. Received: {classes}"
-        )
-    return count

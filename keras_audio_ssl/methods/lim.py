@@ -8,6 +8,7 @@ from keras import ops
 from keras_audio_ssl.augment import RandomCrop
 from keras_audio_ssl.encoders import Windowed
 from keras_audio_ssl.engine import check_choice
+from keras_audio_ssl.engine import count_classes
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.features import scale_level
 from keras_audio_ssl.losses import bce_information
@@ -47,7 +48,8 @@ class LIM(PretextModel):
         disc_hidden: Width of the discriminator's hidden layer.
         symmetric: Whether a pair's score is the mean over both orders; in the
             paper it has one.
-        classes: Speakers that `fit` gets labels of, for the semi-supervised
+        classes: Names of the speakers that `fit` gets labels of, or their
+            number, for the semi-supervised
             variant: a softmax on the first chunk's embedding learns them
             beside the pretext task. Clips without a label have -1. None for
             no labels.
@@ -116,10 +118,7 @@ class LIM(PretextModel):
         check_choice("optimization", optimization, OPTIMIZERS)
         if not 0 <= gain < 1:
             raise ValueError(f"`gain` must be in [0, 1). Received: {gain}")
-        if classes is not None and classes < 2:
-            raise ValueError(
-                f"`classes` must be 2 or more, or None. Received: {classes}"
-            )
+        speakers = count_classes(classes)
         paper = {"backbone": "sincnet", "frontend": "lim"}
         rate = kwargs.get("sample_rate") or 16000
         if isinstance(encoder, dict):
@@ -140,9 +139,9 @@ class LIM(PretextModel):
         self.accuracy = keras.metrics.Mean(name="pair_accuracy")
         self.std = keras.metrics.Mean(name="embedding_std")
         self.classifier = None
-        if classes is not None:
+        if speakers is not None:
             self.classifier = keras.layers.Dense(
-                classes, name="classifier", **kind
+                speakers, name="classifier", **kind
             )
             self.classifier.build((None, self.encoder.dim))
             self.label_accuracy = keras.metrics.Mean(name="label_accuracy")

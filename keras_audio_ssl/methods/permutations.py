@@ -60,7 +60,7 @@ class Permutations(SliceModel):
         num_samples: Draws of the noise; None for its exact expectation.
         strength: Of the soft ranks' regularisation.
         regularization: Of the soft ranks, `"l2"` or `"kl"`.
-        classes: Orders of `"classify"`, far from each other.
+        orders: How many fixed orders `"classify"` has, far from each other.
         hidden_dim: Width of the head.
         learning_rate: Of Adam.
         preset: `"tiny"`, a model for a laptop's CPU.
@@ -70,7 +70,7 @@ class Permutations(SliceModel):
         Dict of `"scores"` `(batch, patches)`, `"ranks"` of the same shape,
         int32, what their ranks are to be, `"shuffled"` `(batch, patches,
         frames, bins)`, `"embedding"` `(batch, dim)`, `"valid"` `(batch,)`,
-        and with `"classify"` `"logits"` `(batch, classes)` and `"order"`
+        and with `"classify"` `"logits"` `(batch, orders)` and `"order"`
         `(batch,)`, the class.
 
     Raises:
@@ -107,7 +107,7 @@ class Permutations(SliceModel):
         num_samples=None,
         strength=1.0,
         regularization="l2",
-        classes=100,
+        orders=100,
         hidden_dim=512,
         learning_rate=1e-3,
         seed=0,
@@ -138,7 +138,7 @@ class Permutations(SliceModel):
             width = network.network.clip_dim
         self.orders = None
         if ranking == "classify":
-            self.orders = far_orders(count, classes)
+            self.orders = far_orders(count, orders)
         self.slices = RandomSlices(frames)
         self.span = self.slices.span
         kind = {"dtype": self.dtype_policy}
@@ -147,7 +147,7 @@ class Permutations(SliceModel):
         )
         self.hidden.build((None, count * width))
         self.out = keras.layers.Dense(
-            count if self.orders is None else classes, name="out",
+            count if self.orders is None else orders, name="out",
             # Scores begin within the noise of each other, in no order.
             kernel_initializer=keras.initializers.VarianceScaling(0.01),
             **kind,
@@ -294,7 +294,7 @@ def far_orders(items, count, seed=0, most=50_000):
     total = math.factorial(items)
     if not 2 <= count <= min(total, most):
         raise ValueError(
-            f"`classes` must be 2 to {min(total, most)} for {items} patches. "
+            f"`orders` must be 2 to {min(total, most)} for {items} patches. "
             f"Received: {count}"
         )
     rng = np.random.default_rng(seed)

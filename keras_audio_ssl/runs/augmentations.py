@@ -11,6 +11,9 @@ import numpy as np
 
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import write_text
+from keras_audio_ssl.runs.asked import Asked
+from keras_audio_ssl.runs.plan import prepare
+from keras_audio_ssl.runs.pretraining import seeded
 
 NONE = "none"
 
@@ -175,37 +178,28 @@ def before(output, setting, overwrite):
 
 def trained_and_probed(setting, names, seed):
     """Accuracy after one pretraining."""
-    import keras
-
-    from keras_audio_ssl import data
     from keras_audio_ssl import evaluation
-    from keras_audio_ssl.methods import make_method
 
-    keras.utils.set_random_seed(seed)
-    own = {**setting["settings"], "augmentations": list(names)}
-    model = make_method(
-        setting["method"], preset=setting["preset"], seed=seed, **own
+    asked = Asked(
+        setting["method"],
+        setting["data"],
+        Path("not-kept.keras"),
+        preset=setting["preset"],
+        steps=setting["steps"],
+        batch_size=setting["batch_size"],
+        seed=seed,
+        where=setting["where"],
+        settings={**setting["settings"], "augmentations": list(names)},
+        say=lambda words: None,
     )
-    plan = model.TRAINING[setting["preset"]]
-    options = {
-        "seconds": plan["seconds"],
-        "where": setting["where"],
-        "sample_rate": model.encoder.sample_rate,
-        "seed": seed,
-        "repeat": True,
-        "min_seconds": model.min_samples / model.encoder.sample_rate,
-    }
-    size = setting["batch_size"] or plan["batch_size"]
-    try:
-        clips = data.from_manifest(setting["data"], batch_size=size, **options)
-    except data.TooFewClips as error:
-        size = error.clips
-        clips = data.from_manifest(setting["data"], batch_size=size, **options)
-    steps = setting["steps"]
-    model.compile(total_steps=steps)
-    model.fit(clips, steps_per_epoch=steps, epochs=1, verbose=0)
+    with seeded(seed):
+        plan = prepare(asked)
+        plan.compile_model()
+        plan.model.fit(
+            plan.data, steps_per_epoch=plan.steps, epochs=1, verbose=0
+        )
     return evaluation.probe(
-        model.encoder,
+        plan.model.encoder,
         setting["data"],
         setting["label"],
         fold=setting["fold"],

@@ -155,7 +155,7 @@ def test_the_place_of_a_patch_does_not_leak():
      {"ranking": "soft", "regularization": "kl", "distance": "squared",
       "strength": 8.0},
      {"num_samples": 50, "distance": "squared"},
-     {"ranking": "classify", "classes": 12}],
+     {"ranking": "classify", "orders": 12}],
 )  # fmt: skip
 def test_every_ranking_learns_the_order(settings):
     model = tiny(cls=OnWindows, frames=FRAMES, **settings)
@@ -179,7 +179,7 @@ def test_fixed_orders_are_few_and_far_apart():
 
 
 def test_classes_are_the_orders_that_were_drawn():
-    model = tiny(ranking="classify", classes=12)
+    model = tiny(ranking="classify", orders=12)
     outputs = model.rank(ops.convert_to_tensor(noise(40, 96, 64)))
     order = numpy(outputs["order"]).astype(int)
     ranks = numpy(outputs["ranks"])
@@ -228,7 +228,7 @@ def test_padding_and_neighbours_change_nothing():
 
 @pytest.mark.parametrize("ranking", ["perturbed", "classify"])
 def test_a_file_keeps_the_task(ranking, tmp_path):
-    model = tiny(ranking=ranking, axis="time_freq", patches=[2, 2], classes=9)
+    model = tiny(ranking=ranking, axis="time_freq", patches=[2, 2], orders=9)
     model.compile()
     step(model, batch(4, seconds=2.0))
     model.save(tmp_path / "model.keras")
@@ -268,7 +268,7 @@ def test_another_network_sees_patches_with_zeros_around():
      ({"axis": "time", "patches": 40}, "at least 118, which PatchCNN"),
      ({"patches": 65}, "65 patches need"),
      ({"frames": 0}, "`frames`"),
-     ({"ranking": "classify", "patches": 2, "classes": 3}, "2 to 2.*3"),
+     ({"ranking": "classify", "patches": 2, "orders": 3}, "2 to 2.*3"),
      ({"sigma": 0.0}, "sigma=0.0"), ({"strength": 0.0}, "`strength`")],
 )  # fmt: skip
 def test_nonsense_is_refused(arguments, match):

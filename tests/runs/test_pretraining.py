@@ -130,6 +130,26 @@ def test_what_it_makes_of_the_users_audio(tmp_path):
     assert own_audio.look_at_own_audio(run.encoder, few, None) is None
 
 
+def test_what_takes_classes_takes_their_names(tmp_path):
+    from keras_audio_ssl.methods import method_class
+    from keras_audio_ssl.runs import plan
+    from keras_audio_ssl.runs.asked import Asked
+
+    data = kas.data.from_arrays(
+        waves(8), np.array(["low", "high"] * 4), batch_size=8
+    )
+    able = [
+        m for m in METHODS if "classes" in plan.settings_of(method_class(m))
+    ]
+    assert sorted(able) == ["clar", "lim"]
+    for method in [*able, "permutations"]:
+        asked = Asked(method, data, tmp_path / "x.keras", preset="tiny")
+        model = plan.make_model(asked, method_class(method), None)
+        assert (model.get_config().get("classes") is None) is (
+            method not in able
+        )
+
+
 def test_a_run_without_a_preset_goes_on_as_it_was(tmp_path, monkeypatch):
     import keras_audio_ssl.backend as backend
 
