@@ -50,8 +50,9 @@ def study_page(setting, rows, sounds, when=""):
         "study.html",
         generator="keras-audio-ssl augmentations",
         title=f"{setting['method']}: augmentations",
-        lead=f"Best: {best}, {100 * rows[best][0]:.1f} % of {setting['label']}"
-        f" after {setting['steps']} steps.",
+        lead=f"Best: {best}, {100 * rows[best][0]:.1f} % of the clips of "
+        f"{setting['data']} known by {setting['label']}, after "
+        f"{setting['steps']} steps.",
         setting=setting,
         names=names,
         grid=grid,
