@@ -1,5 +1,6 @@
 import inspect
 import os
+import signal
 import sys
 import tempfile
 
@@ -30,6 +31,15 @@ def pytest_runtest_teardown(item, nextitem):
     jax = sys.modules.get("jax")
     if jax and nextitem and nextitem.path.parent != item.path.parent:
         jax.clear_caches()
+
+
+@pytest.fixture
+def heeding_ctrl_c():
+    """Ctrl-C as a terminal has it: what a shell puts in the background
+    ignores it, and so would the run that a test interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Computed(BaseException):

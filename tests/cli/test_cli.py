@@ -119,7 +119,7 @@ def test_a_second_run_is_refused_and_a_resumed_one_goes_on(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_the_run_goes_on_to_the_bit(
-    audio, tmp_path, capsys, monkeypatch, number
+    audio, tmp_path, capsys, monkeypatch, number, heeding_ctrl_c
 ):
     argv = ["pretrain", "cola", "--data", audio, "--preset", "tiny",
             "--batch-size", "4", "--steps", 5]  # fmt: skip

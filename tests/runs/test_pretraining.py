@@ -193,7 +193,7 @@ def test_parts_of_a_data_set_are_the_whole_to_the_bit(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_interrupts_and_the_same_call_goes_on(
-    tmp_path, monkeypatch, number
+    tmp_path, monkeypatch, number, heeding_ctrl_c
 ):
     before = signal.getsignal(number)
     whole, _ = pretrain(arrays(), tmp_path / "whole.keras")
