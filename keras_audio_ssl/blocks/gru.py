@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
 import keras_audio_ssl.backend as backend
-from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.blocks.recurrence import Recurrence
 
 
-class GRU(Layer):
+class GRU(Recurrence):
     """Unidirectional GRU over right-padded sequences, quick on every backend.
 
     The weights have the layout of `keras.layers.GRU(reset_after=True)`:
@@ -55,6 +54,8 @@ class GRU(Layer):
     ((16, 300, 512), (16, 512))
     """
 
+    GATES = 3
+
     def __init__(
         self,
         units: int,
@@ -64,49 +65,22 @@ class GRU(Layer):
         bias_initializer: Any = "zeros",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if int(units) != units or units < 1:
-            raise ValueError(
-                f"`units` must be a positive integer. Received: units={units!r}"
-            )
-        self.units = int(units)
+        super().__init__(
+            units,
+            kernel_initializer,
+            recurrent_initializer,
+            bias_initializer,
+            **kwargs,
+        )
         self.return_state = bool(return_state)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.recurrent_initializer = keras.initializers.get(
-            recurrent_initializer
-        )
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.supports_masking = True
 
-    def build(self, input_shape):
-        if len(input_shape) != 3 or input_shape[-1] is None:
-            raise ValueError(
-                "`GRU` expects an input of shape (batch, frames, dim) with a "
-                f"known dim. Received: shape={tuple(input_shape)}"
-            )
-        self.input_spec = keras.layers.InputSpec(
-            ndim=3, axes={-1: input_shape[-1]}
-        )
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(input_shape[-1], 3 * self.units),
-            initializer=self.kernel_initializer,
-        )
-        self.recurrent_kernel = self.add_weight(
-            name="recurrent_kernel",
-            shape=(self.units, 3 * self.units),
-            initializer=self.recurrent_initializer,
-            autocast=False,
-        )
-        self.bias = self.add_weight(
-            name="bias",
-            shape=(2, 3 * self.units),
-            initializer=self.bias_initializer,
-            autocast=False,
-        )
+    @property
+    def bias_shape(self):
+        # One of the input and one of the recurrence.
+        return (2, self.GATES * self.units)
 
     def call(self, x, mask=None, initial_state=None):
-        dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        dtype = self.state_dtype
         if initial_state is None:
             state = ops.zeros((ops.shape(x)[0], self.units), dtype=dtype)
         else:

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
 import keras_audio_ssl.backend as backend
-from keras_audio_ssl.engine import Layer
+from keras_audio_ssl.blocks.recurrence import Recurrence
 
 
-class LSTM(Layer):
+class LSTM(Recurrence):
     """Unidirectional LSTM over right-padded sequences, quick on every backend.
 
     The weights have the layout of `keras.layers.LSTM`: `kernel` (dim, 4 *
@@ -53,6 +52,8 @@ class LSTM(Layer):
     (16, 100, 50)
     """
 
+    GATES = 4
+
     def __init__(
         self,
         units: int,
@@ -60,49 +61,13 @@ class LSTM(Layer):
         recurrent_initializer: Any = "orthogonal",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if int(units) != units or units < 1:
-            raise ValueError(
-                f"`units` must be a positive integer. Received: units={units!r}"
-            )
-        self.units = int(units)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.recurrent_initializer = keras.initializers.get(
-            recurrent_initializer
+        super().__init__(
+            units,
+            kernel_initializer,
+            recurrent_initializer,
+            remember,
+            **kwargs,
         )
-        self.supports_masking = True
-
-    def build(self, input_shape):
-        if len(input_shape) != 3 or input_shape[-1] is None:
-            raise ValueError(
-                "`LSTM` expects an input of shape (batch, frames, dim) with a "
-                f"known dim. Received: shape={tuple(input_shape)}"
-            )
-        self.input_spec = keras.layers.InputSpec(
-            ndim=3, axes={-1: input_shape[-1]}
-        )
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(input_shape[-1], 4 * self.units),
-            initializer=self.kernel_initializer,
-        )
-        self.recurrent_kernel = self.add_weight(
-            name="recurrent_kernel",
-            shape=(self.units, 4 * self.units),
-            initializer=self.recurrent_initializer,
-            autocast=False,
-        )
-        self.bias = self.add_weight(
-            name="bias",
-            shape=(4 * self.units,),
-            initializer=remember(self.units),
-            autocast=False,
-        )
-
-    @property
-    def state_dtype(self) -> str:
-        """In which the recurrence computes."""
-        return "float64" if self.compute_dtype == "float64" else "float32"
 
     def call(self, x, mask=None, initial_state=None, frames=None):
         if initial_state is None:
@@ -139,11 +104,8 @@ class LSTM(Layer):
         return (*input_shape[:-1], self.units)
 
 
-def remember(units):
-    """An initializer of biases: 1 for the forget gate, 0 for the others."""
-
-    def initializer(shape, dtype=None):
-        gates = [ops.full((units,), float(i == 1), dtype) for i in range(4)]
-        return ops.concatenate(gates)
-
-    return initializer
+def remember(shape, dtype=None):
+    """Initial biases `(4 * units,)`: 1 for the forget gate, 0 for others."""
+    units = shape[0] // LSTM.GATES
+    gates = [ops.full((units,), float(i == 1), dtype) for i in range(4)]
+    return ops.concatenate(gates)
