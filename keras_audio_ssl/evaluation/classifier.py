@@ -336,12 +336,15 @@ class Classifier(Planned, Model):
             ),
             self.loss,
         )
-        weights = {}
-        if options.get("class_weight") is not None:
-            weights["class_weight"] = options["class_weight"]
+        rows = [vectors, labels]
         if options.get("sample_weight") is not None:
-            weights["sample_weight"] = options["sample_weight"][:end]
-        head.fit(vectors, labels, size, epochs=epochs, verbose=0, **weights)
+            rows.append(np.asarray(options["sample_weight"])[:end])
+        head.fit(
+            Passes(rows, size, epochs),
+            shuffle=False,
+            verbose=0,
+            class_weight=options.get("class_weight"),
+        )
 
     def _vectors(self, x, y, options):
         """Clip vectors and labels of data that can be gone through.
@@ -443,6 +446,36 @@ class Classifier(Planned, Model):
 def trained_part(x: Any, options: dict[str, Any]) -> int:
     """Clips that a `fit` trains on, the first ones; the rest validate it."""
     return int(len(x) * (1 - (options.get("validation_split") or 0.0)))
+
+
+class Passes(keras.utils.PyDataset):
+    """Many passes over rows in one epoch, each in another order.
+
+    What Keras does around an epoch takes longer than a pass over few rows:
+    TensorFlow makes a pipeline anew for each.
+
+    Args:
+        rows: Arrays of as many rows, for `fit`: inputs, labels, weights.
+        size: Rows of a batch; a pass's last has fewer.
+        count: Passes.
+    """
+
+    def __init__(self, rows, size, count):
+        super().__init__()
+        self.rows, self.size, self.count = rows, size, count
+
+    @property
+    def _batches(self):
+        return -(-len(self.rows[0]) // self.size)
+
+    def __len__(self):
+        return self.count * self._batches
+
+    def __getitem__(self, i):
+        turn, place = divmod(i, self._batches)
+        order = np.random.default_rng(turn).permutation(len(self.rows[0]))
+        taken = order[place * self.size :][: self.size]
+        return tuple(row[taken] for row in self.rows)
 
 
 class Head(keras.Model):
