@@ -20,6 +20,7 @@ __all__ = [
     "conv_norm_pool",
     "copied",
     "depthwise_conv",
+    "gathered",
     "gru",
     "half_pad",
     "in_chunks",
@@ -33,6 +34,7 @@ __all__ = [
     "name",
     "norm_silu",
     "reads_ahead",
+    "replicas",
     "rounds_coarsely",
     "sliding_frames",
     "splitting_pays",
@@ -93,6 +95,19 @@ def update_if(
     """
     flag.assign(finite)
     ops.cond(finite, lambda: update(gradients, variables), lambda: None)
+
+
+def replicas() -> int:
+    """Copies of the model that a step runs on, each with a part of a batch."""
+    return 1
+
+
+def gathered(x: Any) -> Any:
+    """The rows of all replicas, `(replicas * batch, ...)`, with gradients.
+
+    As they are where a step sees the whole batch.
+    """
+    return x
 
 
 # Convolution, batch statistics and pooling.

@@ -12,12 +12,14 @@ __all__ = [
     "batch_norm",
     "conv_norm_pool",
     "copied",
+    "gathered",
     "gru",
     "in_chunks",
     "is_accelerated",
     "lstm",
     "norm_silu",
     "reads_ahead",
+    "replicas",
     "splitting_pays",
     "update_if",
 ]
@@ -61,6 +63,21 @@ def update_if(finite, flag, update, gradients, variables):
         tf.cond(good, on_each, lambda: None)
 
     context.merge_call(on_all, args=(bad, gradients))
+
+
+def replicas():
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def gathered(x):
+    if (count := replicas()) == 1:
+        return x
+    # As a sum, whose gradient is one too.
+    context = tf.distribute.get_replica_context()
+    place = tf.one_hot(context.replica_id_in_sync_group, count, dtype=x.dtype)
+    place = tf.reshape(place, [count] + [1] * len(x.shape))
+    rows = context.all_reduce(tf.distribute.ReduceOp.SUM, place * x[None])
+    return tf.reshape(rows, tf.concat([[-1], tf.shape(x)[1:]], axis=0))
 
 
 def batch_norm(x, gamma, beta, epsilon):

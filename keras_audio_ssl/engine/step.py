@@ -55,7 +55,8 @@ class FiniteStep:
         loss = ops.cast(self.pretext_loss(outputs, x, y), "float32")
         for extra in self.losses:
             loss += ops.cast(extra, "float32")
-        return loss
+        # The gradients of replicas are summed, Keras tells the sum too.
+        return loss / backend.replicas()
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return self.get_metrics_result()

@@ -62,6 +62,8 @@ class CLAR(PretextModel):
         contrastive_weight: Factor of the contrastive loss; 0 for training on
             labels alone.
         head: Hidden width and width of the projection.
+        gather_negatives: Whether the replicas of `tf.distribute` see each
+            other's clips, or each its own; see `PretextModel.compared`.
         learning_rate: Of Adam, at its peak; it rises for 1 % of the run and
             falls as a cosine.
         preset: `"tiny"`, a model for a laptop's CPU.
@@ -110,6 +112,7 @@ class CLAR(PretextModel):
         supervised_weight=1.0,
         contrastive_weight=1.0,
         head=(512, 128),
+        gather_negatives=False,
         learning_rate=1e-3,
         seed=0,
         **kwargs,
@@ -200,9 +203,9 @@ class CLAR(PretextModel):
         return outputs
 
     def pretext_loss(self, outputs, x, y=None):
-        loss, accuracy = nt_xent(
-            outputs["first"], outputs["second"], self.temperature
-        )
+        # Labels stay with their replica.
+        pair = self.compared(outputs["first"], outputs["second"])
+        loss, accuracy = nt_xent(*pair, self.temperature)
         self.std.update_state(embedding_std(outputs["embedding"]))
         self.retrieval.update_state(accuracy)
         loss = self.contrastive_weight * loss

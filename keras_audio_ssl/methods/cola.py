@@ -45,6 +45,8 @@ class COLA(PretextModel):
         legacy_rescale: Divides the features by 255, as the network of the
             released code does by accident.
         symmetric: Also classify the positives' rows.
+        gather_negatives: Whether the replicas of `tf.distribute` see each
+            other's clips, or each its own; see `PretextModel.compared`.
         learning_rate: Of Adam.
         preset: `"tiny"`, a model for a laptop's CPU.
         seed: Seed of crops and noise.
@@ -94,6 +96,7 @@ class COLA(PretextModel):
         normalize="segment",
         legacy_rescale=False,
         symmetric=False,
+        gather_negatives=False,
         learning_rate=1e-3,
         seed=0,
         **kwargs,
@@ -180,7 +183,8 @@ class COLA(PretextModel):
         return s / self.temperature
 
     def pretext_loss(self, outputs, x, y=None):
-        s = self.similarities(outputs["anchor"], outputs["positive"])
+        pair = self.compared(outputs["anchor"], outputs["positive"])
+        s = self.similarities(*pair)
         self.accuracy.update_state(contrastive_accuracy(s))
         self.scale.update_state(ops.max(ops.abs(s)))
         loss = row_cross_entropy(s)

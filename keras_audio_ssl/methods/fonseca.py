@@ -55,6 +55,8 @@ class Fonseca(PretextModel):
             `"mix_back"`, `"resized_crop"`, `"compression"` and `"noise"`, the
             paper's, have their settings above.
         head: Hidden width and width of the projection; released with 512.
+        gather_negatives: Whether the replicas of `tf.distribute` see each
+            other's clips, or each its own; see `PretextModel.compared`.
         learning_rate: At first; a tenth of it after 65 % of the run, and a
             hundredth after 85 %.
         solver: `"sgd"`, the paper's, or `"adam"`.
@@ -107,6 +109,7 @@ class Fonseca(PretextModel):
         spec_augment=None,
         augmentations=OWN,
         head=(512, 128),
+        gather_negatives=False,
         learning_rate=0.03,
         solver="sgd",
         seed=0,
@@ -198,9 +201,8 @@ class Fonseca(PretextModel):
         return unit(ops.cast(z, "float32"))
 
     def pretext_loss(self, outputs, x, y=None):
-        loss, accuracy = nt_xent(
-            outputs["first"], outputs["second"], self.temperature
-        )
+        pair = self.compared(outputs["first"], outputs["second"])
+        loss, accuracy = nt_xent(*pair, self.temperature)
         self.std.update_state(embedding_std(outputs["embedding"]))
         self.retrieval.update_state(accuracy)
         return loss

@@ -54,6 +54,8 @@ class LIM(PretextModel):
             beside the pretext task. Clips without a label have -1. None for
             no labels.
         label_weight: Of their cross-entropy in the loss.
+        gather_negatives: Whether the replicas of `tf.distribute` see each
+            other's clips, or each its own; see `PretextModel.compared`.
         learning_rate: Of the optimizer.
         optimization: `"rmsprop"`, as SincNet's release, or `"adam"`.
         clip_norm: Largest global norm of the gradient; None for 5 with
@@ -108,6 +110,7 @@ class LIM(PretextModel):
         symmetric=False,
         classes=None,
         label_weight=1.0,
+        gather_negatives=False,
         learning_rate=1e-3,
         optimization="rmsprop",
         clip_norm=None,
@@ -213,7 +216,9 @@ class LIM(PretextModel):
         return ordered(a, b)
 
     def pretext_loss(self, outputs, x, y=None):
-        positive, negative = outputs["positive"], outputs["negative"]
+        positive, negative = self.compared(
+            outputs["positive"], outputs["negative"]
+        )
         right = 0.5 * (
             ops.mean(ops.cast(positive > 0, "float32"))
             + ops.mean(ops.cast(negative < 0, "float32"))

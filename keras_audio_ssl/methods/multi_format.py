@@ -79,6 +79,8 @@ class MultiFormat(PretextModel):
             `"silence"` (of the waveform alone), `"spec_augment"` and
             `"frequency_shift"`, the paper's, have their settings above.
         projection: Widths of the projection's two layers.
+        gather_negatives: Whether the replicas of `tf.distribute` see each
+            other's clips, or each its own; see `PretextModel.compared`.
         learning_rate: Of Adam, which falls as a cosine to a hundredth.
         preset: `"tiny"`, a model for a laptop's CPU.
         seed: Seed of crops and augmentations.
@@ -127,6 +129,7 @@ class MultiFormat(PretextModel):
         freq_mask=8,
         augmentations=OWN,
         projection=(512, 128),
+        gather_negatives=False,
         learning_rate=1e-4,
         seed=0,
         **kwargs,
@@ -241,7 +244,7 @@ class MultiFormat(PretextModel):
         return outputs
 
     def pretext_loss(self, outputs, x, y=None):
-        first, second = outputs["first"], outputs["second"]
+        first, second = self.compared(outputs["first"], outputs["second"])
         # Cosines: the vectors are of unit length.
         s = (first @ ops.transpose(second)) / self.temperature
         losses = []
