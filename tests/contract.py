@@ -10,29 +10,46 @@ from keras_audio_ssl.callbacks.resume import state_of
 BACKEND = keras.backend.backend()
 BACKENDS = ("jax", "tensorflow", "torch")
 # Methods of four kinds: two views, a target network, a prediction along
-# time, a reconstruction.
+# time, a reconstruction. Then encoders: a plain network, one that reads each
+# level, recurrence, attention, and one of waveforms.
 FOUR_KINDS = ("cola", "byol_a", "apc", "denoising")
+EVERYWHERE = {
+    *FOUR_KINDS, "v1", "readout", "recurrent", "transformer", "sincnet_time",
+}  # fmt: skip
 # Methods whose loss stays at chance, but for the noise of its draws, for longer
 # than the contract trains: their own tests show that it falls.
 SLOW_AT_FIRST = ("lim",)
-# What the base class does alike for every method, and where Keras can.
+# What base classes do alike for every method, or every encoder, and where
+# Keras can.
 IN_TURN = {
     "accumulation": BACKENDS,
     "eager": BACKENDS,
+    "embed": BACKENDS,
+    "evaluate": BACKENDS,
+    "export": BACKENDS,
     "float16": BACKENDS,
+    "optimizer": BACKENDS,
+    "other_encoder": BACKENDS,
+    "rate": BACKENDS,
+    "saved": BACKENDS,
+    "seed": BACKENDS,
+    "short": BACKENDS,
+    "shortest": BACKENDS,
     "steps_per_execution": ("jax", "tensorflow"),
+    "ten_batches": BACKENDS,
+    "validation": BACKENDS,
 }
 
 
-def methods_here(quality, methods, backend=BACKEND):
-    """The methods that a quality of the base class is tested with.
+def names_here(quality, names, backend=BACKEND):
+    """The methods, or encoders, that a quality of their base is tested with.
 
-    The four kinds on every backend, and each of the others on one, always
-    the same.
+    Those of `EVERYWHERE` on every backend, and each of the others on one,
+    always the same.
 
     Args:
         quality: A key of `IN_TURN`.
-        methods: Names of all methods.
+        names: Of all methods, or of all encoders.
         backend: The one the tests run on.
 
     Returns:
@@ -47,8 +64,8 @@ def methods_here(quality, methods, backend=BACKEND):
 
     return [
         name
-        for name in sorted(methods)
-        if name in FOUR_KINDS or turn(name) == backend
+        for name in sorted(names)
+        if name in EVERYWHERE or turn(name) == backend
     ]
 
 

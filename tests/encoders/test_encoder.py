@@ -33,6 +33,7 @@ from keras_audio_ssl.encoders import WaveformResNet18
 from keras_audio_ssl.encoders import Windowed
 from keras_audio_ssl.encoders import join_encoders
 from keras_audio_ssl.features import recipe
+from tests.contract import names_here
 
 
 def statistics():
@@ -163,6 +164,10 @@ NAMES = [
 every = pytest.mark.parametrize("name", NAMES)
 
 
+def in_turn(quality):
+    return pytest.mark.parametrize("name", names_here(quality, NAMES))
+
+
 def wake(encoder, seed=0):
     """Random statistics and biases, so that no mask can hide behind zeros."""
     rng = np.random.default_rng(seed)
@@ -239,7 +244,7 @@ def test_padding_and_neighbours_change_nothing(name):
         assert scaled(got, frames) < 1e-5
 
 
-@every
+@in_turn("embed")
 def test_embed_is_the_call_and_does_not_depend_on_the_batch(name):
     encoder = wake(build(name))
     waves = clips()
@@ -255,7 +260,7 @@ def test_embed_is_the_call_and_does_not_depend_on_the_batch(name):
         assert got.shape == (valid, encoder.backbone.dim)
 
 
-@every
+@in_turn("saved")
 def test_a_saved_encoder_is_the_same(name, tmp_path):
     encoder = wake(build(name))
     encoder.save(tmp_path / "encoder.keras")
@@ -266,7 +271,7 @@ def test_a_saved_encoder_is_the_same(name, tmp_path):
     assert opened.frame_rate == encoder.frame_rate
 
 
-@every
+@in_turn("short")
 def test_short_clips_are_padded_by_embed_and_refused_by_call(name):
     encoder = build(name)
     short = clips((max(encoder.min_samples // 2, 2),))[0]

@@ -1,6 +1,9 @@
 """Every method of the registry keeps the contract of the base class."""
 
 import json
+import os
+import subprocess
+import sys
 import warnings
 import zipfile
 
@@ -20,7 +23,7 @@ from tests import contract
 from tests.contract import BACKEND
 from tests.contract import SLOW_AT_FIRST
 from tests.contract import long_enough
-from tests.contract import methods_here
+from tests.contract import names_here
 from tests.contract import one_of_each
 from tests.contract import put_back
 from tests.contract import same
@@ -55,7 +58,7 @@ def grouped(names):
 
 def in_turn(quality):
     """Parametrizes a test of what the base class does for every method."""
-    names = methods_here(quality, one_of_each(METHODS), BACKEND)
+    names = names_here(quality, one_of_each(METHODS), BACKEND)
     return pytest.mark.parametrize("name", grouped(names), scope="module")
 
 
@@ -106,7 +109,8 @@ def test_fit_lowers_the_loss(name, trained):
     assert set(history) - {"loss"}, "no metric beside the loss"
 
 
-def test_evaluate_and_predict_leave_the_weights_alone(model):
+@in_turn("evaluate")
+def test_evaluate_and_predict_leave_the_weights_alone(name, model):
     x, before = batch(model, 8), weights_of(model)
     logs = model.evaluate(x, batch_size=8, verbose=0, return_dict=True)
     assert np.isfinite(list(logs.values())).all()
@@ -116,7 +120,8 @@ def test_evaluate_and_predict_leave_the_weights_alone(model):
     assert same(before, weights_of(model))
 
 
-def test_the_exported_encoder_is_the_encoder_alone(model, tmp_path):
+@in_turn("export")
+def test_the_exported_encoder_is_the_encoder_alone(name, model, tmp_path):
     x, path = waves(2), tmp_path / "encoder.keras"
     model.encoder.save(path)
     opened = kas.load_encoder(path)
@@ -142,6 +147,7 @@ def test_the_step_after_a_reload_is_the_step_without_it(model, tmp_path):
     assert int(opened.updates) == int(model.updates)
 
 
+@in_turn("optimizer")
 def test_compile_without_arguments_takes_the_papers_optimizer(name):
     model = tiny(name)
     assert set(model.TRAINING) == {"paper", "tiny"}
@@ -232,13 +238,43 @@ def test_a_batch_that_is_not_finite_changes_nothing(model):
     skips_what_is_not_finite(model)
 
 
+def steps_in_one_execution(name):
+    model = tiny(name)
+    x = batch(model, 16)
+    model.compile(jit_compile=True, steps_per_execution=2)
+    history = model.fit(x, batch_size=4, epochs=1, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert int(model.updates) == 4
+
+
+def under_xla(names):
+    """What TensorFlow compiles only where it is told to, of some methods."""
+    for name in names:
+        print(name, flush=True)
+        model = tiny(name)
+        model.compile(jit_compile=True)
+        skips_what_is_not_finite(model)
+        if name in names_here("steps_per_execution", names):
+            steps_in_one_execution(name)
+
+
 @pytest.mark.skipif(
     BACKEND != "tensorflow", reason="JAX always compiles, PyTorch never"
 )
-def test_a_batch_that_is_not_finite_changes_nothing_under_xla(name):
-    model = tiny(name)
-    model.compile(jit_compile=True)
-    skips_what_is_not_finite(model)
+@pytest.mark.parametrize("half", range(2))
+def test_under_xla_too(half):
+    # In a process of its own: TensorFlow keeps what XLA compiled, half a
+    # gigabyte a method, for as long as a process lives.
+    names = one_of_each(METHODS)[half::2]
+    code = f"from tests.methods.test_contract import *; under_xla({names})"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    assert done.stdout.split() == names
 
 
 @in_turn("eager")
@@ -255,7 +291,8 @@ def test_an_eager_step_is_the_compiled_one_and_skips_what_is_not_finite(
     skips_what_is_not_finite(eager)
 
 
-def test_ten_batches_in_a_row_that_are_not_finite_end_the_run(model):
+@in_turn("ten_batches")
+def test_ten_batches_in_a_row_that_are_not_finite_end_the_run(name, model):
     said = []
     watch = SkippedBatches(say=said.append)
     x = {
@@ -277,7 +314,8 @@ def test_ten_batches_in_a_row_that_are_not_finite_end_the_run(model):
     assert same(before, [v.numpy() for v in model.trainable_variables])
 
 
-def test_validation_and_labels(model):
+@in_turn("validation")
+def test_validation_and_labels(name, model):
     x, labels = batch(model, 8), np.arange(8) % 2
     logs = model.fit(
         x, labels, batch_size=8, validation_data=(x, labels), verbose=0
@@ -285,17 +323,13 @@ def test_validation_and_labels(model):
     assert np.isfinite(logs["val_loss"]).all()
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="Keras: not on PyTorch")
+@pytest.mark.skipif(BACKEND != "jax", reason="PyTorch: no, TensorFlow: above")
 @in_turn("steps_per_execution")
 def test_jit_compile_and_steps_per_execution(name):
-    model = tiny(name)
-    x = batch(model, 16)
-    model.compile(jit_compile=True, steps_per_execution=2)
-    history = model.fit(x, batch_size=4, epochs=1, verbose=0).history
-    assert np.isfinite(history["loss"]).all()
-    assert int(model.updates) == 4
+    steps_in_one_execution(name)
 
 
+@in_turn("seed")
 def test_one_seed_one_run_and_silence_is_finite(name, model):
     x, logs = batch(model, 8), []
     for _ in range(2):
@@ -311,6 +345,7 @@ def test_one_seed_one_run_and_silence_is_finite(name, model):
         assert np.isfinite(weight).all()
 
 
+@in_turn("other_encoder")
 def test_another_encoder_can_stand_in(name):
     bins = tiny(name).encoder.frontend.n_features
     layers = keras.Sequential(
@@ -337,6 +372,7 @@ def test_bad_input_is_named(name, model):
         make_method(name, preset="tiny", encoder=3)
 
 
+@in_turn("shortest")
 def test_clips_shorter_than_the_task_needs_are_refused(name, model):
     least = model.min_samples
     assert least >= model.encoder.min_samples
@@ -359,6 +395,7 @@ def test_every_encoder_that_is_kept_is_one(model):
     assert all(isinstance(encoder, kas.Encoder) for encoder in kept.values())
 
 
+@in_turn("rate")
 def test_another_rate(name):
     usual = tiny(name).encoder
     for rate in (8000, 96000):
