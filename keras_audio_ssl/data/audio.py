@@ -1,31 +1,49 @@
 """Decoding: any part of an audio file as mono float32."""
 
-import io
 import os
 import re
 import stat
-import struct
 from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 
+from keras_audio_ssl.data.containers import FEW_FRAMES
+from keras_audio_ssl.data.containers import Content
+from keras_audio_ssl.data.containers import flac_head
+from keras_audio_ssl.data.containers import mpeg_counts
+from keras_audio_ssl.data.containers import mpeg_end
+from keras_audio_ssl.data.containers import mpeg_head
+from keras_audio_ssl.data.containers import mpeg_preroll
+from keras_audio_ssl.data.containers import mpeg_samples
+from keras_audio_ssl.data.containers import ogg_pages
+from keras_audio_ssl.data.containers import ogg_streams
+from keras_audio_ssl.data.containers import wav_behind
+from keras_audio_ssl.data.containers import wav_head
+from keras_audio_ssl.data.sound import AU
 from keras_audio_ssl.data.sound import FLAC
 from keras_audio_ssl.data.sound import MP3
 from keras_audio_ssl.data.sound import OGG
+from keras_audio_ssl.data.sound import WAV
+from keras_audio_ssl.data.sound import WAVEX
 from keras_audio_ssl.data.sound import Sound
 
-# The first frame after a seek into an MP3 lacks the bits kept in earlier ones.
-MP3_PREROLL = 3 * 1152
+LAYERS = {"MPEG_LAYER_I": 1, "MPEG_LAYER_II": 2}
 # libsndfile's position is off after a seek into the last page of an Ogg.
 OGG_PREROLL = 8192
 UNKNOWN_LENGTH = 1 << 56
 # Endings of sound that libsndfile does not decode: named, never passed in
 # silence.
 FOREIGN = (
-    *(".3gp", ".aac", ".ac3", ".amr", ".ape", ".m4a", ".mka", ".mp4"),
-    *(".webm", ".wma", ".wv"),
+    *(".3g2", ".3gp", ".aa", ".aac", ".aax", ".ac3", ".adts", ".ape"),
+    *(".amr", ".asf", ".avi", ".awb", ".dff", ".dsf", ".dss", ".dts"),
+    *(".eac3", ".ec3", ".f4a", ".f4v", ".flv", ".g722", ".gsm", ".m2ts"),
+    *(".m4a", ".m4b", ".m4p", ".m4r", ".m4v", ".mka", ".mkv", ".mov"),
+    *(".mp4", ".mpc", ".mpeg", ".mpg", ".mts", ".ofr", ".ogm", ".ogv"),
+    *(".pcm", ".qt", ".ra", ".raw", ".rm", ".rmvb", ".sd2", ".shn"),
+    *(".spx", ".tak", ".thd", ".tta", ".vob", ".vox", ".weba", ".webm"),
+    *(".wma", ".wmv", ".wv"),
 )
 # What libsndfile says of files, in words that say what is wrong with them.
 PLAIN = {
@@ -37,9 +55,15 @@ PLAIN = {
     ),
     "(Garbled error message from libsndfile)": "damaged data",
 }
+SEVERAL = (
+    "{} behind the end that the header announces, and would not be read: "
+    "decode it and encode it anew"
+)
 # Samples decoded at a time to count them.
 BLOCK = 1 << 18
 TAIL_BYTES = 1 << 17
+# So many bytes behind the end of a stream are tags, or were read ahead.
+AHEAD_BYTES = 1 << 13
 
 
 class AudioError(ValueError):
@@ -92,12 +116,12 @@ class AudioFile:
         name: Any = None,
         facts: tuple[int, int] | None = None,
     ) -> None:
-        self.name = str(file if name is None else name)
+        self.name = name_of(file, name)
         self._file = file
         if facts is None and not isinstance(file, bytes):
             check_regular(file, self.name)
         try:
-            self._sound = Sound(file)
+            self._sound = Sound(file, watched=facts is None)
         except (soundfile.LibsndfileError, OSError, ValueError) as error:
             raise AudioError(self.name, self._diagnose(error)) from None
         self._at = 0
@@ -106,6 +130,7 @@ class AudioFile:
         try:
             if self.rate < 1:
                 raise self._error(f"sample rate of {self.rate} Hz")
+            self._mend(facts)
             self.facts = facts or self._look()
         except BaseException:
             self.close()
@@ -159,7 +184,10 @@ class AudioFile:
         if start == self._at:
             pass  # goes on where it is, without a seek
         elif self._sound.kind == MP3:
-            begin = max(0, start - MP3_PREROLL)
+            # The first frames after a seek lack what earlier ones left.
+            layer = LAYERS.get(self.format.split()[-1], 3)
+            preroll = mpeg_preroll(self.rate, self.channels, layer)
+            begin = max(0, start - preroll)
         elif start > self._exact - OGG_PREROLL:
             begin = max(0, self._exact - OGG_PREROLL)
         wave = self._decode(begin, start + frames - begin)
@@ -186,6 +214,17 @@ class AudioFile:
         self._at = start + len(wave)
         return wave
 
+    def _mend(self, facts: tuple[int, int] | None) -> None:
+        """Lets libsndfile read on where a header makes it stop too early."""
+        sound = self._sound
+        if sound.kind in (WAV, WAVEX) and sound.frames < 1:
+            self._reopen(wav_head(Content(self._file)))
+        elif facts and facts[0] > sound.frames:
+            if sound.kind == MP3:
+                self._announce(facts[0])
+            elif sound.kind == FLAC:
+                self._reopen(flac_head(Content(self._file)))
+
     def _look(self) -> tuple[int, int]:
         """True length, and the sample up to which seeks are exact."""
         frames = self._sound.frames
@@ -199,7 +238,13 @@ class AudioFile:
         else:
             self._check_sizes()
         if frames < 1:
-            raise self._error("no samples")
+            size = Content(self._file).size
+            raise self._error(
+                "no samples"
+                if size < 4096
+                else f"no samples: the header of a file of {size} bytes "
+                "announces none, it was never finished"
+            )
         return frames, exact
 
     def _check_sizes(self) -> None:
@@ -219,6 +264,7 @@ class AudioFile:
                 log,
             )
         if found is None:
+            self._check_behind(log)
             return
         said, real = int(found["said"]), int(found["real"])
         # Recorders that write into a pipe announce the largest size.
@@ -226,6 +272,27 @@ class AudioFile:
             raise self._error(
                 f"truncated: the header announces {said} {unit}, "
                 f"the file holds {real}"
+            )
+
+    def _check_behind(self, log: str) -> None:
+        """That no sound lies behind what the header announces."""
+        sound, behind = self._sound, 0
+        if sound.frames < 1:
+            return
+        content = Content(self._file)
+        second = content.size / sound.frames * self.rate
+        found = re.search(r"^ *(?:data|Data Size) *: (\d+)", log, re.MULTILINE)
+        if found is not None:
+            second = int(found[1]) / sound.frames * self.rate
+        if sound.kind in (WAV, WAVEX):
+            behind = wav_behind(content, second)
+        elif sound.kind == AU and found is not None:
+            loose = content.size - int(found[1])
+            behind = loose if loose > second + AHEAD_BYTES else 0
+        if behind:
+            raise self._error(
+                f"the header announces {sound.frames / self.rate:.2f} s and "
+                f"{behind} bytes lie behind them: it was never finished"
             )
 
     def _flac_frames(self) -> int:
@@ -242,24 +309,59 @@ class AudioFile:
                     f"truncated: the header announces {frames} samples, "
                     "the last of them cannot be decoded"
                 )
+            content, at = Content(self._file), self._sound.position()
+            if at is not None and mpeg_end(content) - at > AHEAD_BYTES:
+                # There is more than was announced.
+                self._reopen(flac_head(content))
+                frames = self._count(0, self._sound.frames)
         return frames
 
     def _mp3_frames(self) -> int:
         """Decodes the end: without a Xing header the length is a guess."""
+        content = Content(self._file)
+        counted, lacking = mpeg_counts(content)
+        said, frames = self._mp3_end()
+        if counted and said - frames > (0 if lacking else 2 * 1152):
+            raise self._error(
+                f"truncated: the header announces {said} samples, "
+                f"{frames} can be decoded"
+            )
+        at, end = self._sound.position(), mpeg_end(content)
+        if at is None or not frames:
+            return frames
+        more = mpeg_samples(content, at, end)
+        few = FEW_FRAMES * (1152 if self.rate >= 32000 else 576)
+        if more <= (few if counted else 0):
+            return frames
+        if counted or not self._announce(frames + more):
+            seconds = more / self.rate
+            raise self._error(SEVERAL.format(f"about {seconds:.1f} s lie"))
+        return self._mp3_end()[1]
+
+    def _mp3_end(self) -> tuple[int, int]:
+        """Samples that an MP3 is said to have, and those that it has."""
         said = self._sound.frames
         step = 16 * 1152
         start = max(0, said - step)
         while not (got := self._count(start, said)) and start:
             step *= 4
             start = max(0, said - step)
-        frames = start + got
-        counted, lacking = self._mp3_header()
-        if counted and said - frames > (0 if lacking else 2 * 1152):
-            raise self._error(
-                f"truncated: the header announces {said} samples, "
-                f"{frames} can be decoded"
-            )
-        return frames
+        return said, start + got
+
+    def _announce(self, frames: int) -> bool:
+        """Opens an MP3 anew, with a head that announces a length.
+
+        What is decoded ends with the length that libsndfile guessed.
+        """
+        head = mpeg_head(Content(self._file), frames)
+        return head is not None and self._reopen(head)
+
+    def _reopen(self, head: tuple[bytes, int] | None) -> bool:
+        if head is None:
+            return False
+        self._sound.close()
+        self._sound, self._at = Sound(self._file, head), 0
+        return True
 
     def _count(self, start: int, end: int) -> int:
         """How many samples can be decoded between two, block by block.
@@ -271,68 +373,25 @@ class AudioFile:
             at += got
         return at - start
 
-    def _mp3_header(self) -> tuple[bool, bool]:
-        """Whether the first frame holds counts (Xing, Info, VBRI).
-
-        And whether the file has fewer bytes than are counted.
-        """
-        head = self._bytes(0, 10)
-        start = 0
-        if head[:3] == b"ID3" and len(head) == 10:
-            a, b, c, d = head[6:]
-            start = 10 + (a << 21 | b << 14 | c << 7 | d)
-        head = self._bytes(start, 4096)
-        found = re.search(b"Xing|Info|VBRI", head)
-        if found is None or len(head) < found.end() + 12:
-            return found is not None, False
-        at = found.end()
-        if found[0] == b"VBRI":
-            at += 6
-        else:
-            flags = head[at + 3]
-            if not flags & 2:
-                return True, False
-            at += 8 if flags & 1 else 4
-        said = struct.unpack_from(">I", head, at)[0]
-        return True, self._size() - start < said
-
     def _ogg_end(self) -> int:
         """The sample at which the last page starts; a cut file has none."""
-        pages = []
-        tail = self._bytes(-TAIL_BYTES, TAIL_BYTES)
-        at = tail.find(b"OggS")
-        while 0 <= at <= len(tail) - 27:
-            table = at + 27 + tail[at + 26]
-            end = table + sum(tail[at + 27 : table])
-            last = tail[at + 5] & 4
-            if end <= len(tail) and (last or tail[end : end + 4] == b"OggS"):
-                granule = struct.unpack_from("<q", tail, at + 6)[0]
-                pages.append((last, granule))
-                at = end - 4
-            at = tail.find(b"OggS", at + 4)
-        if not pages or not pages[-1][0]:
+        content = Content(self._file)
+        tail = content.read(max(0, content.size - TAIL_BYTES), TAIL_BYTES)
+        pages = [page for page in ogg_pages(tail) if page.whole]
+        if not pages or not pages[-1].ends:
             raise self._error("truncated: the last Ogg page is missing")
-        before = [granule for _, granule in pages[:-1] if granule >= 0]
+        streams = ogg_streams(content)
+        if streams > 1:
+            raise self._error(
+                f"{streams} Ogg streams one after the other, of which the "
+                "first alone could be read: decode it and encode it anew"
+            )
+        before = [page.granule for page in pages[:-1] if page.granule >= 0]
         return before[-1] if before else 0
-
-    def _size(self) -> int:
-        if isinstance(self._file, bytes):
-            return len(self._file)
-        return os.stat(self._file).st_size
-
-    def _bytes(self, start: int, size: int) -> bytes:
-        with (
-            io.BytesIO(self._file)
-            if isinstance(self._file, bytes)
-            else open(self._file, "rb")
-        ) as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(0, end + start) if start < 0 else start)
-            return file.read(size)
 
     def _diagnose(self, error: Exception) -> str:
         try:
-            head = self._bytes(0, 512)
+            head = Content(self._file).read(0, 512)
         except (OSError, ValueError) as problem:
             return plain(problem)
         if not head:
@@ -389,6 +448,13 @@ class AudioArray:
         wave = np.array(self._wave[start : start + frames], "float32")
         check_finite(wave, self.name, self.rate, start)
         return wave
+
+
+def name_of(file: Any, name: Any = None) -> str:
+    """What errors call a file: its path, unless it has another name."""
+    if name is None:
+        name = "a file in memory" if isinstance(file, bytes) else file
+    return str(name)
 
 
 def convert(ending: str) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 
 from keras_audio_ssl.data import decoder
 from keras_audio_ssl.data.audio import AudioError
+from keras_audio_ssl.data.audio import name_of
 
 # A child may have so many bytes of address space; a part that takes more
 # cannot be read at once.
@@ -76,7 +77,7 @@ class IsolatedFile:
         facts: tuple[int, int] | None = None,
     ) -> None:
         self._child: _Child | None = None
-        self.name = str(file if name is None else name)
+        self.name = name_of(file, name)
         self._file = file
         reason = _deadly.get(_mark(file)) if _deadly else None
         if reason is not None:

@@ -14,7 +14,10 @@ import soundfile
 from soundfile import _ffi as ffi
 from soundfile import _snd as lib
 
+from keras_audio_ssl.data.containers import Headed
+
 FLAC, OGG, MP3 = 0x170000, 0x200000, 0x230000
+WAV, WAVEX, AU = 0x010000, 0x130000, 0x030000
 FLOAT, DOUBLE = 0x0006, 0x0007
 READ, LOG = 0x10, 0x1001
 SEEK_FAILED = 39  # SFE_BAD_SEEK
@@ -28,6 +31,9 @@ class Sound:
 
     Args:
         file: a path, or the bytes of a file.
+        head: what the file is to begin with, and how many of its bytes that
+            takes the place of; the file as it is by default.
+        watched: whether `position` is to be known.
 
     Attributes:
         rate: sample rate in Hz.
@@ -47,8 +53,13 @@ class Sound:
         (500, 1)
     """
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
+    def __init__(
+        self,
+        file: Any,
+        head: tuple[bytes, int] | None = None,
+        watched: bool = False,
+    ) -> None:
+        self._file, self._head, self._watched = file, head, watched
         self._open()
 
     def _open(self) -> None:
@@ -56,12 +67,31 @@ class Sound:
         self._handle = ffi.NULL
         self._owner = None
         self._at = 0
-        if isinstance(file, bytes):
-            self._owner = soundfile.SoundFile(io.BytesIO(file))
+        self._place: Any = None
+        if self._head is not None or isinstance(file, bytes):
+            if self._head is not None:
+                self._place = Headed(file, *self._head)
+            else:
+                self._place = io.BytesIO(file)
+            try:
+                self._owner = soundfile.SoundFile(self._place)
+            except BaseException:
+                self._place.close()
+                raise
             self._handle, info = self._owner._file, self._owner._info
         else:
             info = ffi.new("SF_INFO*")
-            if os.name == "nt":
+            if self._watched and os.name != "nt":
+                # `lseek` tells how far this one has been read.
+                self._place = os.open(file, os.O_RDONLY)
+                self._handle = lib.sf_open_fd(self._place, READ, info, 1)
+                if self._handle == ffi.NULL:
+                    # What is known by its name's ending alone.
+                    self._place = None
+                    info = ffi.new("SF_INFO*")
+            if self._handle != ffi.NULL:
+                pass
+            elif os.name == "nt":
                 name = os.fspath(file)
                 self._handle = lib.sf_wchar_open(name, READ, info)
             else:
@@ -103,6 +133,12 @@ class Sound:
         self._at += got
         return wave[:got]
 
+    def position(self) -> int | None:
+        """Bytes of the file that were read; `None` where nobody knows."""
+        if isinstance(self._place, int):
+            return os.lseek(self._place, 0, os.SEEK_CUR)
+        return None if self._place is None else self._place.tell()
+
     def log(self) -> str:
         """What libsndfile noted about the header."""
         text = ffi.new("char[]", 1 << 14)
@@ -113,6 +149,7 @@ class Sound:
         handle, self._handle = self._handle, ffi.NULL
         if self._owner is not None:
             self._owner.close()
+            self._place.close()
         elif handle != ffi.NULL:
             lib.sf_close(handle)
 

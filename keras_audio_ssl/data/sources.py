@@ -23,8 +23,11 @@ from keras_audio_ssl.data.isolate import IsolatedFile
 from keras_audio_ssl.data.reading import open_audio
 
 EXTENSIONS = (
-    *(".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".au", ".caf"),
-    *(".flac", ".mp3", ".oga", ".ogg", ".opus"),
+    *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc"),
+    *(".au", ".snd", ".caf", ".flac", ".oga", ".ogg", ".opus"),
+    *(".mp1", ".mp2", ".mp3", ".mpa", ".mpga"),
+    *(".8svx", ".avr", ".ircam", ".nist", ".paf", ".pvf", ".sds", ".sph"),
+    *(".svx", ".voc"),
 )
 Skipped = list[tuple[str, str]]
 
