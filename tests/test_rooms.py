@@ -55,7 +55,7 @@ MAY = {
     "viz": set(),
 }
 # What every room may use.
-SHARED = {"_files", "_lazy", "_shapes"}
+SHARED = {"_files", "_lazy", "_shapes", "_text"}
 BACKENDS = {"tensorflow", "jax", "torch", "keras_hub", "librosa"}
 
 

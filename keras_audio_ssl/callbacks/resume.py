@@ -9,6 +9,7 @@ from keras_audio_ssl import hub
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import drafts
 from keras_audio_ssl._files import write_table
+from keras_audio_ssl._text import printable
 from keras_audio_ssl.engine import unwrapped
 
 
@@ -130,7 +131,7 @@ def changed_files(path, data) -> str:
     parts = []
     for kind, names in kinds.items():
         if names:
-            some = ", ".join(sorted(names)[:3])
+            some = ", ".join(map(printable, sorted(names)[:3]))
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             parts.append(f"{len(names)} files {kind}: {some}{more}")
     return "; ".join(parts) or "other parts of the files"

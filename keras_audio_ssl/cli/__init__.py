@@ -8,6 +8,7 @@ import sys
 import traceback
 
 from keras_audio_ssl import __version__
+from keras_audio_ssl._text import write
 from keras_audio_ssl.cli.memory import tune_memory
 from keras_audio_ssl.runs.stopping import Failure
 
@@ -72,8 +73,8 @@ def main(argv=None):
         return 130
     except Exception as error:
         if args.debug:
-            traceback.print_exc()
-        print(f"keras-audio-ssl {args.command}: {error}", file=sys.stderr)
+            write(traceback.format_exc(), sys.stderr, end="")
+        write(f"keras-audio-ssl {args.command}: {error}", sys.stderr)
         wrong = isinstance(error, ValueError) and not isinstance(error, Failure)
         return 2 if wrong else 1
     return 0

@@ -4,15 +4,16 @@ import contextlib
 import json
 import re
 
+from keras_audio_ssl._text import write
 from keras_audio_ssl.runs.stopping import Failure
 
 
 def finish(args, result, text):
     """Prints a command's result, as JSON or in words."""
     if args.json:
-        print(json.dumps(result, indent=2, default=str))
+        write(json.dumps(result, indent=2, default=str))
     else:
-        print(text)
+        write(text)
 
 
 def add_data(parser, required=True, synthetic=True):

@@ -8,6 +8,10 @@ from pathlib import Path
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import write_table
 from keras_audio_ssl._files import write_text
+from keras_audio_ssl._text import in_encoding
+from keras_audio_ssl._text import printable
+from keras_audio_ssl._text import some_skipped
+from keras_audio_ssl._text import write
 from keras_audio_ssl.runs.progress import Progress
 from keras_audio_ssl.runs.progress import say
 from keras_audio_ssl.runs.stopping import Failure
@@ -114,13 +118,13 @@ def run(args):
             "last look")  # fmt: skip
     diagnosis = Diagnosis(found, settings)
     if not diagnosis.readable.any():
-        some = "; ".join(
-            f"{listing.names[k]}: {why}"
+        first = some_skipped(
+            (listing.names[k], why)
             for k, why in list(found.reasons.items())[:3]
         )
         raise Failure(
             f"none of the {total:,} files of {args.source} can be read. "
-            f"First: {show(some)}"
+            f"First: {first}"
         )
     summary = summarize(diagnosis, args.where)
     summary["cached"] = found.cached
@@ -131,7 +135,7 @@ def run(args):
         write_page(args.output, diagnosis, summary, not args.no_isolate)
         say(f"wrote {args.output}")
     if args.json:
-        print(as_json(summary), end="")
+        write(as_json(summary), end="")
     else:
         print_lines(text_lines(summary, args))
 
@@ -159,13 +163,6 @@ def check_arguments(args):
                 raise ValueError(f"--{name} {path} is what is to be read.")
             if not args.overwrite:
                 raise ValueError(f"{path} exists; replace it with --overwrite.")
-
-
-def show(text):
-    """A name as it can be printed: no escape sequences from strangers."""
-    from keras_audio_ssl.viz.text import printable
-
-    return printable(text)
 
 
 def spread(values, unit="", scale=1.0):
@@ -282,7 +279,7 @@ def text_lines(summary, args):
 def print_lines(lines):
     """Prints lines, each in one row, with colours on a terminal only."""
     if not sys.stdout.isatty():
-        print("\n".join(show(text) for _, text in lines))
+        write("\n".join(printable(text) for _, text in lines))
         return
     from rich.console import Console
     from rich.text import Text
@@ -292,7 +289,7 @@ def print_lines(lines):
         # A command must be whole, to be copied.
         whole = text.lstrip().startswith("keras-audio-ssl")
         console.print(
-            Text(show(text), style=style),
+            Text(in_encoding(printable(text), sys.stdout), style=style),
             no_wrap=not whole,
             overflow="ellipsis",
             soft_wrap=whole,

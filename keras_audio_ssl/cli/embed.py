@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 from keras_audio_ssl._files import written_whole
+from keras_audio_ssl._text import some_skipped
+from keras_audio_ssl._text import with_reason
 from keras_audio_ssl.cli.common import add_data
 from keras_audio_ssl.cli.common import finish
 from keras_audio_ssl.cli.common import parse_levels
@@ -78,7 +80,8 @@ def embed(args, output):
         if not len(journal):
             journal.remove()
             raise Failure(
-                f"nothing in {args.data} could be read; first: {skipped[:3]}"
+                f"nothing in {args.data} could be read; first: "
+                + some_skipped(skipped)
             )
         count = len(journal)
         write(output, files, journal, with_start=bool(args.window))
@@ -99,7 +102,7 @@ def embed(args, output):
     lines = [f"{count} vectors of {encoder.dim} in {output}"]
     if skipped:
         lines.append(f"{len(skipped)} files were skipped:")
-        lines += [f"  {file}: {reason}" for file, reason in skipped[:20]]
+        lines += [f"  {with_reason(*pair)}" for pair in skipped[:20]]
     finish(args, result, "\n".join(lines))
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from keras_audio_ssl._text import column_list
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.manifest import Table
 from keras_audio_ssl.data.sources import Skipped
@@ -142,7 +143,7 @@ def _label_column(table: Table) -> str:
         return names[0]
     raise ValueError(
         f"{table.path} has no column 'label' or 'word': say which one it is "
-        f"with `label`. Its columns: {', '.join(table.header)}"
+        f"with `label`. Its columns: {column_list(table.header)}"
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._text import some_skipped
 from keras_audio_ssl.data.alignment_files import KINDS
 from keras_audio_ssl.data.alignment_files import SILENCES
 from keras_audio_ssl.data.alignment_files import Entry
@@ -117,7 +118,7 @@ def from_alignments(
             names.append(name)
             segments.append(words)
     if not names:
-        first = "; ".join(f"{file}: {reason}" for file, reason in skipped[:3])
+        first = some_skipped(skipped[:3])
         raise ValueError(
             f"No utterance of {folder} has words that can be used. "
             f"First: {first}"

@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from keras_audio_ssl._text import with_reason
 from keras_audio_ssl.data.containers import FEW_FRAMES
 from keras_audio_ssl.data.containers import Content
 from keras_audio_ssl.data.containers import flac_head
@@ -86,7 +87,7 @@ class AudioError(ValueError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.reason}"
+        return with_reason(self.file, self.reason)
 
 
 class AudioFile:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from keras_audio_ssl._text import column_list
 from keras_audio_ssl.data.dataset import AudioDataset
 from keras_audio_ssl.data.dataset import has_many_files
 from keras_audio_ssl.data.given import holds_numbers
@@ -13,13 +16,17 @@ from keras_audio_ssl.data.given import rows
 from keras_audio_ssl.data.given import to_numpy
 from keras_audio_ssl.data.given import whole_rate
 from keras_audio_ssl.data.index import ManifestIndex
+from keras_audio_ssl.data.labels import NO_LABEL
+from keras_audio_ssl.data.labels import NOTHING_LABELLED
 from keras_audio_ssl.data.labels import encode_labels
 from keras_audio_ssl.data.manifest import row_conditions
 from keras_audio_ssl.data.manifest import scan_manifest
 from keras_audio_ssl.data.sources import EXTENSIONS
 from keras_audio_ssl.data.sources import ArrayClips
+from keras_audio_ssl.data.sources import Clips
 from keras_audio_ssl.data.sources import FileClips
 from keras_audio_ssl.data.sources import RowClips
+from keras_audio_ssl.data.sources import Skipped
 from keras_audio_ssl.data.sources import endings_of
 from keras_audio_ssl.data.sources import scan_folder
 
@@ -127,10 +134,10 @@ def from_manifest(
         classes: names of the labels in their order; by default the values
             of the whole column, also of rows that `where` leaves out, sorted
             (by value if all are whole numbers).
-        unlabelled: `True` for a column in which an empty cell or `-1` means
-            that a clip has no label: it gets the label -1, and is in no
-            class. `False` (default) takes an empty cell for a fault of the
-            table, and `-1` for a name.
+        unlabelled: `True` to keep clips without label, where the cell is
+            empty or `-1`: they get the label -1, and are in no class. `False`
+            (default) leaves out rows with an empty cell, says how many, and
+            takes `-1` for a name.
         max_files: at most so many files.
         isolate: `True` to decode in child processes, so that a file which
             crashes the decoder is skipped like any other that is broken;
@@ -142,8 +149,7 @@ def from_manifest(
 
     Raises:
         ValueError: if the table or a column is missing, no row fulfils
-            `where`, a label is missing (or, with `unlabelled`, all are), or
-            no file is readable.
+            `where`, all labels are missing, or no file is readable.
 
     Example:
         >>> data = from_manifest(
@@ -204,14 +210,15 @@ def from_arrays(
             `Encoder.embed` takes them: waveforms `(samples,)` of any length,
             floats in [-1, 1], or integers, which are scaled by the range of
             their type; `(waveform, rate)`; paths.
-        y: labels, integers or names, `(clips,)`; none by default.
+        y: labels, integers or names, `(clips,)`; none by default. Clips
+            without one (`None`, NaN or `""`) are left out.
         sample_rate: of the batches, in Hz, 16000 by default.
         seconds: length of the segments; whole clips if `None` (default).
         batch_size: clips in a batch, 64 by default.
         input_rate: sample rate of `x`, if it is another.
         classes: names of the labels in their order.
-        unlabelled: `True` if clips may be without label, which is then -1
-            among integers, `""` or `"-1"` among names, or `None`; `False`
+        unlabelled: `True` to keep clips without label, with the label -1;
+            -1 among integers and `"-1"` among names then say so too. `False`
             by default.
         **options: the other arguments of `AudioDataset`.
 
@@ -238,11 +245,13 @@ def from_arrays(
     labels, names = None, None
     if y is not None:
         labels, names = encode_labels(y, len(x), classes, unlabelled)
+    clips = ArrayClips(x, rate, labels, names)
     return AudioDataset(
-        ArrayClips(x, rate, labels, names),
+        clips,
         seconds,
         batch_size,
         sample_rate=sample_rate,
+        skipped=[] if unlabelled else _leave_out(clips, "`y`"),
         source="`x`",
         **options,
     )
@@ -268,11 +277,12 @@ def from_huggingface(
             with `bytes` or `path`, or a torchcodec decoder; with the feature
             `Audio(decode=False)` crops are read without decoding the rest.
         column: key of the sound, `"audio"` by default.
-        label: key of the labels, integers or names; none by default.
+        label: key of the labels, integers or names; none by default. Rows
+            without one (`None`, NaN or `""`) are left out.
         seconds: length of the segments; whole clips if `None` (default).
         batch_size: clips in a batch, 64 by default.
         classes: names of the labels; those of a `ClassLabel` by default.
-        unlabelled: `True` if rows may be without label, as `from_arrays`;
+        unlabelled: `True` to keep rows without label, as `from_arrays`;
             `False` by default.
         isolate: `True` to decode paths and bytes in child processes, as
             `from_folder`; `False` by default.
@@ -304,7 +314,7 @@ def from_huggingface(
         if key is not None and key not in names:
             raise ValueError(
                 f"No column {key!r} in the data set. "
-                f"Its columns: {', '.join(map(str, names))}"
+                f"Its columns: {column_list(names)}"
             )
     labels, known = None, None
     if label is not None:
@@ -321,9 +331,30 @@ def from_huggingface(
         clips,
         seconds,
         batch_size,
+        skipped=[] if unlabelled else _leave_out(clips, f"column {label!r}"),
         source="the data set",
         **options,
     )
+
+
+def _leave_out(clips: Clips, source: str) -> Skipped:
+    """Drops the clips without label, if there are labels.
+
+    Returns:
+        What was dropped, as `(item, reason)`.
+
+    Raises:
+        ValueError: no clip has a label.
+    """
+    if clips.labels is None:
+        return []
+    without = np.flatnonzero(clips.labels < 0)
+    if len(without) and len(without) == len(clips):
+        raise ValueError(NOTHING_LABELLED.format(len(clips), source))
+    skipped = [(clips.name(int(clip)), NO_LABEL) for clip in without]
+    if skipped:
+        clips.keep(np.flatnonzero(clips.labels >= 0))
+    return skipped
 
 
 def _check_max_files(max_files: int | None) -> None:

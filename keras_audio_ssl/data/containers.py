@@ -272,12 +272,12 @@ def mpeg_head(content: Content, frames: int) -> tuple[bytes, int] | None:
     """
     start = mpeg_start(content)
     first = bytearray(content.read(start, 4))
-    frame = mpeg_frame(first)
+    frame = mpeg_frame(bytes(first))
     if frame is None or frame.layer != 3:
         return None
     first[1] |= 1  # without check sum
     first[2] = first[2] & 0x0D | 0xE0  # the highest rate of bits: room
-    made = mpeg_frame(first)
+    made = mpeg_frame(bytes(first))
     assert made is not None
     count = -(-frames // frame.samples)
     text = bytes(first) + bytes(made.side) + b"Info"

@@ -24,11 +24,15 @@ import numpy as np
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from keras_audio_ssl._files import write_table
+from keras_audio_ssl._text import printable
+from keras_audio_ssl._text import some_skipped
 from keras_audio_ssl.data.audio import AudioArray
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
 from keras_audio_ssl.data.audio import resampled_length
 from keras_audio_ssl.data.isolate import IsolatedFile
+from keras_audio_ssl.data.labels import NO_LABEL
+from keras_audio_ssl.data.labels import NOTHING_LABELLED
 from keras_audio_ssl.data.labels import keep_share
 from keras_audio_ssl.data.lengths import bucket
 from keras_audio_ssl.data.reading import read_part
@@ -49,6 +53,7 @@ CHECK_BYTES = 4 << 30
 WHOLE = 1 << 21
 # What the random numbers of (seed, epoch) are for: apart in Philox' counter.
 ORDER, CROPS, SPARES = range(3)
+FAR = 1 << 62  # samples: beyond the end of all files
 NUMBER = (int, float, np.number)
 BLOCK = 4  # 64-bit numbers Philox makes for one value of its counter
 
@@ -241,6 +246,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         self.label_fraction, self.source = float(label_fraction), source
         self._clips = clips
         self._skipped: dict[str, str] = {}
+        self._logged = 0  # of them, those that the log was told of
         self._lock = threading.RLock()
         self._orders: dict[int, np.ndarray] = {}
         self._pending: dict[tuple[int, int], _Batch] = {}
@@ -250,7 +256,8 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         self._ends = False  # whether nothing is read ahead of a next pass
         self._extra_spec = _checked_spec(clips.extra_spec)
         for file, reason in skipped:
-            self._record(AudioError(file, reason))
+            self._record(AudioError(file, reason), quiet=reason == NO_LABEL)
+        self._say_left_out()
         self._check()
         self._check_labels()
         self._steps = self._count_steps()
@@ -717,8 +724,9 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         span = self._clips.span(clip)
         if span is not None:
             start, stop = span
-            first = 0 if np.isnan(start) else round(start * rate)
-            last = end if np.isnan(stop) else round(stop * rate)
+            # Times of strangers may be too large for any sample.
+            first = 0 if np.isnan(start) else round(min(start * rate, FAR))
+            last = end if np.isnan(stop) else round(min(stop * rate, FAR))
             # Tables round their times.
             if last > end + 0.1 * rate or first >= end:
                 raise AudioError(
@@ -736,18 +744,31 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             )
         return first, length
 
-    def _record(self, error: AudioError) -> None:
+    def _record(self, error: AudioError, quiet: bool = False) -> None:
         with self._lock:
             if error.file in self._skipped:
                 return
             self._skipped[error.file] = error.reason
-            count = len(self._skipped)
+            self._logged += not quiet
+            count = self._logged
+        if quiet:
+            return
         if count <= 10:
-            # A name may be no UTF-8, and logs go into files that are.
-            text = str(error).encode("utf-8", "backslashreplace")
-            log.warning("skipped %s", text.decode())
+            log.warning("skipped %s", error)
         elif count == 11:
             log.warning("skipped more files: see `dataset.skipped`")
+
+    def _say_left_out(self) -> None:
+        """Says once how many clips have no label."""
+        count = sum(why == NO_LABEL for why in self._skipped.values())
+        if count:
+            log.warning(
+                "left out %d of %d clips of %s, which have no label "
+                "(unlabelled=True keeps them)",
+                count,
+                count + len(self._clips),
+                printable(self.source),
+            )
 
     def _check(self) -> None:
         """Looks at the source before training and drops what is unusable."""
@@ -794,10 +815,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         if self.label_fraction < 1:
             clips.labels = keep_share(clips, self.label_fraction, self.seed)
         if clips.labels is not None and not (clips.labels >= 0).any():
-            raise ValueError(
-                f"None of the {len(clips)} clips of {self.source} has a label: "
-                "leave the labels out"
-            )
+            raise ValueError(NOTHING_LABELLED.format(len(clips), self.source))
 
     def _look(self, clip: int, thorough: bool) -> AudioError | None:
         """What is wrong with a whole clip, as far as its ends tell."""
@@ -822,10 +840,9 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
     def _nothing(self) -> str:
         if not self._skipped:
             return f"No audio found in {self.source}"
-        first = "; ".join(f"{f}: {r}" for f, r in self.skipped[:3])
         return (
             f"Nothing readable in {self.source}: {len(self._skipped)} skipped. "
-            f"First: {first}"
+            f"First: {some_skipped(self.skipped[:3])}"
         )
 
     def _count_steps(self) -> int:

@@ -20,7 +20,7 @@ from keras_audio_ssl.data.sources import Skipped
 log = logging.getLogger("keras_audio_ssl")
 
 # Part of the file's head: other rules of reading tables begin anew.
-MAGIC = b"kas-manifest-1\n\0"
+MAGIC = b"kas-manifest-2\n\0"
 # The arrays of a file, in their order.
 TYPES = {
     "text": "u1",

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from keras_audio_ssl._text import printable
 from keras_audio_ssl.data import decoder
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import name_of
@@ -93,7 +94,7 @@ class IsolatedFile:
         self.rate, self.frames, exact, self.channels, *rest = self._shape
         self.facts = (self.frames, exact)
         self.floating, text = rest
-        self.format = _printable(text.rstrip(b"\0"))
+        self.format = printable(text.rstrip(b"\0").decode("utf-8", "replace"))
 
     def __enter__(self) -> "IsolatedFile":
         return self
@@ -302,7 +303,8 @@ class _Child:
         """
         kind, body = self._hear(expected, request[3], request)
         if kind == decoder.ERROR:
-            raise AudioError(name, _printable(bytes(body)))
+            text = bytes(body).decode("utf-8", "replace")
+            raise AudioError(name, printable(text))
         return body
 
     def tell(
@@ -401,12 +403,6 @@ def _cause(code: int, late: bool, seconds: float) -> str:
         return f"the decoder crashed (signal {signal.Signals(-code).name})"
     except ValueError:
         return f"the decoder crashed (signal {-code})"
-
-
-def _printable(text: bytes) -> str:
-    """Text of a child's, without what would steer a terminal."""
-    letters = text.decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else " " for c in letters)
 
 
 def _mark(file: Any) -> tuple | None:

@@ -8,10 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._text import few
 from keras_audio_ssl.data.sources import Clips
 
 # What says that a clip has no label, as text.
 UNLABELLED = ("", "-1")
+FLOAT = (float, np.floating)
+# Why a clip is left out.
+NO_LABEL = "no label"
+NOTHING_LABELLED = (
+    "None of the {} clips of {} has a label: leave the labels out"
+)
 
 
 def sort_classes(names: Iterable[str]) -> list[str]:
@@ -23,6 +30,22 @@ def sort_classes(names: Iterable[str]) -> list[str]:
         return sorted(names)
 
 
+def is_missing(label: Any) -> bool:
+    """Whether a label is none: `None`, NaN, an empty cell.
+
+    The missing values of pandas are unequal to themselves too, or cannot
+    tell.
+    """
+    if isinstance(label, str):
+        return not label.strip()
+    if label is None:
+        return True
+    try:
+        return bool(label != label)
+    except (TypeError, ValueError):
+        return type(label).__name__ == "NAType"
+
+
 def class_codes(
     found: Iterable[str],
     classes: Sequence[str] | None = None,
@@ -31,28 +54,28 @@ def class_codes(
     """The names of the classes, and the label of each text.
 
     Args:
-        found: all labels, as text; looked at without `classes` only.
+        found: all labels, as text without blanks around it; looked at
+            without `classes` only.
         classes: names of the classes in their order; `None` (default) takes
             the labels found, sorted, but for what says that there is none.
-        unlabelled: whether clips may be without label, which is then -1;
-            `False` by default.
+        unlabelled: whether `"-1"` is no label, but stands for none;
+            `False` by default. `""` always does.
 
     Returns:
-        Names, and a dict of text to label.
+        Names, and a dict of text to label, -1 for what is none.
     """
     none = UNLABELLED if unlabelled else UNLABELLED[:1]
     if classes is None:
         known = sort_classes(set(found).difference(none))
     else:
-        known = list(classes)
+        known = [str(name).strip() for name in classes]
     codes = {name: k for k, name in enumerate(known)}
-    if unlabelled:
-        if codes.keys() & set(none):
-            raise ValueError(
-                "`classes` must not hold '' or '-1', which stand for no label "
-                f"with unlabelled=True. Received: classes={few(known)}"
-            )
-        codes |= dict.fromkeys(none, -1)
+    if codes.keys() & set(none):
+        raise ValueError(
+            "`classes` must not hold '', nor '-1' with unlabelled=True, which "
+            f"stand for no label. Received: classes={few(known)}"
+        )
+    codes |= dict.fromkeys(none, -1)
     return known, codes
 
 
@@ -72,12 +95,16 @@ def encode_labels(
     """Labels, integers or names, as int32 `(clips,)` and their names.
 
     Args:
-        labels: `(clips,)`; with `unlabelled`, -1, `""`, `"-1"` and `None`
-            stand for no label, which is -1.
+        labels: `(clips,)`; names count without the blanks around them.
+            `None`, NaN and `""` stand for no label, with `unlabelled` -1 and
+            `"-1"` too.
         size: number of clips.
         classes: names of the classes in their order; `None` (default) takes
             those found.
         unlabelled: whether clips may be without label; `False` by default.
+
+    Returns:
+        Labels, -1 where there is none, and the names of the classes.
     """
     values = np.asarray(labels)
     if values.shape != (size,):
@@ -85,11 +112,20 @@ def encode_labels(
             f"Labels must have the shape ({size},), one a clip. "
             f"Received: {values.shape}"
         )
-    if unlabelled and values.dtype.kind == "O":
-        values = np.array([-1 if k is None else k for k in values.tolist()])
-    if values.dtype.kind in "iu":
-        top = int(values.max(initial=-1)) + 1
-        least = int(values.min(initial=0))
+    kind = values.dtype
+    if kind.kind in "UO" and isinstance(labels, (list, tuple)):
+        # As they are: numpy makes text of NaN among names.
+        values = np.empty(size, object)
+        values[:] = labels
+    missing = np.array([is_missing(label) for label in values], bool)
+    given = values[~missing].tolist()
+    if not given:
+        return np.full(size, -1, "int32"), list(classes or ())
+    if all(_is_whole(label) for label in given):
+        numbers = np.full(size, -1, "int64")
+        numbers[~missing] = [int(label) for label in given]
+        top = int(numbers.max(initial=-1)) + 1
+        least = int(numbers[~missing].min(initial=0))
         known = [str(k) for k in range(top)] if classes is None else classes
         if least < (-1 if unlabelled else 0) or top > len(known):
             raise ValueError(
@@ -97,12 +133,14 @@ def encode_labels(
                 + (", or be -1" if unlabelled else "")
                 + f". Received: {least} to {top - 1}"
             )
-        return values.astype("int32"), list(known)
-    if values.dtype.kind not in "UO":
-        raise ValueError(
-            f"Labels must be integers or names. Received: {values.dtype}"
-        )
-    words = [str(value) for value in values]
+        return numbers.astype("int32"), list(known)
+    if kind.kind == "O" and any(isinstance(label, FLOAT) for label in given):
+        kind = np.dtype(float)
+    if kind.kind not in "UO":
+        raise ValueError(f"Labels must be integers or names. Received: {kind}")
+    words = [
+        "" if is_missing(value) else str(value).strip() for value in values
+    ]
     known, codes = class_codes(words, classes, unlabelled)
     unknown = sorted(set(words).difference(codes))
     if unknown:
@@ -111,6 +149,16 @@ def encode_labels(
             + missing_hint(unknown)
         )
     return np.array([codes[word] for word in words], "int32"), known
+
+
+def _is_whole(label: Any) -> bool:
+    """Whether a label is a whole number, also as `2.0`.
+
+    pandas makes such of integers some of which are missing.
+    """
+    if isinstance(label, FLOAT):
+        return float(label).is_integer()
+    return isinstance(label, (int, np.integer)) and not isinstance(label, bool)
 
 
 def keep_share(clips: Clips, share: float, seed: int) -> np.ndarray:
@@ -149,13 +197,6 @@ def keep_share(clips: Clips, share: float, seed: int) -> np.ndarray:
     kept = np.full(len(labels), -1, "int32")
     kept[chosen] = labels[chosen]
     return kept
-
-
-def few(names: Sequence[str], limit: int = 10) -> str:
-    """The first names, for an error."""
-    text = ", ".join(repr(str(name)) for name in names[:limit])
-    more = len(names) - limit
-    return f"[{text}]" if more <= 0 else f"[{text}, and {more} more]"
 
 
 def _mark(key: str, salt: bytes) -> int:

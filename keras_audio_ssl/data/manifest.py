@@ -12,13 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._text import column_list
+from keras_audio_ssl._text import few
+from keras_audio_ssl.data.labels import NO_LABEL
+from keras_audio_ssl.data.labels import NOTHING_LABELLED
 from keras_audio_ssl.data.labels import class_codes
-from keras_audio_ssl.data.labels import few
-from keras_audio_ssl.data.labels import missing_hint
 from keras_audio_ssl.data.labels import sort_classes
 from keras_audio_ssl.data.sources import FileClips
 from keras_audio_ssl.data.sources import Names
 from keras_audio_ssl.data.sources import Skipped
+
+# Letters of a row and columns of a table: more than any has, and no harm.
+ROW, COLUMNS = 1 << 20, 1 << 14
+# Later times, in seconds, are none: a year has 3e7.
+MOST_SECONDS = 1e9
 
 
 def read_manifest(
@@ -36,7 +43,7 @@ def read_manifest(
         columns: the columns wanted; all by default.
 
     Returns:
-        For each column its values, as text.
+        For each column its values, as text without the blanks around it.
 
     Raises:
         ValueError: if the file is missing or no such table, lacks a column,
@@ -58,7 +65,11 @@ def read_manifest(
 
 
 class Table:
-    """An open CSV file, read row by row."""
+    """An open CSV file, read row by row.
+
+    Blanks around a value are none of it. What of a file can fill the memory
+    is bounded: rows of `ROW` letters, `COLUMNS` columns.
+    """
 
     def __init__(self, path: Any) -> None:
         self.path = Path(path)
@@ -77,10 +88,15 @@ class Table:
                 raise self._no_table(error) from None
             self._file.seek(0)
             delimiter = max(",;\t", key=first.count)
-            self._reader = csv.reader(self._file, delimiter=delimiter)
-            self.header = [name.strip() for name in self._next() or []]
+            self._reader = csv.reader(self._lines(), delimiter=delimiter)
+            self.header = self._next() or []
             if not self.header:
                 raise ValueError(f"{self.path} is empty, expected a CSV table")
+            if len(self.header) > COLUMNS:
+                raise ValueError(
+                    f"{self.path} has {len(self.header):,} columns, at most "
+                    f"{COLUMNS:,} are read"
+                )
         except BaseException:
             self._file.close()
             raise
@@ -97,7 +113,7 @@ class Table:
         if column not in self.header:
             raise ValueError(
                 f"No column {column!r} in {self.path}. "
-                f"Its columns: {', '.join(self.header)}"
+                f"Its columns: {column_list(self.header)}"
             )
         return self.header.index(column)
 
@@ -135,9 +151,22 @@ class Table:
                 f"Its values: {some}"
             )
 
+    def _lines(self) -> Iterator[str]:
+        """The lines of the file, as far as a row may go."""
+        while line := self._file.readline(self._room + 1):
+            self._room -= len(line)
+            if self._room < 0:
+                raise csv.Error(
+                    f"the row at line {self._reader.line_num + 1} has more "
+                    f"than {ROW:,} letters"
+                )
+            yield line
+
     def _next(self) -> list[str] | None:
+        self._room = ROW
         try:
-            return next(self._reader, None)
+            row = next(self._reader, None)
+            return row and [cell.strip() for cell in row]
         except (csv.Error, UnicodeDecodeError) as error:
             raise self._no_table(error) from None
 
@@ -152,7 +181,7 @@ def row_conditions(where: Any) -> dict[str, set[str]]:
     if isinstance(where, Mapping):
         return {
             str(name): {
-                str(value)
+                str(value).strip()
                 for value in (
                     [values]
                     if isinstance(values, str)
@@ -202,24 +231,36 @@ def scan_manifest(
         found: set[str] = set()
         if label is not None and classes is None:
             # All rows: parts of one manifest must agree on the classes.
-            found = {_filled(row[at_label]) for row in table.rows()}
+            found = {row[at_label] for row in table.rows()}
     seen, code = class_codes(found, classes, unlabelled)
     with Table(path) as table:
         for row in table.rows(where):
-            name = row[at_file].strip()
+            name = row[at_file]
             if not name:
                 skipped.append((f"{path}, line {table.line}", "no file name"))
+                continue
+            if label is not None and not (row[at_label] or unlabelled):
+                skipped.append((f"{name}, line {table.line}", NO_LABEL))
                 continue
             span = (np.nan, np.nan)
             if max(at_span) >= 0:
                 try:
-                    times = [row[k].strip() if k >= 0 else "" for k in at_span]
+                    times = [row[k] if k >= 0 else "" for k in at_span]
                     span = (float(times[0] or "nan"), float(times[1] or "nan"))
                 except ValueError:
                     raise ValueError(
                         f"{path}, line {table.line}: times must be numbers, "
                         f"in seconds. Received: {times}"
                     ) from None
+                if not _in_time(span):
+                    skipped.append(
+                        (
+                            f"{name}, line {table.line}",
+                            f"the part from {span[0]:g} to {span[1]:g} s: "
+                            "no file is so long",
+                        )
+                    )
+                    continue
                 if span[0] < 0 or span[1] <= max(span[0], 0):
                     skipped.append(
                         (
@@ -231,14 +272,16 @@ def scan_manifest(
                     continue
                 spans.extend(span)
             if label is not None:
-                text = _filled(row[at_label])
+                text = row[at_label]
                 if text not in code:
                     raise ValueError(
                         f"{path}, line {table.line}: label {text!r} is "
-                        f"not one of classes={few(seen)}" + missing_hint([text])
+                        f"not one of classes={few(seen)}"
                     )
                 codes.append(code[text])
             rows.append(files.number(name))
+    if not rows and any(reason == NO_LABEL for _, reason in skipped):
+        raise ValueError(NOTHING_LABELLED.format(len(skipped), path))
     if max_files is not None and len(files.names) > max_files:
         keep = np.array(rows) < max_files
     else:
@@ -256,9 +299,9 @@ def scan_manifest(
     return clips, skipped
 
 
-def _filled(cell: str) -> str:
-    """A cell's text, which is `""` if there are spaces only."""
-    return "" if cell.isspace() else cell
+def _in_time(span: tuple[float, float]) -> bool:
+    """Whether times, in seconds, can be those of a file; NaN is none."""
+    return not any(abs(time) > MOST_SECONDS for time in span)
 
 
 class _Numbers:

@@ -190,9 +190,12 @@ def _read(
             "`sample_rate` must be positive, in Hz. "
             f"Received: sample_rate={sample_rate}"
         )
-    if start < 0 or (seconds is not None and seconds <= 0):
+    if not 0 <= start < math.inf or not (
+        seconds is None or 0 < seconds < math.inf
+    ):
         raise ValueError(
-            "`start` must not be negative and `seconds` must be positive. "
+            "`start` must not be negative and `seconds` must be positive, "
+            "both finite. "
             f"Received: start={start}, seconds={seconds}"
         )
     with open_audio(path) as audio:

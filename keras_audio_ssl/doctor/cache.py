@@ -10,7 +10,7 @@ from keras_audio_ssl._files import cache_folder
 from keras_audio_ssl.doctor.facts import RECORD
 
 # Part of the file's name: other facts, or other rules, begin anew.
-VERSION = 1
+VERSION = 2
 WAIT_SECONDS = 30.0  # for another process that is writing
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 

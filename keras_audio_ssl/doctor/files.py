@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._text import column_list
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.manifest import read_manifest
 from keras_audio_ssl.data.reading import open_audio
@@ -107,7 +108,8 @@ def _list_manifest(source: str, where: Any) -> Listing:
     columns = read_manifest(source, where)
     if "file" not in columns:
         raise ValueError(
-            f"No column 'file' in {source}. Its columns: {', '.join(columns)}"
+            f"No column 'file' in {source}. "
+            f"Its columns: {column_list(list(columns))}"
         )
     number: dict[str, int] = {}
     reasons = {}

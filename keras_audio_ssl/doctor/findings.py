@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_audio_ssl._text import column_list
 from keras_audio_ssl.data.labels import sort_classes
+from keras_audio_ssl.data.manifest import MOST_SECONDS
 from keras_audio_ssl.doctor.facts import SILENCE_DB
 from keras_audio_ssl.doctor.files import Survey
 
@@ -83,6 +85,12 @@ KINDS = {
         "check",
         "same sound, two labels",
         "One of the labels is wrong, or a clip has several.",
+    ),
+    "unlabelled": Kind(
+        "check",
+        "no {0}",
+        "Rows without a label are left out of probes and classifiers; methods "
+        "that take labels learn from their sound alone.",
     ),
     "silent": Kind(
         "check",
@@ -193,7 +201,7 @@ class Settings(NamedTuple):
             if name not in known:
                 raise ValueError(
                     f"No column {name!r} in the manifest. "
-                    f"Its columns: {', '.join(known) or 'none'}"
+                    f"Its columns: {column_list(known) or 'none'}"
                 )
 
         def usual(given, names):
@@ -258,7 +266,12 @@ class Diagnosis:
         )
         self.usable = good & self._sounding & ~self._cancelled
         self._sound_of = self._number_sounds()
-        found = [*self._by_file(), *self._by_sound(), *self._by_group()]
+        found = [
+            *self._by_file(),
+            *self._by_sound(),
+            *self._by_group(),
+            *self._without_label(),
+        ]
         order = list(KINDS)
         self.findings = sorted(found, key=lambda f: order.index(f.kind))
 
@@ -282,6 +295,7 @@ class Diagnosis:
         if self.settings.label is None:
             return {}
         counts = Counter(self.listing.columns[self.settings.label])
+        counts.pop("", None)
         return {name: counts[name] for name in sort_classes(counts)}
 
     def fold_sizes(self) -> dict[str, dict[str, int]]:
@@ -298,7 +312,14 @@ class Diagnosis:
         start = np.where(np.isnan(spans[:, 0]), 0, spans[:, 0])
         end = np.where(np.isnan(spans[:, 1]), length, spans[:, 1])
         # Tables round their times.
-        self._beyond = (end > length + 0.1) | (start >= length) | (end <= start)
+        self._beyond = (
+            (end > length + 0.1)
+            | (start >= length)
+            | (end <= start)
+            | (start < 0)
+            # No length is known of what cannot be read.
+            | (np.fmax(start, end) > MOST_SECONDS)
+        )
         self.seconds = np.minimum(end, length) - start
 
     def _number_sounds(self) -> np.ndarray:
@@ -434,7 +455,7 @@ class Diagnosis:
             return f"{self.seconds[clip]:.3f} s"
         start, end = self.listing.spans[clip]
         whole = self.file_seconds[self.listing.rows[clip]]
-        return f"{start:.3f} to {end:.3f} s of {whole:.3f} s"
+        return f"{_time(start)} to {_time(end)} s of {whole:.3f} s"
 
     def _by_sound(self) -> list[Finding]:
         """Duplicates, and what they mean across folds and labels."""
@@ -460,6 +481,15 @@ class Diagnosis:
             if pairs:
                 found.append(Finding(kind, pairs, column))
         return found
+
+    def _without_label(self) -> list[Finding]:
+        """Clips that the label column has no value for."""
+        column = self.settings.label
+        values = self.listing.columns[column] if column else []
+        clips = [clip for clip, value in enumerate(values) if not value]
+        words = f"of {len(values):,} rows {len(clips):,} have none"
+        pairs = [(int(self.listing.rows[clip]), words) for clip in clips]
+        return [Finding("unlabelled", pairs, column or "")] if pairs else []
 
     def _by_group(self) -> list[Finding]:
         """Values of group columns that lie in more than one fold."""
@@ -501,6 +531,11 @@ class Diagnosis:
                     words += f" ({self.listing.names[first]})"
                 pairs.append((file, words))
         return pairs
+
+
+def _time(seconds: float) -> str:
+    """A time of a table, which may be any number."""
+    return f"{seconds:.3f}" if abs(seconds) < 1e6 else f"{seconds:g}"
 
 
 def _rare(values: np.ndarray, readable: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._text import some_skipped
 from keras_audio_ssl.data import AudioError
 from keras_audio_ssl.data import bucket
 from keras_audio_ssl.data.reading import open_audio
@@ -492,7 +493,7 @@ def attention_study(
             progress(done)
     if not study.clips:
         raise ValueError(
-            f"No clip is left to study. Skipped: {study.skipped[:3]}"
+            f"No clip is left to study. Skipped: {some_skipped(study.skipped)}"
         )
     return study
 

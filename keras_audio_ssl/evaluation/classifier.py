@@ -1,13 +1,13 @@
 """A classifier on an encoder: fine-tuned, or a head on frozen weights."""
 
 import inspect
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._text import few
 from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.engine import ADAPT_CLIPS
@@ -429,6 +429,18 @@ class Classifier(Planned, Model):
                     "Labels must be integers, the places of their names in "
                     f"`classes`. Received: {few(labels.ravel())}"
                 )
+            if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+                raise ValueError(
+                    "Labels must not be NaN or infinite: leave out the clips "
+                    f"without one. {np.sum(~np.isfinite(labels))} of "
+                    f"{labels.size} are."
+                )
+            if self.loss_is_sparse() and (labels != np.floor(labels)).any():
+                wrong = labels[labels != np.floor(labels)]
+                raise ValueError(
+                    "Labels must be whole numbers, the places of their names "
+                    f"in `classes`. Received: {few(wrong)}"
+                )
             low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
             if self.loss_is_sparse() and (low < 0 or high >= self.n_classes):
                 raise ValueError(
@@ -543,9 +555,3 @@ class Standardize(Layer):
                     weight.value + (1 - self.momentum) * (new - weight.value)
                 )
         return (x - mean) / ops.sqrt(variance + self.epsilon)
-
-
-def few(names: Sequence[Any]) -> str:
-    shown = ", ".join(repr(str(name)) for name in names[:6])
-    more = len(names) - 6
-    return f"[{shown}]" + (f" and {more} more" if more > 0 else "")

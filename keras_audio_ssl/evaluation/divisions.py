@@ -102,5 +102,23 @@ def numbers(table: Table, column: str, path: Any) -> np.ndarray:
         ) from None
 
 
+def with_values(
+    table: Table, columns: list[str | None]
+) -> tuple[Table, list[tuple[str, str]]]:
+    """The rows that have a value in all of some columns.
+
+    Returns:
+        Their table, and `(file, reason)` of the others.
+    """
+    kept, skipped = [], []
+    for row, file in enumerate(table["file"]):
+        lacks = [c for c in columns if c is not None and not table[c][row]]
+        if lacks:
+            skipped.append((file, f"no {lacks[0]}"))
+        else:
+            kept.append(row)
+    return take(table, kept), skipped
+
+
 def take(table: Table, rows: Any) -> Table:
     return {k: [v[i] for i in rows] for k, v in table.items()}

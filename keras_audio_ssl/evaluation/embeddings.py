@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._text import some_skipped
 from keras_audio_ssl.data import AudioError
 from keras_audio_ssl.data import read_audio
+from keras_audio_ssl.data.manifest import MOST_SECONDS
 
 WHOLE = (0.0, 1.0)
 # What is decoded before the encoder is called: enough for clips of like length
@@ -149,7 +151,8 @@ class Embeddings:
         for done, (file, span) in enumerate(keys, 1):
             start, end = span
             try:
-                if start < 0 or (end is not None and end <= start):
+                stop = MOST_SECONDS if end is None else end
+                if not 0 <= start < stop <= MOST_SECONDS:
                     raise AudioError(file, f"no part from {start} to {end} s")
                 wave = read_audio(
                     file,
@@ -201,5 +204,5 @@ def check_finite(vector: Any, file: str) -> None:
 
 
 def nothing_readable(files: Sequence[str], failed: dict[str, str]) -> str:
-    some = "; ".join(f"{f}: {r}" for f, r in list(failed.items())[:3])
-    return f"None of {len(files)} files can be read. The first: {some}"
+    first = some_skipped(list(failed.items())[:3])
+    return f"None of {len(files)} files can be read. The first: {first}"

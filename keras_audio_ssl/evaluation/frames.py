@@ -4,11 +4,13 @@ import os
 
 import numpy as np
 
+from keras_audio_ssl._text import column_list
 from keras_audio_ssl.data import read_manifest
 from keras_audio_ssl.evaluation.divisions import check_labels
 from keras_audio_ssl.evaluation.divisions import divisions
 from keras_audio_ssl.evaluation.divisions import numbers
 from keras_audio_ssl.evaluation.divisions import take
+from keras_audio_ssl.evaluation.divisions import with_values
 from keras_audio_ssl.evaluation.scoring import score
 
 # All frames of an hour are too many to learn from in reasonable time.
@@ -24,6 +26,10 @@ def frame_probe(
         `(result, what was skipped)`.
     """
     path, intervals, label = read_intervals(manifest, path, label)
+    intervals, unnamed = with_values(intervals, [label])
+    table, skipped = with_values(table, [division[0]])
+    if unnamed:
+        skipped.append((str(path), f"{len(unnamed)} intervals have no {label}"))
     start, end = (numbers(intervals, k, path) for k in ("start", "end"))
     if np.isnan(start).any() or np.isnan(end).any():
         raise ValueError(f"Each row of {path} needs a start and an end.")
@@ -31,7 +37,7 @@ def frame_probe(
     for row in np.argsort(start, kind="stable"):
         rows_of.setdefault(intervals["file"][row], []).append(int(row))
     clips = [i for i, file in enumerate(table["file"]) if file in rows_of]
-    skipped = [
+    skipped += [
         (file, f"no interval in {os.path.basename(path)}")
         for file in table["file"]
         if file not in rows_of
@@ -110,9 +116,10 @@ def read_intervals(manifest, path, label):
         if name not in intervals:
             raise ValueError(
                 f"No column {name!r} in {path}. "
-                f"Its columns: {', '.join(intervals)}"
+                f"Its columns: {column_list(list(intervals))}"
             )
-    check_labels(intervals[label], label, path, single=True)
+    named = [name for name in intervals[label] if name]
+    check_labels(named, label, path, single=True)
     return path, intervals, label
 
 

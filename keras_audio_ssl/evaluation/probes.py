@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._text import column_list
 from keras_audio_ssl.data import read_manifest
 from keras_audio_ssl.evaluation.divisions import check_labels
 from keras_audio_ssl.evaluation.divisions import divisions
 from keras_audio_ssl.evaluation.divisions import numbers
 from keras_audio_ssl.evaluation.divisions import take
+from keras_audio_ssl.evaluation.divisions import with_values
 from keras_audio_ssl.evaluation.embeddings import WHOLE
 from keras_audio_ssl.evaluation.embeddings import as_embeddings
 from keras_audio_ssl.evaluation.frames import frame_probe
@@ -126,7 +128,7 @@ def probe(
         if label is None:
             raise ValueError(
                 "`label` must name the column of the labels. The columns of "
-                f"{manifest}: {', '.join(table)}"
+                f"{manifest}: {column_list(list(table))}"
             )
         names.append(label)
     names += [split] if isinstance(split, str) else list(split or {})
@@ -134,7 +136,7 @@ def probe(
         if name is not None and name not in table:
             raise ValueError(
                 f"No column {name!r} in {manifest}. "
-                f"Its columns: {', '.join(table)}"
+                f"Its columns: {column_list(list(table))}"
             )
     outer = fold or leave_one_out
     options = {"classifier": classifier, "grid": grid, "seed": seed}
@@ -168,12 +170,8 @@ def probe(
 
 def clip_probe(embeddings, manifest, table, label, halves, division, options):
     """Scores clip vectors: `(result, what was skipped)`."""
-    labelled = [i for i, name in enumerate(table[label]) if name.strip()]
-    skipped = [
-        (table["file"][i], f"no {label}")
-        for i in sorted(set(range(len(table[label]))) - set(labelled))
-    ]
-    table = take(table, labelled)
+    table, skipped = with_values(table, [label, division[0]])
+    labelled = len(table["file"])
     check_labels(table[label], label, manifest, single=halves)
     folder = os.path.dirname(os.fspath(manifest))
     vectors, kept = embeddings.clips(
@@ -183,7 +181,7 @@ def clip_probe(embeddings, manifest, table, label, halves, division, options):
     )
     table = take(table, kept)
     labels = table[label]
-    if len(kept) < len(labelled):
+    if len(kept) < labelled:
         check_labels(labels, label, f"{manifest} (readable)", single=halves)
     if halves:
         n = len(labels)

@@ -2,11 +2,15 @@
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._text import LONGEST
+from keras_audio_ssl._text import printable
+from keras_audio_ssl._text import some_skipped
 from keras_audio_ssl.evaluation.linear import Logistic
 from keras_audio_ssl.evaluation.neighbours import Neighbours
 
@@ -143,13 +147,17 @@ class ProbeResult:
         return "\n".join(lines + self.skipped_in_words())
 
     def skipped_in_words(self) -> list[str]:
-        """A line on what could not be used, if there is something."""
+        """Lines on what could not be used, if there is something."""
         if not self.skipped:
             return []
-        some = "; ".join(f"{f}: {r}" for f, r in self.skipped[:3])
-        more = len(self.skipped) - 3
-        more_text = f"; and {more} more" if more > 0 else ""
-        return [f"  skipped {len(self.skipped)}: {some}{more_text}"]
+        lines = [f"  skipped {len(self.skipped)}: {some_skipped(self.skipped)}"]
+        often = Counter(why for _, why in self.skipped).most_common(3)
+        lines += [
+            f"    {count} of them: {printable(why, LONGEST)}"
+            for why, count in often
+            if count > 1
+        ]
+        return lines
 
 
 def score(
@@ -305,6 +313,9 @@ def check_seen(seen):
 
 
 def listed(values: dict[str, float], form: str) -> str:
-    shown = [f"{k} {v:{form}}" for k, v in list(values.items())[:12]]
+    shown = [
+        f"{printable(k, LONGEST)} {v:{form}}"
+        for k, v in list(values.items())[:12]
+    ]
     more = len(values) - len(shown)
     return ", ".join(shown) + (f", and {more} more" if more > 0 else "")

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_audio_ssl._text import printable
+from keras_audio_ssl._text import with_reason
 from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.data import AudioError
 from keras_audio_ssl.data import from_folder
@@ -43,11 +45,13 @@ class SearchResult(list):
         self.searched, self.skipped = searched, skipped
 
     def __str__(self) -> str:
-        lines = [f"{one.similarity:6.3f}  {one.file}" for one in self]
+        lines = [
+            f"{one.similarity:6.3f}  {printable(one.file)}" for one in self
+        ]
         lines.append(f"{self.searched} clips searched")
         if self.skipped:
             lines.append(f"{len(self.skipped)} skipped:")
-            lines += [f"  {file}: {why}" for file, why in self.skipped[:5]]
+            lines += [f"  {with_reason(*pair)}" for pair in self.skipped[:5]]
         return "\n".join(lines)
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._text import column_list
+from keras_audio_ssl._text import some_skipped
 from keras_audio_ssl.data import read_manifest
-from keras_audio_ssl.evaluation.divisions import take
+from keras_audio_ssl.evaluation.divisions import with_values
 from keras_audio_ssl.evaluation.embeddings import WHOLE
 from keras_audio_ssl.evaluation.embeddings import as_embeddings
 from keras_audio_ssl.evaluation.geometry import unit_rows
@@ -59,8 +61,9 @@ class VerificationResult:
             f"  audio in pretraining: {self.seen or 'not said'}",
         ]
         if self.skipped:
-            some = "; ".join(f"{f}: {r}" for f, r in self.skipped[:3])
-            lines.append(f"  skipped {len(self.skipped)}: {some}")
+            lines.append(
+                f"  skipped {len(self.skipped)}: {some_skipped(self.skipped)}"
+            )
         return "\n".join(lines)
 
 
@@ -164,15 +167,9 @@ def verify(
     if label not in table:
         raise ValueError(
             f"No column {label!r} in {manifest}. "
-            f"Its columns: {', '.join(table)}"
+            f"Its columns: {column_list(list(table))}"
         )
-    rows = range(len(table[label]))
-    labelled = [i for i in rows if table[label][i].strip()]
-    skipped = [
-        (table["file"][i], f"no {label}")
-        for i in sorted(set(rows) - set(labelled))
-    ]
-    table = take(table, labelled)
+    table, skipped = with_values(table, [label])
     folder = os.path.dirname(os.fspath(manifest))
     files = [os.path.join(folder, file) for file in table["file"]]
     vectors, kept = embeddings.clips(files, spans(table, manifest), (WHOLE,))

@@ -3,10 +3,12 @@
 import sys
 import time
 
+from keras_audio_ssl._text import write
+
 
 def say(text="", **kwargs):
     """Words for a person; results go to standard output alone."""
-    print(text, file=sys.stderr, flush=True, **kwargs)
+    write(text, sys.stderr, **kwargs)
 
 
 class Progress:

@@ -6,6 +6,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from keras_audio_ssl._text import with_reason
 from keras_audio_ssl.runs.folder import metrics_file
 from keras_audio_ssl.runs.folder import write_json
 from keras_audio_ssl.runs.own_audio import look_at_own_audio
@@ -159,7 +160,7 @@ def in_words(metrics, skipped, output, folder):
         lines.append(
             f"{len(skipped)} files were skipped, see {folder / 'skipped.csv'}:"
         )
-        lines += [f"  {file}: {reason}" for file, reason in skipped[:5]]
+        lines += [f"  {with_reason(*pair)}" for pair in skipped[:5]]
     if "probe" in metrics:
         probe = metrics["probe"]
         lines += [

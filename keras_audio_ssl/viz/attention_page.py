@@ -4,13 +4,13 @@ import base64
 
 import numpy as np
 
+from keras_audio_ssl._text import printable
 from keras_audio_ssl.viz.charts import columns
 from keras_audio_ssl.viz.charts import scatter
 from keras_audio_ssl.viz.kit import render
 from keras_audio_ssl.viz.pictures import MAGMA
 from keras_audio_ssl.viz.pictures import frame_shades
 from keras_audio_ssl.viz.pictures import wav_uri
-from keras_audio_ssl.viz.text import printable
 
 BANDS = 64  # of the spectrogram on the axes
 CATEGORIES = {

@@ -1,5 +1,6 @@
 """The page of `keras-audio-ssl doctor`: one HTML file that needs no other."""
 
+from keras_audio_ssl._text import printable as printable
 from keras_audio_ssl.viz.charts import bars
 from keras_audio_ssl.viz.charts import histogram
 from keras_audio_ssl.viz.kit import render
@@ -8,7 +9,6 @@ from keras_audio_ssl.viz.pictures import png_uri as png_uri
 from keras_audio_ssl.viz.pictures import spectrogram_png
 from keras_audio_ssl.viz.pictures import wav_uri
 from keras_audio_ssl.viz.pictures import wave_outline
-from keras_audio_ssl.viz.text import printable as printable
 
 SHOWN = 50  # rows of a table; the rest is in the JSON
 LEVELS = {

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_audio_ssl.viz.text import printable
+from keras_audio_ssl._text import printable
 
 
 def log_mels(features, titles=None, frame_rate=None, columns=4):

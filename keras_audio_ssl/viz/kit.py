@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from keras_audio_ssl.viz.text import printable
+from keras_audio_ssl._text import printable
 
 TEMPLATES = Path(__file__).with_name("templates")
 # Lets a page from anywhere load nothing, and run no script but its own.

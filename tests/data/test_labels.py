@@ -65,19 +65,24 @@ def test_classes_are_those_of_the_whole_column(folder):
     )
     data = read(where="split=x", unlabelled=True)
     assert data.classes == ["a", "b"] and data.labels.tolist() == [0, -1]
-    # Rows that are left out need no label.
-    with pytest.raises(ValueError, match="line 3: label ''"):
-        read(where="split=x")
+    data = read(where="split=x")
+    assert data.classes == ["a", "b"] and data.labels.tolist() == [0]
     (folder / "m.csv").write_text("file,kind,split\n0.wav,a,x\n1.wav,,y\n")
     assert read(where="split=x").classes == ["a"]
 
 
 @pytest.mark.parametrize("cell", ["", "  "])
-def test_a_missing_label_must_be_asked_for(folder, cell):
-    with pytest.raises(
-        ValueError, match=r"m.csv, line 4: label ''.*unlabelled=True"
-    ):
-        table(folder, ["a", "b", cell, "b"])
+def test_clips_without_label_are_left_out_and_counted(folder, cell, caplog):
+    data = table(folder, ["a", " b", cell, "b ", cell])
+    assert data.classes == ["a", "b"] and data.labels.tolist() == [0, 1, 1]
+    assert data.skipped == [
+        ("2.wav, line 4", "no label"),
+        ("4.wav, line 6", "no label"),
+    ]
+    [said] = caplog.messages
+    assert "left out 2 of 5 clips" in said and "unlabelled=True" in said
+    with pytest.raises(ValueError, match="None of the 2 clips of .*m.csv has"):
+        table(folder, [cell, cell])
     # -1 is a class like any other, as in tables of -1 and 1.
     assert table(folder, [-1, 1, -1]).classes == ["-1", "1"]
 
@@ -120,13 +125,81 @@ def test_arrays_and_rows(labels, codes, classes):
     [
         ([0, -1, 1], False, "0 to 1. Received: -1 to 1"),
         ([0, -2, 1], True, "0 to 1, or be -1. Received: -2 to 1"),
-        (["a", "", "b"], False, r"Labels \[''\] are not .*unlabelled=True"),
+        ([0, 1.5, None], False, "integers or names. Received: float64"),
+        ([True, False, True], False, "integers or names. Received: bool"),
+        (["a", "-1", "b"], True, None),
+        ([None, np.nan, ""], False, "None of the 3 clips of `y` has"),
         ([-1, -1, -1], True, "None of the 3 clips"),
     ],
 )
 def test_wrong_arrays(labels, unlabelled, message):
+    make = lambda: from_arrays(
+        WAVES[:3], labels, batch_size=1, unlabelled=unlabelled
+    )
+    if message is None:
+        assert make().num_clips == 3
+        return
     with pytest.raises(ValueError, match=message):
-        from_arrays(WAVES[:3], labels, batch_size=1, unlabelled=unlabelled)
+        make()
+
+
+@pytest.mark.parametrize(
+    "labels, codes, classes",
+    [
+        (["b ", None, " b", "a", np.nan, "  "], [1, 1, 0], ["a", "b"]),
+        ([2, None, 0, 1, None, None], [2, 0, 1], ["0", "1", "2"]),
+        ([2.0, np.nan, 0.0, 1.0, np.nan, np.nan], [2, 0, 1], ["0", "1", "2"]),
+        (["-1", "", "1", "1", "", ""], [0, 1, 1], ["-1", "1"]),
+    ],
+)
+@pytest.mark.parametrize("as_array", [False, True])
+def test_labels_of_arrays_and_rows(labels, codes, classes, as_array, caplog):
+    rows = [
+        {"audio": {"array": wave, "sampling_rate": 16000}, "kind": label}
+        for wave, label in zip(WAVES[:6], labels, strict=True)
+    ]
+    if as_array:
+        kind = float if isinstance(labels[0], float) else object
+        labels = np.array(labels, kind)
+    for data, first in (
+        (from_arrays(WAVES[:6], labels, batch_size=1), "array 1"),
+        (from_huggingface(rows, label="kind", batch_size=1), "row 1"),
+    ):
+        assert data.labels.tolist() == codes and data.classes == classes
+        assert [why for _, why in data.skipped] == ["no label"] * 3
+        assert data.skipped[0][0] == first
+        assert "left out 3 of 6 clips" in caplog.messages[-1]
+        assert len(data.files) == 3 and first not in data.files
+
+
+def test_missing_values_of_other_libraries():
+    class NAType:
+        """Of pandas: it cannot be compared."""
+
+        def __bool__(self):
+            raise TypeError
+
+        def __ne__(self, other):
+            return self
+
+        __hash__ = object.__hash__
+
+    data = from_arrays(WAVES[:3], ["a", NAType(), "b"], batch_size=1)
+    assert data.labels.tolist() == [0, 1]
+
+
+def test_blanks_are_none_of_a_table(folder):
+    (folder / "m.csv").write_text(
+        "file, kind ,split\n 0.wav, dog, train\n1.wav,dog ,train \n"
+        "2.wav,cat, test\n3.wav,cat,train\n"
+    )
+    read = lambda **options: from_manifest(
+        folder / "m.csv", 0.05, 1, label="kind", shuffle=False, **options
+    )
+    assert read().classes == ["cat", "dog"]
+    assert read(where="split=train").labels.tolist() == [1, 1, 0]
+    data = read(where={"split": " test"}, classes=["dog ", "cat"])
+    assert data.labels.tolist() == [1] and data.classes == ["dog", "cat"]
 
 
 def kept(labels, fraction, seed=0, **options):

@@ -279,6 +279,9 @@ def test_wrong_arguments_and_labels(encoder):
         (y + 1, r"0 to 1. Received: 1 to 2"),
         (y - 1, r"0 to 1. Received: -1 to 0"),
         (np.array(["low", "high"] * 2), r"integers.*'low'"),
+        (np.array([0, 1, np.nan, 1]), "NaN or infinite.* 1 of 4 are"),
+        (np.array([0, 1, np.inf, 1], "float32"), "NaN or infinite"),
+        (np.array([0, 0.5, 0.25, 1]), r"whole numbers.*'0.5', '0.25'"),
     ):
         with pytest.raises(ValueError, match=message):
             classifier.fit(x, labels)
@@ -286,6 +289,8 @@ def test_wrong_arguments_and_labels(encoder):
             classifier.evaluate(x, labels)
     with pytest.raises(ValueError, match="0 to 1"):
         classifier.fit(x, y, validation_data=(x, y + 1))
+    with pytest.raises(ValueError, match="whole numbers"):
+        classifier.fit(x, y, validation_data=(x, y + 0.5))
     with pytest.raises(ValueError, match="samples"):
         classifier.fit(x[:, :100], y)
 
