@@ -1,5 +1,6 @@
 """`keras-audio-ssl embed ENCODER`."""
 
+import math
 import os
 from pathlib import Path
 
@@ -14,6 +15,16 @@ from keras_audio_ssl.runs.lock import only_one
 from keras_audio_ssl.runs.progress import Progress
 from keras_audio_ssl.runs.progress import say
 from keras_audio_ssl.runs.stopping import Failure
+
+# Longer clips are cut into blocks, whose vectors are averaged: what a network
+# needs grows with the length, or its square (a transformer of the package
+# takes 1.5 GB for a minute, 5.4 GB for two).
+LONG_SECONDS, BLOCK_SECONDS = 60, 30
+TOO_LARGE = "it takes more memory than there is"
+# What PyTorch, TensorFlow and XLA say.
+SHORT_OF_MEMORY = ("out of memory", "can't allocate", "cannot allocate",
+                   "failed to allocate", "oom when allocating",
+                   "resource_exhausted", "resourceexhausted")  # fmt: skip
 
 
 def add_arguments(parser):
@@ -64,18 +75,20 @@ def embed(args, output):
     encoder = hub.load_encoder(args.encoder)
     if args.levels:
         encoder = Readout(encoder, parse_levels(args.levels))
-    files, unread = audio_files(args)
+    clips, unread = audio_files(args)
+    files = clips.files
     journal = Journal(
         output.with_name(f".{output.name}.partial"),
-        settings_of(args, files),
+        settings_of(args, clips),
         encoder.dim,
+        say,
     )
     whole_batches(journal, len(files), args)
     if len(journal):
         say(f"going on after {len(journal)} vectors of an interrupted run")
     try:
         with isolated(args.isolate):
-            embed_files(encoder, files, journal, args)
+            long = embed_files(encoder, clips, journal, args)
         skipped = unread + [(files[i], why) for i, why in journal.skipped]
         if not len(journal):
             journal.remove()
@@ -100,20 +113,31 @@ def embed(args, output):
         "skipped": [{"file": f, "reason": r} for f, r in skipped],
     }
     lines = [f"{count} vectors of {encoder.dim} in {output}"]
+    if long:
+        result["in_blocks"] = long
+        lines.append(
+            f"{long} clips are longer than {LONG_SECONDS} s: their vectors "
+            f"are means over blocks of at most {BLOCK_SECONDS} s (--window "
+            "gives a vector a window)"
+        )
     if skipped:
         lines.append(f"{len(skipped)} files were skipped:")
         lines += [f"  {with_reason(*pair)}" for pair in skipped[:20]]
     finish(args, result, "\n".join(lines))
 
 
-def settings_of(args, files):
-    """What the vectors depend on: an encoder's file, the files, how read."""
+def settings_of(args, clips):
+    """What the vectors depend on: an encoder's file, the clips, how read."""
     from keras_audio_ssl.hub.load import find_encoder
 
     path = find_encoder(args.encoder)
     return {
         "encoder": [str(path), *size_and_time(path)],
-        "files": [[file, *size_and_time(file)] for file in files],
+        "files": [
+            [file, *size_and_time(file), clips.part(i)]
+            for i, file in enumerate(clips.files)
+        ],
+        "blocks": [LONG_SECONDS, BLOCK_SECONDS],
         "batch_size": args.batch_size,
         "window": args.window,
         "hop": args.hop,
@@ -131,9 +155,15 @@ def size_and_time(path):
 
 
 def audio_files(args):
-    """Paths of the folder, of the manifest, or the one file."""
+    """Clips of the folder, of the manifest, or the one file.
+
+    Returns:
+        An `AudioDataset`, and `(file, reason)` of what cannot be read.
+    """
     from keras_audio_ssl.data import from_folder
     from keras_audio_ssl.data import from_manifest
+    from keras_audio_ssl.data.builders import from_file
+    from keras_audio_ssl.data.sources import is_table
 
     path = Path(args.data)
     if not path.exists():
@@ -146,20 +176,33 @@ def audio_files(args):
         data = from_folder(
             path, batch_size=1, shuffle=False, isolate=args.isolate
         )
-    elif path.suffix.lower() == ".csv":
+    elif is_table(path):
         data = from_manifest(
             path, batch_size=1, shuffle=False, where=args.where,
             isolate=args.isolate,
         )  # fmt: skip
+        if args.window and any(map(data.part, range(data.num_clips))):
+            raise ValueError(
+                f"--window reads whole files, and {path} names parts of "
+                "files (start, end): leave one of them out."
+            )
     else:
-        return [str(path)], []
-    return list(data.files), list(data.skipped)
+        if args.where:
+            raise ValueError("--where needs a manifest as --data.")
+        try:
+            data = from_file(path, isolate=args.isolate)
+        except ValueError as error:
+            raise Failure(str(error)) from None
+    return data, list(data.skipped)
 
 
-def embed_files(encoder, files, journal, args):
-    """Writes the vectors of all files that the journal has not."""
+def embed_files(encoder, clips, journal, args):
+    """Writes the vectors of all clips that the journal has not.
+
+    Returns:
+        How many of them were cut into blocks.
+    """
     from keras_audio_ssl.data import AudioError
-    from keras_audio_ssl.data import read_audio
 
     last = dict(journal.rows.tolist())
     done = set(last)
@@ -167,33 +210,94 @@ def embed_files(encoder, files, journal, args):
         # This one may have more windows.
         done.remove(max(last))
     done.update(number for number, _ in journal.skipped)
-    left = [i for i in range(len(files)) if i not in done]
+    left = [i for i in range(clips.num_clips) if i not in done]
     group = 1 if args.window else args.batch_size
-    hop = args.hop or args.window
+    long = 0
     with Progress("embedding", len(left), args.json) as progress:
         for at in range(0, len(left), group):
             numbers, waves = [], []
             for number in left[at : at + group]:
                 try:
                     if args.window:
-                        start = last[number] + hop if number in last else 0.0
-                        stream = encoder.embed_stream(
-                            files[number], args.window, hop, start,
-                            args.batch_size,
-                        )  # fmt: skip
-                        for seconds, vectors in stream:
-                            journal.add(number, seconds, vectors)
+                        embed_windows(
+                            encoder, clips, journal, number, last, args
+                        )
+                    elif clips.clip_seconds(number) > LONG_SECONDS:
+                        vector = embed_long(encoder, clips, number)
+                        journal.add(number, 0.0, vector[None])
+                        long += 1
                     else:
-                        wave = read_audio(files[number], encoder.sample_rate)
+                        rate = encoder.sample_rate
+                        waves.append(clips.read_clip(number, rate))
                         numbers.append(number)
-                        waves.append(wave)
                 except AudioError as error:
                     journal.skip(number, error.reason)
-            if waves:
-                vectors = encoder.embed(waves, batch_size=args.batch_size)
-                for number, vector in zip(numbers, vectors, strict=True):
-                    journal.add(number, 0.0, vector[None])
+                except Exception as error:
+                    if not out_of_memory(error):
+                        raise
+                    journal.skip(number, TOO_LARGE)
+            embed_group(encoder, numbers, waves, journal, args)
             progress.advance(min(group, len(left) - at))
+    return long
+
+
+def embed_windows(encoder, clips, journal, number, last, args):
+    """Writes the vectors of a file's windows, from the last one on."""
+    hop = args.hop or args.window
+    start = last[number] + hop if number in last else 0.0
+    stream = encoder.embed_stream(
+        clips.files[number], args.window, hop, start, args.batch_size
+    )
+    for seconds, vectors in stream:
+        journal.add(number, seconds, vectors)
+
+
+def embed_long(encoder, clips, number):
+    """The mean of the vectors of a clip's blocks, which are equally long."""
+    import numpy as np
+
+    seconds = clips.clip_seconds(number)
+    count = math.ceil(seconds / BLOCK_SECONDS)
+    total = np.zeros(encoder.dim)
+    for k in range(count):
+        wave = clips.read_clip(
+            number,
+            encoder.sample_rate,
+            seconds / count,
+            start=k * seconds / count,
+        )
+        total += encoder.embed(wave)
+    return (total / count).astype("float32")
+
+
+def embed_group(encoder, numbers, waves, journal, args):
+    """Writes the vectors of short clips; one by one where they are too many.
+
+    What one of them needs too much of must not lose the others.
+    """
+    if not waves:
+        return
+    try:
+        vectors = encoder.embed(waves, batch_size=args.batch_size)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        if len(waves) == 1:
+            journal.skip(numbers[0], TOO_LARGE)
+            return
+        for number, wave in zip(numbers, waves, strict=True):
+            embed_group(encoder, [number], [wave], journal, args)
+        return
+    for number, vector in zip(numbers, vectors, strict=True):
+        journal.add(number, 0.0, vector[None])
+
+
+def out_of_memory(error):
+    """Whether an error of any library says that memory is short."""
+    text = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, MemoryError) or any(
+        words in text for words in SHORT_OF_MEMORY
+    )
 
 
 def whole_batches(journal, count, args):
@@ -258,5 +362,12 @@ def write_parquet(path, columns):
             "writing .parquet needs pyarrow: pip install pyarrow, or "
             "write .npz."
         ) from None
-    table = pyarrow.table({k: list(v) for k, v in columns.items()})
+    # Names that are no UTF-8 have no place in such a table.
+    names = [
+        str(name).encode("utf-8", "backslashreplace").decode()
+        for name in columns["file"]
+    ]
+    table = pyarrow.table(
+        {**{k: list(v) for k, v in columns.items()}, "file": names}
+    )
     pyarrow.parquet.write_table(table, path)

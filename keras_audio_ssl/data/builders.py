@@ -93,6 +93,36 @@ def from_folder(
     )
 
 
+def from_file(
+    path: Any,
+    seconds: float | None = None,
+    batch_size: int = 1,
+    *,
+    isolate: bool = False,
+    **options: Any,
+) -> AudioDataset:
+    """A dataset of one audio file.
+
+    Args:
+        path: the file.
+        seconds: length of the segments; the whole file if `None` (default).
+        batch_size: clips in a batch, 1 by default.
+        isolate: as for `from_folder`.
+        **options: the other arguments of `AudioDataset`.
+
+    Raises:
+        ValueError: if it cannot be read.
+
+    Example:
+        >>> night = from_file("night.flac", 1.0, crops_per_clip=64)
+    """
+    clips = FileClips("", [os.fspath(path)])
+    clips.isolate = isolate
+    return AudioDataset(
+        clips, seconds, batch_size, source=os.fspath(path), **options
+    )
+
+
 def from_manifest(
     path: Any,
     seconds: float | None = None,

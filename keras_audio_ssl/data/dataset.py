@@ -382,13 +382,15 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         clip: int,
         sample_rate: int | None = None,
         seconds: float | None = None,
+        start: float = 0.0,
     ) -> np.ndarray:
         """A clip as it is in its source, neither cropped nor padded.
 
         Args:
             clip: its number, the place of its name in `files`.
             sample_rate: Hz; the dataset's if `None` (default).
-            seconds: how much of its beginning; all if `None` (default).
+            seconds: how much of it; all if `None` (default).
+            start: where to begin, in seconds from its start, 0.0 by default.
 
         Returns:
             float32 `(samples,)`.
@@ -399,9 +401,28 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
         rate = sample_rate or self.sample_rate
         with self._clips.open(clip) as audio:
             first, length = self._extent(audio, clip, rate)
+            skip = min(round(start * rate), length - 1)
+            first, length = first + skip, length - skip
             if seconds is not None:
-                length = min(length, round(seconds * rate))
+                length = min(length, round((start + seconds) * rate) - skip)
             return read_part(audio, rate, first, length)
+
+    def clip_seconds(self, clip: int) -> float:
+        """How long a clip is in its source.
+
+        Args:
+            clip: its number, the place of its name in `files`.
+
+        Raises:
+            AudioError: it cannot be read.
+        """
+        with self._clips.open(clip) as audio:
+            rate = audio.rate
+            return self._extent(audio, clip, rate)[1] / rate
+
+    def part(self, clip: int) -> tuple[float, float] | None:
+        """Start and end of a clip in its file, in seconds, if not all."""
+        return self._clips.span(clip)
 
     def whole(self) -> "AudioDataset":
         """The same clips for one pass over all of them.

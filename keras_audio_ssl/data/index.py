@@ -94,10 +94,12 @@ class ManifestIndex:
             MAGIC, self._key, _check_sum(arrays), *map(len, arrays)
         )
         try:
+            private_folder(self.path.parent)
             with written_whole(self.path) as draft, open(draft, "wb") as file:
                 file.write(head)
                 for part in arrays:
                     file.write(part.data)
+            self.path.chmod(0o600)
         except OSError as error:
             log.warning("the next start will take as long: %s", error)
 
@@ -182,6 +184,21 @@ class ManifestIndex:
             path.unlink(missing_ok=True)
         except OSError as error:
             log.warning("%s cannot be deleted: %s", path, error)
+
+
+def private_folder(folder: Path) -> None:
+    """Makes a folder of the cache, for its user alone.
+
+    What lies there names the user's files.
+
+    Raises:
+        OSError: that cannot be done.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own = cache_folder()
+    for path in (folder, *folder.parents):
+        if own is not None and (path == own or own in path.parents):
+            path.chmod(0o700)
 
 
 def _check_sum(arrays: list[np.ndarray]) -> int:

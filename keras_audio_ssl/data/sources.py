@@ -376,6 +376,12 @@ def endings_of(extensions: str | Iterable[str]) -> list[str]:
     return ["." + str(ending).lower().lstrip(".") for ending in given]
 
 
+def is_table(path: Any) -> bool:
+    """Whether a file is a table, not sound: by the ending of its name."""
+    name = os.fspath(path).lower()
+    return os.path.isfile(path) and not name.endswith((*EXTENSIONS, *FOREIGN))
+
+
 def scan_folder(
     folder: str, extensions: Iterable[str], max_files: int | None
 ) -> tuple[list[str], Skipped]:

@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 from keras_audio_ssl._files import cache_folder
+from keras_audio_ssl.data.index import private_folder
 from keras_audio_ssl.doctor.facts import RECORD
 
 # Part of the file's name: other facts, or other rules, begin anew.
@@ -45,7 +46,10 @@ class FactsCache:
         self._waiting: list[tuple] = []
         self._table: sqlite3.Connection | None = None
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.path.parent)
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            os.close(handle)
+            self.path.chmod(0o600)
         except OSError as error:
             self.trouble = f"{self.path}: {error.strerror}"
             return

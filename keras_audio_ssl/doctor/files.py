@@ -18,6 +18,7 @@ from keras_audio_ssl.data.manifest import read_manifest
 from keras_audio_ssl.data.reading import open_audio
 from keras_audio_ssl.data.sources import EXTENSIONS
 from keras_audio_ssl.data.sources import Names
+from keras_audio_ssl.data.sources import is_table
 from keras_audio_ssl.data.sources import scan_folder
 from keras_audio_ssl.doctor.cache import FactsCache
 from keras_audio_ssl.doctor.facts import COLUMNS
@@ -81,7 +82,7 @@ def list_audio(source: Any, where: Any = None) -> Listing:
         ValueError: if the source is missing, no table, or names no file.
     """
     source = os.fspath(source)
-    table = os.path.isfile(source) and not source.lower().endswith(EXTENSIONS)
+    table = is_table(source)
     if where and not table:
         raise ValueError(f"--where needs a manifest. Received: {source}")
     if table:

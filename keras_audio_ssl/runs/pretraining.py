@@ -62,8 +62,8 @@ def pretrain(
     Beside the encoder `X.keras` the folder `X.run` is left: `config.json`,
     `files.csv`, `history.csv`, `skipped.csv`, `metrics.json` and
     `checkpoints/`. The same call again goes on with a run that was
-    interrupted, to the bit. Ctrl-C and SIGTERM save between two steps, if
-    this is the main thread; a second one interrupts at once.
+    interrupted, to the bit. Ctrl-C, SIGTERM and SIGHUP save between two
+    steps, if this is the main thread; a second one interrupts at once.
 
     Args:
         method: Its registry name, a key of `kas.METHODS`.

@@ -4,6 +4,13 @@ import contextlib
 import signal
 import threading
 
+# The last comes when a terminal is closed; Windows has none.
+SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    if hasattr(signal, name)
+]
+
 
 class Failure(ValueError):
     """Arguments were right and the work failed all the same."""
@@ -15,7 +22,7 @@ class Interrupted(Failure):
 
 @contextlib.contextmanager
 def stop_when_asked(say):
-    """Ctrl-C and SIGTERM are noted, to be obeyed where nothing is lost.
+    """Ctrl-C, SIGTERM and SIGHUP are noted, to be obeyed without a loss.
 
     A second one interrupts at once. Outside of the main thread, where Python
     has no say about signals, nothing is changed.
@@ -36,8 +43,8 @@ def stop_when_asked(say):
 
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # `nohup` and background jobs ignore Ctrl-C: so it stays.
+        for number in SIGNALS:
+            # `nohup` ignores SIGHUP, background jobs Ctrl-C: so it stays.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, note)
     try:

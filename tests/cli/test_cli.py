@@ -1,5 +1,6 @@
 """Commands as a user gives them, in this process."""
 
+import io
 import json
 import os
 import signal
@@ -13,6 +14,8 @@ import pytest
 import soundfile
 
 import keras_audio_ssl as kas
+from keras_audio_ssl import _text
+from keras_audio_ssl.cli import embed
 from keras_audio_ssl.cli import main
 from keras_audio_ssl.cli.journal import Journal
 from keras_audio_ssl.methods import METHODS
@@ -336,6 +339,169 @@ def test_an_interrupted_embed_goes_on(
         "cut.npz",
         "whole.npz",
     ]
+
+
+def test_a_long_recording_is_embedded_in_blocks(
+    trained, audio, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(embed, "LONG_SECONDS", 2)
+    monkeypatch.setattr(embed, "BLOCK_SECONDS", 1)
+    for name in ("clip 0.wav", "clip 1.wav"):
+        (tmp_path / name).write_bytes((audio / name).read_bytes())
+    rng = np.random.default_rng(0)
+    wave = 0.1 * rng.standard_normal(40001)  # 2.5 s: three blocks
+    soundfile.write(tmp_path / "long.wav", wave, 16000, "FLOAT")
+    lengths = []
+    plain = kas.encoders.Encoder.embed
+
+    def watched(self, audio, *args, **kwargs):
+        many = audio if isinstance(audio, list) else [audio]
+        lengths.extend(map(len, many))
+        return plain(self, audio, *args, **kwargs)
+
+    monkeypatch.setattr(kas.encoders.Encoder, "embed", watched)
+    argv = ["embed", trained, "--data", tmp_path, "--output"]
+    code, out, _ = run(capsys, *argv, tmp_path / "e.npz")
+    assert code == 0 and "1 clips are longer than 2 s" in out
+    assert max(lengths) == 20000 and sorted(lengths)[0] == 13333
+    encoder = kas.load_encoder(trained)
+    blocks = np.split(wave.astype("float32"), [13334, 26667])
+    with np.load(tmp_path / "e.npz") as saved:
+        assert [os.path.basename(f)[:4] for f in saved["file"]] == [
+            "clip", "clip", "long",
+        ]  # fmt: skip
+        want = plain(encoder, blocks).mean(axis=0)
+        np.testing.assert_allclose(saved["embedding"][2], want, atol=1e-4)
+
+
+def test_what_needs_too_much_memory_loses_no_others(
+    trained, audio, tmp_path, capsys, monkeypatch
+):
+    plain = kas.encoders.Encoder.embed
+
+    def short(self, waves, *args, **kwargs):
+        # The fifth clip is 100 samples longer.
+        if any(len(wave) == 20100 for wave in waves):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return plain(self, waves, *args, **kwargs)
+
+    for k in range(6):
+        wave = np.full(20000 + 100 * (k == 4), 0.1)
+        soundfile.write(tmp_path / f"{k}.wav", wave, 16000)
+    monkeypatch.setattr(kas.encoders.Encoder, "embed", short)
+    argv = ["embed", trained, "--data", tmp_path, "--output"]
+    code, out, _ = run(capsys, *argv, tmp_path / "e.npz", "--json")
+    result = json.loads(out)
+    assert code == 0 and result["vectors"] == 5
+    [skipped] = result["skipped"]
+    assert "4.wav" in skipped["file"] and "more memory" in skipped["reason"]
+
+    def broken(self, *args, **kwargs):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(kas.encoders.Encoder, "embed", broken)
+    code, _, err = run(capsys, *argv, tmp_path / "f.npz")
+    assert code == 1 and "something else" in err
+
+
+def test_embed_reads_the_tables_that_pretrain_reads(
+    trained, audio, tmp_path, capsys
+):
+    text = "file\tstart\tend\tsplit\nclip 0.wav\t\t\ttest\n"
+    text += "clip 1.wav\t0.5\t\ttest\nclip 2.wav\t\t\ttrain\n"
+    path = audio / "table.tsv"
+    path.write_text(text)
+    argv = ["embed", trained, "--data", path, "--where", "split=test"]
+    code, out, err = run(capsys, *argv, "--output", tmp_path / "e.npz")
+    assert code == 0, err
+    encoder = kas.load_encoder(trained)
+    part = kas.data.read_audio(audio / "clip 1.wav", start=0.5)
+    with np.load(tmp_path / "e.npz") as saved:
+        want = encoder.embed([str(audio / "clip 0.wav"), part])
+        np.testing.assert_allclose(saved["embedding"], want, atol=1e-4)
+    more = ["--window", 0.5, "--output", tmp_path / "w.npz"]
+    code, _, err = run(capsys, *argv, *more)
+    assert code == 2 and "parts of files" in err
+    path.unlink()
+
+
+def test_damage_of_an_interrupted_embed_is_named(
+    trained, audio, tmp_path, capsys, monkeypatch
+):
+    argv = ["embed", trained, "--data", audio, "--batch-size", 4]
+    whole, cut = tmp_path / "whole.npz", tmp_path / "cut.npz"
+    assert run(capsys, *argv, "--output", whole)[0] == 0
+    add = Journal.add
+
+    def interrupted(self, number, *args):
+        if number == 9:
+            raise KeyboardInterrupt
+        add(self, number, *args)
+
+    monkeypatch.setattr(Journal, "add", interrupted)
+    assert run(capsys, *argv, "--output", cut)[0] == 1
+    monkeypatch.setattr(Journal, "add", add)
+    folder = tmp_path / ".cut.npz.partial"
+    content = bytearray((folder / "vectors.f32").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(64)
+    (folder / "vectors.f32").write_bytes(content)
+    code, _, err = run(capsys, *argv, "--output", cut)
+    assert code == 0 and f"{folder} is damaged" in err
+    with np.load(whole) as want, np.load(cut) as got:
+        np.testing.assert_array_equal(got["file"], want["file"])
+        np.testing.assert_allclose(
+            got["embedding"], want["embedding"], atol=1e-5
+        )
+
+
+ODD = b"odd \xff\x1b[2J\n.wav"
+
+
+def test_names_of_strangers_steer_no_terminal(trained, tmp_path, capsys):
+    """In each command that names files, classes and columns."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    names = ["0.wav", "1.wav", "2.wav", "3.wav"]
+    for k, name in enumerate(names):
+        t = np.arange(16000) * (300 + 500 * k) / 16000
+        soundfile.write(folder / name, 0.3 * np.sin(2 * np.pi * t), 16000)
+    os.symlink("nowhere", os.fsencode(folder) + b"/" + ODD)
+    red = "\x1b[31mred"
+    rows = [f"{n},{k % 2}{red},{k // 4}" for k, n in enumerate(names * 2)]
+    text = f"file,kind{red},fold\n" + "\n".join(rows) + "\n"
+    table = folder / "m.csv"
+    table.write_text(text)
+    for argv, expected in (
+        (["embed", trained, "--data", folder, "--output",
+          tmp_path / "e.npz"], 0),
+        (["doctor", folder, "--no-isolate", "--no-cache"], 0),
+        (["doctor", table, "--label", f"kind{red}", "--no-isolate"], 0),
+        (["doctor", table, "--label", "none", "--no-isolate"], 2),
+        (["probe", trained, "--manifest", table, "--label", f"kind{red}",
+          "--fold", "fold", "--alone"], 0),
+        (["probe", trained, "--manifest", table, "--label", "none"], 2),
+        (["embed", trained, "--data", table, "--where", f"kind{red}=x",
+          "--output", tmp_path / "g.npz"], 2),
+        (["search", trained, "--query", folder / "0.wav", "--data",
+          folder], 0),
+        (["pretrain", "cola", "--data", folder, "--preset", "tiny",
+          "--steps", 1, "--batch-size", 4, "--output",
+          tmp_path / "c.keras"], 0),
+    ):  # fmt: skip
+        code, out, err = run(capsys, *argv)
+        assert code == expected, (argv, err)
+        assert "\x1b" not in out + err
+        (out + err).encode()  # it can be written
+        if "m.csv" not in str(argv):
+            assert "odd \\udcff\\x1b[2J\\n.wav" in out + err, argv
+
+
+def test_what_a_streams_encoding_lacks_is_escaped():
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii")
+    _text.write("Vögel\n\udcff\x1b[2J", stream)
+    stream.seek(0)
+    assert stream.read() == "V\\xf6gel\n\\udcff\\x1b[2J\n"
 
 
 def test_a_small_folder_is_one_batch(audio, tmp_path, capsys):

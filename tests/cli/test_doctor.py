@@ -354,6 +354,17 @@ def test_a_cache_that_cannot_be_used_is_done_without(
     assert "nothing is kept for the next time" in err
 
 
+def test_the_cache_is_its_users_alone(tmp_path, capsys):
+    doctor(capsys, few(tmp_path))
+    path = cache_file()
+    modes = [p.stat().st_mode & 0o777 for p in (path.parent, path)]
+    assert modes == [0o700, 0o600]
+    # One that an earlier version left.
+    path.chmod(0o644)
+    FactsCache(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_two_processes_share_the_cache(tmp_path):
     path = tmp_path / "facts.sqlite3"
     record = bytes(files.RECORD.size)

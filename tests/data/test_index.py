@@ -343,6 +343,15 @@ def test_without_a_cache_folder(manifest, tmp_path, caplog, monkeypatch):
     same(load(manifest), first)
 
 
+def test_it_is_its_users_alone(manifest, tmp_path):
+    own = tmp_path / "cache/keras_audio_ssl"
+    own.mkdir(parents=True, mode=0o755)
+    load(manifest)
+    [path] = own.rglob("*.index")
+    modes = [p.stat().st_mode & 0o777 for p in (own, path.parent, path)]
+    assert modes == [0o700, 0o700, 0o600]
+
+
 def test_cache_folder(tmp_path, monkeypatch):
     assert cache_folder() == tmp_path / "cache/keras_audio_ssl"
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -191,7 +191,9 @@ def test_parts_of_a_data_set_are_the_whole_to_the_bit(tmp_path):
     assert same(weights_of(whole.encoder), weights_of(run.encoder))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+)
 def test_a_signal_interrupts_and_the_same_call_goes_on(
     tmp_path, monkeypatch, number, heeding_ctrl_c
 ):
