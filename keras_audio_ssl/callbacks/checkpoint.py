@@ -15,13 +15,14 @@ from keras_audio_ssl.callbacks.resume import read_record
 from keras_audio_ssl.callbacks.resume import record
 from keras_audio_ssl.callbacks.resume import write_contents
 from keras_audio_ssl.callbacks.steps import StepCallback
+from keras_audio_ssl.engine.step import go_on_with_metrics
 
 
 class Checkpoint(StepCallback):
     """Saves the whole model every few steps, whole or not at all.
 
-    The file `step_<n>.keras` holds weights, optimizer, target network and
-    random generators: `last_checkpoint` goes on from it.
+    The file `step_<n>.keras` holds weights, optimizer, target network, random
+    generators and running means: `last_checkpoint` goes on from it.
 
     Args:
         folder: Where; the newest `keep` files stay.
@@ -38,6 +39,10 @@ class Checkpoint(StepCallback):
 
     def on_train_begin(self, logs=None):
         self.last = monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        go_on_with_metrics(self.model)
 
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
@@ -129,6 +134,9 @@ class ResumableCheckpoint(Checkpoint):
         epoch, rest = divmod(step, len(data))
         self._short = len(data) if rest else 0
         data.start(epoch, rest)
+        if not rest:
+            # An epoch begins with metrics of its own.
+            vars(model)["_kept_metrics"] = []
         self.say(f"going on after step {step} (epoch {epoch + 1})")
         return epoch
 

@@ -1,6 +1,7 @@
 """What a run measures, kept in files."""
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ class HistoryCSV(StepCallback):
 
     Losses and metrics are means over the steps since the row before. The
     columns are `step`, `loss`, the metrics by name, `learning_rate`, and
-    what a monitor measured.
+    what a monitor measured. A table that was damaged is set aside, and the
+    rows that can be read go on.
 
     Args:
         path: The file; rows are appended to what is there. Those of steps
@@ -24,37 +26,46 @@ class HistoryCSV(StepCallback):
         every: Steps between rows.
         first: Steps done before this `fit`.
         monitor: `EmbeddingMonitor` of the same `fit`, called before this.
+        say: Called with words about a damaged table.
     """
 
-    def __init__(self, path, every=20, first=0, monitor=None):
+    def __init__(self, path, every=20, first=0, monitor=None, say=print):
         super().__init__(every, first)
         self.path = Path(path)
         self.monitor = monitor
         self.columns = None
+        self.say = say
+        self._written = False  # whether the row of the first step is there
 
     def on_train_begin(self, logs=None):
         if not self.path.exists():
             return
-        with open(self.path, newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
-        head, *rows = rows or [[]]
-        if head[:2] != ["step", "loss"]:
-            # Empty, or damaged when the machine went down.
-            self.path.unlink()
+        head, rows, whole = read_table(self.path)
+        kept = [row for row in rows if int(row[0]) <= self.first]
+        if not whole:
+            aside = self.path.with_suffix(f".damaged{self.path.suffix}")
+            os.replace(self.path, aside)
+            self.say(
+                f"{self.path} is damaged, and was set aside as {aside.name}: "
+                f"{len(kept)} of its rows can be read"
+            )
+        if head is None:
+            self.path.unlink(missing_ok=True)
             return
         self.columns = head
-        kept = [
-            row
-            for row in rows
-            if len(row) == len(head)
-            and row[0].isdigit()
-            and int(row[0]) <= self.first
-        ]
+        self._written = bool(kept) and int(kept[-1][0]) == self.first
         with (
             written_whole(self.path) as draft,
             open(draft, "w", newline="", encoding="utf-8") as file,
         ):
             csv.writer(file).writerows([head, *kept])
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        if self._written:
+            # The means of a checkpoint that was written just before the row.
+            self.model.reset_metrics()
+            self._written = False
 
     def on_step(self, step, logs):
         row = {"step": step, **logs, "learning_rate": learning_rate(self.model)}
@@ -80,6 +91,41 @@ class HistoryCSV(StepCallback):
         except OSError as error:
             raise WriteError(self.path, error) from error
         self.model.reset_metrics()
+
+
+def read_table(path):
+    """What can be read of a history.
+
+    Args:
+        path: The CSV file.
+
+    Returns:
+        `(names of columns or None, rows, whether all could be read)`. A last
+        row that was not written to its end is none, and no damage.
+    """
+    data = path.read_bytes()
+    text = data.decode("utf-8", "replace")
+    whole = "\0" not in text and data == text.encode()
+    body, _, torn = text.rpartition("\n")
+    whole = whole and (not torn or torn.isprintable())
+    head, *rows = [line.rstrip("\r").split(",") for line in body.split("\n")]
+    if head[:2] != ["step", "loss"]:
+        return None, [], whole and not body
+    kept, last = [], -1
+    for row in rows:
+        if len(row) == len(head) and is_row(row) and int(row[0]) > last:
+            kept.append(row)
+            last = int(row[0])
+    return head, kept, whole and len(kept) == len(rows)
+
+
+def is_row(row):
+    """Whether cells are a step and numbers, or empty."""
+    try:
+        [float(cell or 0) for cell in row]
+    except ValueError:
+        return False
+    return row[0].isascii() and row[0].isdigit()
 
 
 class TensorBoard(StepCallback):

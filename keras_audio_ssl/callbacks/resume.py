@@ -169,6 +169,8 @@ def last_checkpoint(folder, say=print):
 def copy_state(source, target) -> None:
     """Gives a compiled model the weights, optimizer and generators of one.
 
+    Its metrics go on where an epoch does: see `go_on_with_metrics`.
+
     Args:
         source: What `last_checkpoint` opened.
         target: A model of the same settings, with its own optimizer.
@@ -186,6 +188,7 @@ def copy_state(source, target) -> None:
         )
     for old, new in zip(olds, news, strict=True):
         new.assign(old.numpy())
+    vars(target)["_kept_metrics"] = vars(source).get("_kept_metrics", [])
 
 
 def state_of(model):

@@ -180,15 +180,26 @@ class FiniteStep:
         kept.update(id(v) for v in self.metrics_variables)
         return [v for v in self.variables if id(v) not in kept]
 
+    # They omit the metrics too, so that the mean that a resumed run goes on
+    # with would lack the steps before.
+
     def save_own_variables(self, store):
         super().save_own_variables(store)
         for i, state in enumerate(self._seed_states()):
             store[f"seed_{i}"] = state.numpy()
+        for i, value in enumerate(self.metrics_variables):
+            store[f"metric_{i}"] = value.numpy()
 
     def load_own_variables(self, store):
         states = self._seed_states()
         # An HDF5 group: its own iteration differs.
         keys = list(store.keys())
+        metrics = [k for k in keys if k.startswith("metric_")]
+        keys = [k for k in keys if k not in metrics]
+        # Past Keras' tracking: they are for `go_on_with_metrics`.
+        vars(self)["_kept_metrics"] = [
+            np.array(store[f"metric_{i}"]) for i in range(len(metrics))
+        ]
         seeds = {k: store[k] for k in keys if k.startswith("seed_")}
         if len(seeds) != len(states):
             raise ValueError(
@@ -201,6 +212,18 @@ class FiniteStep:
         )
         for i, state in enumerate(states):
             state.assign(np.asarray(seeds[f"seed_{i}"]).astype(state.dtype))
+
+
+def go_on_with_metrics(model):
+    """Gives metrics the values that were saved with the model, once.
+
+    To be called when an epoch has begun, which sets them to zero.
+    """
+    kept = vars(model).pop("_kept_metrics", [])
+    variables = model.metrics_variables
+    if [v.shape for v in variables] == [k.shape for k in kept]:
+        for variable, value in zip(variables, kept, strict=True):
+            variable.assign(value)
 
 
 def forward_state(model):

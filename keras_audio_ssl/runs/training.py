@@ -98,7 +98,8 @@ def watchers(plan, first, asked):
     folder = asked.folder
     if asked.tensorboard:
         watch.append(TensorBoard(folder / "tensorboard", every, first, monitor))
-    watch.append(HistoryCSV(folder / "history.csv", every, first, monitor))
+    table = folder / "history.csv"
+    watch.append(HistoryCSV(table, every, first, monitor, asked.say))
     return watch
 
 
