@@ -407,6 +407,25 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
                 length = min(length, round((start + seconds) * rate) - skip)
             return read_part(audio, rate, first, length)
 
+    def read_native(self, clip: int, seconds: float) -> tuple[np.ndarray, str]:
+        """The middle of a clip as it is stored, channels averaged.
+
+        Args:
+            clip: its number, the place of its name in `files`.
+            seconds: how much of it, at most.
+
+        Returns:
+            float32 `(samples,)` at the source's own rate, and the coding.
+
+        Raises:
+            AudioError: it cannot be read.
+        """
+        with self._clips.open(clip) as audio:
+            first, length = self._extent(audio, clip, audio.rate)
+            size = max(1, min(length, round(seconds * audio.rate)))
+            wave = audio.read(first + (length - size) // 2, size)
+            return wave, getattr(audio, "format", "array")
+
     def clip_seconds(self, clip: int) -> float:
         """How long a clip is in its source.
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from keras_audio_ssl.data.audio import AudioFile
 from keras_audio_ssl.data.isolate import IsolatedFile
+from keras_audio_ssl.data.levels import Plateau
+from keras_audio_ssl.data.levels import plateau_step
 
 BLOCK = 1 << 16  # samples of all channels that are in memory at a time
 SILENCE_DB = -60.0  # dBFS; 16-bit audio's own noise lies at -98
@@ -19,12 +21,6 @@ SPECTRA = 2048  # windows that the mean spectrum is taken over, at most
 # end's frequency.
 EDGE_DB = 25.0
 GAP = 0.12
-RUN = 3  # equal samples at the peak that make it a plateau
-# A wave that was cut enters or leaves its plateau by a step; a smooth one is
-# flat there too once it is rounded. Coarse codings have large steps anyway.
-STEP = 0.01
-COARSE_STEP = 0.1
-COARSE = ("PCM_S8", "PCM_U8", "ULAW", "ALAW", "ADPCM", "DPCM_8", "GSM610")
 # The fields of `Facts`, in their order.
 RECORD = struct.Struct("<qqq24sdddddqddq16s")
 # The same as columns of an array, for many files.
@@ -150,10 +146,8 @@ def examine(audio: AudioFile | IsolatedFile, block: int = BLOCK) -> Facts:
     total = squares = 0.0
     each = np.zeros(channels)
     digest = hashlib.blake2b(digest_size=16)
-    coarse = audio.format.split()[-1].endswith(COARSE)
-    plateaus = [
-        Plateau(COARSE_STEP if coarse else STEP) for _ in range(2 * channels)
-    ]
+    step = plateau_step(audio.format)
+    plateaus = [Plateau(step) for _ in range(2 * channels)]
     silence = _Silence(rate)
     spectrum = _Spectrum(rate, frames)
     # Hundreds of channels would make blocks of a few samples each.
@@ -209,62 +203,6 @@ def examine(audio: AudioFile | IsolatedFile, block: int = BLOCK) -> Facts:
         nonfinite=nonfinite,
         digest=digest.hexdigest(),
     )
-
-
-class Plateau:
-    """Counts samples in runs at the largest value of a stream.
-
-    Args:
-        step: part of the peak by which a run must be entered or left.
-
-    Attributes:
-        best: the largest value so far.
-    """
-
-    def __init__(self, step: float) -> None:
-        self.best = -math.inf
-        self._step = step
-        self._counted = 0
-        self._last = math.nan  # sample before the next block
-        self._run = 0  # length of the run that the last block ended with
-        self._stepped = False  # whether that run was entered by a step
-
-    def add(self, wave: np.ndarray, top: float) -> None:
-        """Takes the next samples, float64 `(samples,)`, and their maximum."""
-        if top > self.best:
-            self.best, self._counted, self._run = top, 0, 0
-        if top == self.best:
-            at = np.flatnonzero(wave == top)
-            breaks = np.flatnonzero(np.diff(at) > 1) + 1
-            firsts = at[np.r_[0, breaks]]
-            lasts = at[np.r_[breaks - 1, len(at) - 1]]
-            if self._run and firsts[0] > 0:
-                self._end(float(wave[0]))
-            for first, last in zip(firsts, lasts, strict=True):
-                if first > 0 or not self._run:
-                    before = wave[first - 1] if first > 0 else self._last
-                    self._stepped = self._is_step(float(before))
-                self._run += int(last - first) + 1
-                if last + 1 < len(wave):
-                    self._end(float(wave[last + 1]))
-        elif self._run:
-            self._end(float(wave[0]))
-        self._last = float(wave[-1])
-
-    def count(self, peak: float) -> int:
-        """Samples in plateaus; `peak` is the channel's, of both signs."""
-        if self._run:
-            self._end(math.nan)
-        # A wave that is only ever negative has its zeros at the top.
-        return self._counted if self.best > 0.5 * peak else 0
-
-    def _is_step(self, neighbour: float) -> bool:
-        return self.best - neighbour > self._step * abs(self.best)
-
-    def _end(self, after: float) -> None:
-        if self._run >= RUN and (self._stepped or self._is_step(after)):
-            self._counted += self._run
-        self._run = 0
 
 
 class _Framed:

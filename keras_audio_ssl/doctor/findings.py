@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_audio_ssl._text import column_list
 from keras_audio_ssl.data.labels import sort_classes
+from keras_audio_ssl.data.levels import LOUD
 from keras_audio_ssl.data.manifest import MOST_SECONDS
 from keras_audio_ssl.doctor.facts import SILENCE_DB
 from keras_audio_ssl.doctor.files import Survey
@@ -28,7 +29,6 @@ RARE = 1 / 50  # share of files below which a rate or a channel count is odd
 MOSTLY = 0.9  # silent part of a file of which little is left
 CANCELLED_DB = 20.0  # decibels that averaging its channels costs a file
 DC = 0.01  # of full scale, or of the peak if that is higher
-LOUD = 2.0  # full scale is 1.0; lossy codings overshoot it a little
 NARROW = 0.6  # of half the sample rate
 # A plateau at full scale is clipping; lower, a few may be chance.
 FULL, CHANCE = 0.985, 12

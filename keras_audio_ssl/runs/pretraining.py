@@ -220,8 +220,9 @@ def carry_out(asked, begun):
 
 
 def announce(asked, plan, first):
-    """Says what begins now."""
+    """Says what begins now, and what is wrong with the levels."""
     import keras_audio_ssl.backend as backend
+    from keras_audio_ssl.data.levels import odd_levels
 
     chosen = ""
     if asked.fitted:
@@ -234,3 +235,6 @@ def announce(asked, plan, first):
         f"{plan.steps} of {plan.data.batch_size} clips, "
         f"{backend.name()}"
     )
+    if asked.data != "synthetic":
+        for line in odd_levels(plan.data):
+            asked.say(line)

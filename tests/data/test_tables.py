@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from keras_audio_ssl.data import from_arrays
+from keras_audio_ssl.data import from_folder
 from keras_audio_ssl.data import from_manifest
 from keras_audio_ssl.data import manifest
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data import read_manifest
 from keras_audio_ssl.data.dataset import AudioDataset
+from keras_audio_ssl.data.levels import odd_levels
 from keras_audio_ssl.data.sources import FileClips
 from keras_audio_ssl.doctor import Diagnosis
 from keras_audio_ssl.doctor import Settings
@@ -102,6 +105,31 @@ def test_doctor_counts_rows_without_label(folder):
     [finding] = [f for f in diagnosis.findings if f.kind == "unlabelled"]
     assert finding.title == "no kind"
     assert finding.files == [(2, "of 3 rows 1 have none")]
+
+
+def test_levels_that_are_wrong_are_said_at_the_start_of_a_run(tmp_path):
+    rng = np.random.default_rng(0)
+    wave = 0.1 * rng.standard_normal((9, 8000))
+    files = [tmp_path / f"{k}.wav" for k in range(9)]
+    for k, file in enumerate(files):
+        sound = wave[k]
+        if k in (2, 5):
+            sound = np.round(sound * 200_000).clip(-32768, 32767)
+        if k == 7:
+            sound = (100 * sound).clip(-1, 1)
+        soundfile.write(file, sound, 16000, "FLOAT" if k in (2, 5) else None)
+    said = odd_levels(from_folder(tmp_path, 0.2, 4))
+    assert len(said) == 2
+    assert said[0].startswith(f"2 of 9 clips go beyond full scale, {tmp_path}")
+    assert "up to 32768" in said[0] or "up to 32767" in said[0]
+    assert "of 9 clips are mostly clipped" in said[1]
+    assert odd_levels(from_arrays(wave, batch_size=4)) == []
+    loud = odd_levels(from_arrays(32768 * wave, batch_size=4))
+    assert len(loud) == 1 and loud[0].startswith("9 of 9 clips go beyond")
+    # Integers are scaled by the range of their type; a flat wave is not cut.
+    whole = (9000 * wave).astype("int16")
+    assert odd_levels(from_arrays(whole, batch_size=4)) == []
+    assert odd_levels(from_arrays(np.full((4, 800), 0.1), batch_size=4)) == []
 
 
 def test_what_a_table_may_fill_the_memory_with_is_bounded(folder):
