@@ -92,7 +92,8 @@ def watchers(plan, first, asked):
     if plan.data.batch_size >= 4:
         # Ten times a run: that costs little, and shows how it goes.
         rows = every * max(1, plan.steps // (10 * every))
-        clips = plan.data[0]
+        # The same ones where a run goes on, whatever its epoch.
+        clips = plan.data.batch(0, 0)
         monitor = EmbeddingMonitor(clips, None, rows, first, say=asked.say)
         watch.append(monitor)
     folder = asked.folder

@@ -69,9 +69,7 @@ def result(output):
 
             file.visititems(take)
     history = output.with_suffix(".run") / "history.csv"
-    arrays["steps"] = [
-        line.split(",")[0] for line in history.read_text().splitlines()
-    ]
+    arrays["history"] = history.read_bytes()
     return arrays
 
 

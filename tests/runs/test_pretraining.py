@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 import keras_audio_ssl as kas
+from keras_audio_ssl.callbacks import HistoryCSV
 from keras_audio_ssl.cli.common import parse_settings
 from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.runs import Failure
@@ -197,6 +198,9 @@ def test_parts_of_a_data_set_are_the_whole_to_the_bit(tmp_path):
 def test_a_signal_interrupts_and_the_same_call_goes_on(
     tmp_path, monkeypatch, number, heeding_ctrl_c
 ):
+    # The signal comes in the middle of a row, in the second epoch.
+    rows = lambda path, every, *rest: HistoryCSV(path, 2, *rest)
+    monkeypatch.setattr(kas.callbacks, "HistoryCSV", rows)
     before = signal.getsignal(number)
     whole, _ = pretrain(arrays(), tmp_path / "whole.keras")
     with monkeypatch.context() as patch:
@@ -207,6 +211,11 @@ def test_a_signal_interrupts_and_the_same_call_goes_on(
     run, _ = pretrain(arrays(), tmp_path / "cut.keras")
     assert run.metrics["steps"] - run.metrics["resumed_at"] == 1
     assert same(weights_of(whole.encoder), weights_of(run.encoder))
+    tables = [
+        (tmp_path / f"{name}.run" / "history.csv").read_bytes()
+        for name in ("whole", "cut")
+    ]
+    assert tables[0] == tables[1] and len(tables[0].splitlines()) == 3
 
 
 def test_another_thread_leaves_signals_alone(tmp_path):
