@@ -5,12 +5,20 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+# Ends the name of a draft, which so is nobody else's.
+DRAFT = ".kas-draft"
+DRAFT_NAME = re.compile(
+    rf"\.(?P<stem>.+)-[a-z0-9_]{{8}}{re.escape(DRAFT)}(?P<suffix>(\.[^.]*)?)",
+    re.DOTALL,
+)
 
 
 class WriteError(OSError):
@@ -47,7 +55,8 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
 
     The draft is forced to the disk before it is renamed, and the folder
     after: a killed process, a full disk or a power cut leaves the file that
-    was there before, or none.
+    was there before, or none. A link at `path` is replaced itself: what it
+    points to may be anyone's.
 
     Args:
         path: The file; its folder is made.
@@ -63,13 +72,11 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     >>> with written_whole("table.csv") as draft:
     ...     draft.write_text("file,reason")
     """
-    # A link stays one; what it points to is replaced.
-    path = Path(os.path.realpath(path))
-    draft = None
+    path, draft = Path(path), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
-            path.suffix, f".{path.stem}-", os.fspath(path.parent)
+            DRAFT + path.suffix, f".{path.stem}-", os.fspath(path.parent)
         )
         os.close(handle)
         draft = Path(name)
@@ -172,9 +179,31 @@ def cache_folder() -> Path | None:
 
 
 def drafts(path: str | os.PathLike) -> list[Path]:
-    """Drafts of a file that killed processes left behind."""
+    """Drafts that killed processes left behind.
+
+    Args:
+        path: A file, whose drafts are meant; or a folder: all in it.
+
+    Returns:
+        Plain files that have the name of a draft and can be no one else's.
+    """
     path = Path(path)
-    return sorted(path.parent.glob(f".{path.stem}-*{path.suffix}"))
+    folder = path if path.is_dir() else path.parent
+    found = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = DRAFT_NAME.fullmatch(entry.name)
+            if (
+                name is not None
+                and entry.is_file(follow_symlinks=False)
+                and (
+                    folder == path
+                    or (name["stem"], name["suffix"])
+                    == (path.stem, path.suffix)
+                )
+            ):
+                found.append(Path(entry.path))
+    return sorted(found)
 
 
 def _size(path):

@@ -26,6 +26,12 @@ HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "shared" / "data" / "pretrain.csv"
 WHERE = "split=train"
 MAX_BYTES = 4_500_000
+SHIPPED = HERE.parent / "keras_audio_ssl" / "hub" / "shipped.py"
+SHIPPED_HEAD = '''"""SHA-256 of the package's encoders, and their bytes.
+
+`weights/train.py` writes this file.
+"""
+'''
 
 # What each is, and the arguments of `kas.pretrain` that make it.
 TRANSFORMER = {
@@ -473,6 +479,16 @@ def readme():
     return f"{before}{BEGIN}{table()}{END}{rest.partition(END)[2]}"
 
 
+def checksums():
+    """`hub/shipped.py`: the encoders that open without being looked through."""
+    lines = []
+    for path in sorted(HERE.glob("*.keras")):
+        content = path.read_bytes()
+        key = hashlib.sha256(content).hexdigest()
+        lines += [f"    # {path.name}", f'    "{key}": {len(content)},']
+    return "\n".join([SHIPPED_HEAD, "SHIPPED = {", *lines, "}", ""])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", nargs="?", choices=sorted(RECIPES))
@@ -498,6 +514,7 @@ def main():
         card |= measure(file, args.data.parent)
         write_text(HERE / f"{args.name}.json", as_json(card))
     write_text(HERE / "README.md", readme())
+    write_text(SHIPPED, checksums())
 
 
 if __name__ == "__main__":

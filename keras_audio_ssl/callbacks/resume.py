@@ -156,7 +156,7 @@ def last_checkpoint(folder, say=print):
     Returns:
         `(model, steps done)`, or `(None, 0)`: there is none.
     """
-    for draft in drafts(Path(folder) / "step_*.keras"):
+    for draft in drafts(folder) if Path(folder).is_dir() else ():
         draft.unlink(missing_ok=True)
     for path in reversed(checkpoints(folder)):
         try:

@@ -1,7 +1,10 @@
 """Opening and keeping encoders."""
 
+import contextlib
+import hashlib
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,14 @@ import keras
 import keras_audio_ssl
 from keras_audio_ssl._files import written_whole
 from keras_audio_ssl.encoders import Encoder
-from keras_audio_ssl.hub.trust import check_keras_file
-from keras_audio_ssl.hub.trust import check_weights
+from keras_audio_ssl.hub import archive
+from keras_audio_ssl.hub import reader
+from keras_audio_ssl.hub.shipped import SHIPPED
+from keras_audio_ssl.hub.strangers import Unreadable
+from keras_audio_ssl.hub.strangers import told_of
+from keras_audio_ssl.hub.trust import check_config
 from keras_audio_ssl.hub.trust import class_of
-from keras_audio_ssl.hub.trust import limited_variables
+from keras_audio_ssl.hub.trust import limited
 from keras_audio_ssl.methods import PretextModel
 
 
@@ -79,25 +86,32 @@ def read_card(name: str) -> dict[str, Any]:
 def load_encoder(
     name_or_path: str | os.PathLike,
     custom_objects: dict[str, Any] | None = None,
+    trusted: bool = False,
 ) -> Encoder:
     """Opens an encoder, whichever backend it was saved under.
 
     The file is checked before Keras sees it: it may name plain Keras layers
     and classes of this package alone, so that files from strangers stay
-    data.
+    data. A child process reads it, with limits of memory and time that follow
+    its size. That is left out for the encoders that come with the package,
+    files that `save_encoder` wrote in this process, and those you trust.
 
     Args:
         name_or_path: A name of `encoder_names()`, or a `.keras` file: an
             encoder, or a pretext model, whose encoder is taken.
         custom_objects: Further classes that the file may name, by the name
             they were registered under, or by their class name.
+        trusted: `True` for a file that you made, or whose maker you trust:
+            this process reads it, however large and costly it is. What it
+            names is looked at all the same.
 
     Returns:
         An `Encoder`.
 
     Raises:
         ValueError: There is no such file, it is damaged or of another kind,
-            it holds no encoder, or it names something not allowed.
+            it holds no encoder, it names something not allowed, or it takes
+            more to open than a file of its size.
 
     Example:
 
@@ -105,7 +119,8 @@ def load_encoder(
     >>> encoder.embed("clip.flac").shape == (encoder.dim,)
     True
     """
-    model = _open(find_encoder(name_or_path), custom_objects or {}, False)
+    path = find_encoder(name_or_path)
+    model = _open(path, custom_objects or {}, False, trusted)
     return model if isinstance(model, Encoder) else model.encoder
 
 
@@ -114,15 +129,19 @@ from_preset = load_encoder
 
 
 def load_model(
-    path: str | os.PathLike, custom_objects: dict[str, Any] | None = None
+    path: str | os.PathLike,
+    custom_objects: dict[str, Any] | None = None,
+    trusted: bool = False,
 ) -> PretextModel:
     """Opens a pretext model with its optimizer, to train on.
 
-    The file is checked as in `load_encoder`.
+    The file is checked as in `load_encoder`. Its optimizer may be one of
+    Keras' with plain numbers, and a schedule of Keras' or this package's.
 
     Args:
         path: A `.keras` file, as `model.save` or a checkpoint writes.
         custom_objects: Further classes that the file may name.
+        trusted: As for `load_encoder`.
 
     Returns:
         A compiled `PretextModel`, if it was compiled.
@@ -131,7 +150,7 @@ def load_model(
         ValueError: There is no such file, it is damaged or of another kind,
             it holds no pretext model, or it names something not allowed.
     """
-    model = _open(find_encoder(path), custom_objects or {}, True)
+    model = _open(find_encoder(path), custom_objects or {}, True, trusted)
     if not isinstance(model, PretextModel):
         raise ValueError(
             f"{path} holds {type(model).__name__}, no pretext model."
@@ -139,9 +158,73 @@ def load_model(
     return model
 
 
-def _open(path, custom, compiled):
+def _open(path, custom, compiled, trusted):
     """What a file holds, once it is checked."""
-    config = check_keras_file(path, custom)
+    try:
+        if trusted or _is_own(path):
+            return _opened_here(path, custom, compiled, trusted)
+        return _opened_apart(path, custom, compiled)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Keras, zipfile and HDF5 each have errors of their own.
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        if isinstance(error, (Unreadable, archive.Refused)):
+            raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path} cannot be opened: {error}") from error
+
+
+def _opened_here(path, custom, compiled, trusted):
+    """A file that is ours, or that the user trusts."""
+    with path.open("rb") as stream:
+        members = archive.members_of(stream, path.stat().st_size)
+        config = archive.config_of(members)
+    config = check_config(config, path, custom, compiled, not trusted)
+    _check_class(config, path, custom)
+    return keras.saving.load_model(
+        path, custom_objects=custom or None, compile=compiled
+    )
+
+
+def _opened_apart(path, custom, compiled):
+    """A stranger's file.
+
+    A child process reads it. What it tells is written down anew, and that
+    is what Keras opens.
+    """
+    import h5py
+
+    with (
+        tempfile.TemporaryDirectory(prefix="keras_audio_ssl-") as folder,
+        told_of(reader.KERAS, path) as found,
+    ):
+        clean = Path(folder)
+        arrays = [
+            (name, dtype, tuple(map(int, shape)))
+            for name, dtype, shape in found.told["arrays"]
+        ]
+        config = check_config(found.told["config"], path, custom, compiled)
+        _check_class(config, path, custom)
+        text = json.dumps(config)
+        (clean / "config.json").write_text(text, encoding="utf-8")
+        held = 0
+        with h5py.File(clean / "model.weights.h5", "w") as file:
+            for name, dtype, shape in arrays:
+                array = found.array(dtype, shape)
+                held += array.nbytes
+                node = file.create_dataset(name, data=array)
+                if dtype == "bfloat16":
+                    # As Keras notes what HDF5 has no type for.
+                    node.attrs["dtype"] = dtype
+        with limited(held, len(arrays), path):
+            return keras.saving.load_model(
+                clean, custom_objects=custom or None, compile=compiled
+            )
+
+
+def _check_class(config, path, custom):
+    """Whether a checked configuration's top is something with an encoder."""
     cls = class_of(config)
     for name in (config.get("registered_name", ""), config["class_name"]):
         cls = custom.get(name, cls)
@@ -152,17 +235,31 @@ def _open(path, custom, compiled):
             f"{path} holds {config['class_name']}, and neither an Encoder "
             "nor a pretext model that has one."
         )
-    numbers, arrays = check_weights(path)
-    try:
-        with limited_variables(numbers, arrays, path):
-            return keras.saving.load_model(
-                path, custom_objects=custom or None, compile=compiled
-            )
-    except MemoryError:
-        raise
-    except Exception as error:
-        # Keras, zipfile and HDF5 each have errors of their own.
-        raise ValueError(f"{path} cannot be opened: {error}") from error
+
+
+# Files that this process wrote, as they were then. Nobody can set the time of
+# the last change of a file's status (`st_ctime`).
+_written: dict[str, tuple] = {}
+
+
+def _mark(path):
+    status = os.stat(path)
+    return (
+        status.st_dev, status.st_ino, status.st_size,
+        status.st_mtime_ns, status.st_ctime_ns,
+    )  # fmt: skip
+
+
+def _is_own(path):
+    """Whether this process wrote a file, or it came with the package."""
+    if os.name == "posix" and _written.get(os.path.realpath(path)) == _mark(
+        path
+    ):
+        return True
+    if path.stat().st_size not in SHIPPED.values():
+        return False
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() in SHIPPED
 
 
 def find_encoder(name_or_path: str | os.PathLike) -> Path:
@@ -238,4 +335,6 @@ def save_encoder(
         raise ValueError(f"{path} is there already, and `overwrite` is False.")
     with written_whole(path) as draft:
         encoder.save(draft, overwrite=True)
+    with contextlib.suppress(OSError):
+        _written[os.path.realpath(path)] = _mark(path)
     return path

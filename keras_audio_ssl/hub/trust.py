@@ -1,36 +1,32 @@
 """What a `.keras` file from a stranger may hold, checked before Keras."""
 
 import contextlib
+import functools
 import importlib
-import io
-import json
+import inspect
 import math
-import struct
 import threading
-import zipfile
-import zlib
 from collections.abc import Collection
 from collections.abc import Iterator
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
+import numpy as np
 
-MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
-MAX_CONFIG = 2 * 2**20
-# Keras stores its members uncompressed.
-MAX_EXPANSION = 2
-# Objects and values of a configuration, and the largest whole number in it
-# that is no seed nor a count of steps; also of numbers in an input's shape.
-MAX_OBJECTS, MAX_VALUES, MAX_NUMBER = 10_000, 300_000, 2**20
+from keras_audio_ssl.hub.archive import MAX_VALUES
+from keras_audio_ssl.hub.strangers import printable
+
+# Objects of a configuration, and the largest whole number in it that is no
+# seed nor a count of steps; also of numbers in an input's shape.
+MAX_OBJECTS, MAX_NUMBER = 10_000, 2**20
+# Numbers of what front ends make of their settings alone.
+MAX_CONSTANTS = 2**24
 # Layers of Keras: a graph takes the square of their number.
 MAX_LAYERS = 500
 # What Keras may make beside the weights: metrics, generators, counters.
-SPARE_NUMBERS, SPARE_VARIABLES = 1_000_000, 1_000
-# Groups and datasets of the weights, and how deep they may lie.
-MAX_NODES, MAX_DEPTH = 10_000, 64
+SPARE_BYTES, SPARE_VARIABLES, SPARE_LAYERS = 4_000_000, 1_000, 1_000
 _LOCK = threading.RLock()
 
 # Rooms of this package whose layers (of `engine`: schedules) a model may be
@@ -83,17 +79,23 @@ CLASSES = {
 KINDS = {
     "keras.constraints": "keras.constraints.Constraint",
     "keras.initializers": "keras.initializers.Initializer",
-    "keras.losses": "keras.losses.Loss",
-    "keras.metrics": "keras.metrics.Metric",
-    "keras.optimizers": "keras.optimizers.Optimizer",
-    "keras.optimizers.schedules": (
-        "keras.optimizers.schedules.LearningRateSchedule"
-    ),
     "keras.regularizers": "keras.regularizers.Regularizer",
     "keras.src.ops.math": "keras.Operation",
     "keras.src.ops.nn": "keras.Operation",
     "keras.src.ops.numpy": "keras.Operation",
 }
+# What a checkpoint may have been trained with, and how its rate changes.
+OPTIMIZERS = {
+    "keras.optimizers": frozenset(
+        """Adadelta Adafactor Adagrad Adam AdamW Adamax Ftrl Lamb Lion
+        LossScaleOptimizer Muon Nadam RMSprop SGD""".split()  # noqa: SIM905
+    ),
+    "keras.optimizers.schedules": frozenset(
+        """CosineDecay CosineDecayRestarts ExponentialDecay InverseTimeDecay
+        PiecewiseConstantDecay PolynomialDecay""".split()  # noqa: SIM905
+    ),
+}
+SCHEDULES = "keras_audio_ssl.engine.schedules"
 NUMBERS = frozenset(
     {"bool", "bfloat16", "float16", "float32", "float64", "int8", "int16",
      "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
@@ -104,213 +106,234 @@ VALUES = frozenset(
 )  # fmt: skip
 
 
-def check_keras_file(
-    path: Path, trusted: Collection[str] = ()
+def check_config(
+    config: dict[str, Any],
+    path: Path,
+    trusted: Collection[str] = (),
+    compiled: bool = False,
+    limited: bool = True,
 ) -> dict[str, Any]:
-    """Reads the configuration of a `.keras` file and checks what it names.
+    """Checks what the configuration of a `.keras` file names and asks for.
 
     Args:
-        path: File.
+        config: The configuration.
+        path: The file, for errors.
         trusted: Names of further classes, as registered with Keras.
+        compiled: Whether the file may say how its model was compiled: by an
+            optimizer of Keras with plain numbers.
+        limited: Whether sizes and numbers are looked at too.
 
     Returns:
-        The configuration.
+        A copy without `compile_config` but, where it may have one, the
+        model's own.
 
     Raises:
-        ValueError: The file is no `.keras` archive, holds more than Keras
-            writes, or its configuration names a class or function that is
-            not on the list.
+        ValueError: It names a class or function that is not on the list, or
+            is larger than an encoder's.
     """
-    with path.open("rb") as stream:
-        if stream.read(8) == b"\x89HDF\r\n\x1a\n":
-            raise ValueError(
-                f"{path} is an HDF5 file (.h5): refused, its models may hold "
-                "code. Save it as `.keras`."
-            )
-    with _opened(path) as archive:
-        config = _read_config(archive, path)
-    layers = 0
-    for count, entry in enumerate(_objects(config, path)):
+    own = config.get("compile_config") if compiled else None
+    config = _without_compiling(config)
+    layers, constants = 0, 0
+    for count, entry in enumerate(_objects(config, path, limited)):
         layers += entry.get("module") == "keras.layers"
-        if count > MAX_OBJECTS or layers > MAX_LAYERS:
+        constants += _constants(entry)
+        if limited and (count > MAX_OBJECTS or layers > MAX_LAYERS):
             raise ValueError(
                 f"{path} names more than {MAX_OBJECTS} objects, or "
                 f"{MAX_LAYERS} layers of Keras: refused."
             )
+        if limited and constants > MAX_CONSTANTS:
+            raise ValueError(
+                f"{path} asks for front ends of more than {MAX_CONSTANTS} "
+                "numbers: refused."
+            )
         if not _allowed(entry, trusted):
             module, name = entry.get("module"), entry["class_name"]
             raise ValueError(
-                f"{path} names {module}.{name}, which is neither a plain "
-                "Keras layer nor one of keras_audio_ssl: refused. Classes "
-                "that you trust can be given as `custom_objects`."
+                f"{path} names {_word(module)}.{_word(name)}, which is neither "
+                "a plain Keras layer nor one of keras_audio_ssl: refused. "
+                "Classes that you trust can be given as `custom_objects`."
+            )
+    if own is not None:
+        config["compile_config"] = _check_compiling(own, path, trusted)
+    return config
+
+
+def _word(name):
+    """A stranger's name in an error."""
+    return printable(str(name))[:100]
+
+
+def _without_compiling(config):
+    """A copy of a configuration in which no model says how to compile it."""
+    copy: dict[str, Any] = {}
+    pending: list[tuple[Any, Any, Any]] = [(copy, "", config)]
+    while pending:
+        target, key, node = pending.pop()
+        made: Any = node
+        if isinstance(node, dict):
+            made = {}
+            pending += [
+                (made, k, v)
+                for k, v in reversed(node.items())
+                if k != "compile_config"
+            ]
+        elif isinstance(node, list):
+            made = [None] * len(node)
+            pending += [(made, i, v) for i, v in enumerate(node)]
+        target[key] = made
+    return copy[""]
+
+
+def _check_compiling(config, path, trusted):
+    """How a model of this package was compiled."""
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: its `compile_config` is no dict: refused.")
+    for key, value in config.items():
+        if key == "optimizer":
+            _check_optimizer(value, path, trusted)
+        elif not _is_setting(value):
+            raise ValueError(
+                f"{path}: {_word(key)} of its `compile_config` is no plain "
+                "setting: refused."
             )
     return config
 
 
-def check_weights(path: Path) -> tuple[int, int]:
-    """Looks through the weights of a `.keras` file before Keras does.
-
-    Args:
-        path: File, whose configuration was checked.
-
-    Returns:
-        How many numbers they are, and how many arrays.
-
-    Raises:
-        ValueError: They are damaged, or are more than numbers that lie in
-            the file itself: links to other files, compressed or claimed
-            data, references.
-    """
-    with _opened(path) as archive:
-        content = io.BytesIO(archive.read("model.weights.h5"))
-        size = content.getbuffer().nbytes
-    if content.read(8) != b"\x89HDF\r\n\x1a\n":
-        raise ValueError(f"{path}: its weights are not HDF5: refused.")
-    try:
-        with h5py.File(content, "r") as file:
-            return _count_numbers(file, path, size)
-    except (OSError, RuntimeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: damaged weights: {error}") from error
-
-
-def _count_numbers(file, path, size):
-    total, arrays, held, seen = 0, 0, 0, set()
-    pending = [(file, 0)]
-    while pending:
-        group, depth = pending.pop()
-        if depth > MAX_DEPTH:
-            raise ValueError(f"{path}: its weights nest too deep: refused.")
-        if len(seen) + len(group) > MAX_NODES:
-            raise ValueError(
-                f"{path}: its weights are more than {MAX_NODES} arrays and "
-                "groups: refused."
+def _check_optimizer(entry, path, trusted, depth=0):
+    """An optimizer or its schedule: by name, and plain numbers."""
+    allowed = False
+    if isinstance(entry, dict) and isinstance(entry.get("config"), dict):
+        module, name = entry.get("module"), entry.get("class_name")
+        registered = entry.get("registered_name")
+        if all(isinstance(x, str) for x in (module, name, registered or "")):
+            if registered in trusted:
+                return
+            allowed = (
+                _is_ours(module, name, registered)
+                if module == SCHEDULES
+                else name in OPTIMIZERS.get(module, ())
+                and registered in (None, name)
+                and not _is_registered(name)
             )
-        for name in group:
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise ValueError(
-                    f"{path}: its weights link to {name!r} elsewhere: refused."
-                )
-            node = group[name]
-            place = h5py.h5o.get_info(node.id).addr
-            if place in seen:
-                raise ValueError(
-                    f"{path}: its weights name one place twice: refused."
-                )
-            seen.add(place)
-            if isinstance(node, h5py.Group):
-                pending.append((node, depth + 1))
-            else:
-                total += _numbers_in(node, path)
-                arrays += 1
-                held += node.nbytes
-                if held > size:
-                    raise ValueError(
-                        f"{path}: its weights share their place: refused."
-                    )
-    return total, arrays
-
-
-def _numbers_in(node, path):
-    """Numbers of a dataset, all of which must lie in the file."""
-    plain = (
-        isinstance(node, h5py.Dataset)
-        and node.shape is not None
-        and (node.dtype.kind in "biuf" or node.dtype == "V2")
-        and not node.is_virtual
-        and not node.external
-        and not node.id.get_create_plist().get_nfilters()
-        and node.nbytes <= node.id.get_storage_size()
-        and all(_is_short(node, name) for name in node.attrs)
-        # As Keras writes what HDF5 has no type for.
-        and (node.dtype != "V2" or node.attrs.get("dtype") == "bfloat16")
-    )
-    if not plain:
+    if not allowed or depth > 2:
         raise ValueError(
-            f"{path}: {node.name} of its weights is no plain array: refused."
+            f"{path} names an optimizer or schedule that is none of Keras: "
+            "refused."
         )
-    return node.size
+    for key, value in entry["config"].items():
+        if isinstance(value, dict):
+            _check_optimizer(value, path, trusted, depth + 1)
+        elif not (_is_setting(value) or (key == "name" and _is_name(value))):
+            raise ValueError(
+                f"{path}: {_word(key)} of its optimizer is no plain number: "
+                "refused."
+            )
 
 
-def _is_short(node, name):
-    """Whether an attribute is one word, in the file itself."""
-    attribute = node.attrs.get_id(name)
-    return attribute.shape == () and attribute.get_storage_size() <= 64
+def _is_setting(value):
+    """Whether a value is a number, a switch, or a short list of numbers."""
+    if isinstance(value, list):
+        return len(value) <= MAX_OBJECTS and all(
+            isinstance(x, (int, float, type(None))) for x in value
+        )
+    return value is None or value == "auto" or isinstance(value, (int, float))
+
+
+def _is_name(value):
+    return isinstance(value, str) and len(value) <= 200
 
 
 @contextlib.contextmanager
-def limited_variables(numbers: int, arrays: int, path: Path) -> Iterator[None]:
-    """Lets Keras make variables of so many numbers, and some for itself.
+def limited(held: int, arrays: int, path: str | Path) -> Iterator[None]:
+    """Lets Keras make variables of so many bytes, and some for itself.
 
-    A configuration may ask for more than any memory holds; the file's
-    weights tell how much is honest. Counted are shapes, before there is
-    memory for them.
+    A configuration, or the shape of one tensor, may ask for more than any
+    memory holds; the file's numbers tell how much is honest. Shapes are
+    counted, before there is memory for them, and layers.
 
     Args:
-        numbers: How many the weights are.
-        arrays: In how many arrays they are.
+        held: Bytes of the file's arrays.
+        arrays: How many they are.
         path: The file, for the error.
 
     Raises:
-        ValueError: More are asked for.
+        ValueError: More is asked for.
     """
-    left = [2 * numbers + SPARE_NUMBERS, 2 * arrays + SPARE_VARIABLES]
-    cls, owner = keras.Variable, threading.get_ident()
+    left = {
+        "bytes": 2 * held + SPARE_BYTES,
+        "variables": 2 * arrays + SPARE_VARIABLES,
+        "layers": 4 * arrays + SPARE_LAYERS,
+    }
+    owner = threading.get_ident()
 
-    def counted(self, initializer, shape=None, *args, **kwargs):
-        if threading.get_ident() != owner:
-            make(self, initializer, shape, *args, **kwargs)
-            return
-        given = shape
-        if shape is None:
-            shape = getattr(initializer, "shape", ())
+    def spend(kind, count, words):
         # Not whole, or negative: left would grow, or be no number for good.
-        whole = all(isinstance(n, Integral) and n >= 0 for n in shape)
-        left[0] = left[0] - math.prod(map(int, shape)) if whole else -1
-        left[1] -= 1
-        if min(left) < 0:
+        whole = isinstance(count, int) and count >= 0
+        left[kind] = left[kind] - count if whole else -1
+        if left[kind] < 0:
             raise ValueError(
-                f"{path} asks for variables of shapes like {tuple(shape)}, "
-                f"and holds {numbers} numbers in {arrays} arrays: refused."
+                f"{path} asks for {words}, and holds {held} bytes in {arrays} "
+                "arrays: refused."
             )
-        make(self, initializer, given, *args, **kwargs)
 
-    with _LOCK:
+    def variable(make):
+        def counted(self, initializer, shape=None, dtype=None, *args, **kwargs):
+            if threading.get_ident() == owner:
+                sizes = shape
+                if shape is None:
+                    sizes = getattr(initializer, "shape", ())
+                whole = all(isinstance(n, Integral) and n >= 0 for n in sizes)
+                width = _width(dtype or getattr(initializer, "dtype", None))
+                size = width * math.prod(map(int, sizes)) if whole else -1
+                words = f"variables of shapes like {tuple(sizes)}"
+                spend("variables", 1, words)
+                spend("bytes", size, words)
+            make(self, initializer, shape, dtype, *args, **kwargs)
+
+        return counted
+
+    def layer(make):
+        def counted(self, *args, **kwargs):
+            if threading.get_ident() == owner:
+                spend("layers", 1, f"more layers than {type(self).__name__}")
+            make(self, *args, **kwargs)
+
+        return counted
+
+    with (
         # Not before the lock: another load's count would be taken for it.
-        own, make = "__init__" in cls.__dict__, cls.__init__
-        cls.__init__ = counted
-        try:
-            yield
-        finally:
-            if own:
-                cls.__init__ = make
-            else:
-                del cls.__init__
+        _LOCK,
+        _constructor(keras.Variable, variable),
+        _constructor(keras.layers.Layer, layer),
+    ):
+        yield
+
+
+def _width(dtype):
+    """Bytes of a number."""
+    try:
+        name = keras.backend.standardize_dtype(dtype)
+        return 2 if name == "bfloat16" else np.dtype(name).itemsize
+    except (TypeError, ValueError):
+        return 8
 
 
 @contextlib.contextmanager
-def _opened(path):
-    """The archive; whatever a damaged one trips over is a `ValueError`."""
+def _constructor(cls, wrap):
+    """Puts another one in the place of a class's constructor."""
+    own, make = "__init__" in cls.__dict__, cls.__init__
+    counted = functools.wraps(make)(wrap(make))
+    # Keras looks at the names of arguments, and not through wrappers.
+    counted.__signature__ = inspect.signature(make)
+    cls.__init__ = counted
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        KeyError,
-        NotImplementedError,
-        OSError,
-        OverflowError,
-        RecursionError,
-        RuntimeError,
-        ValueError,
-        struct.error,
-    ) as error:
-        if isinstance(error, ValueError) and str(path) in str(error):
-            raise
-        raise ValueError(
-            f"{path} is not a `.keras` file, or a damaged one: {error}"
-        ) from error
+        yield
+    finally:
+        if own:
+            cls.__init__ = make
+        else:
+            del cls.__init__
 
 
 def class_of(config: dict[str, Any]) -> Any:
@@ -319,68 +342,98 @@ def class_of(config: dict[str, Any]) -> Any:
     return keras.saving.get_registered_object(config.get("registered_name"))
 
 
-def _read_config(archive, path):
-    names = archive.namelist()
-    if "config.json" not in names or len(names) != len(set(names)):
-        raise ValueError(f"{path} is not a `.keras` file of Keras 3.")
-    if extra := sorted(set(names) - MEMBERS):
-        raise ValueError(
-            f"{path} holds {extra[0]!r}, which no encoder needs: refused."
-        )
-    total = sum(info.file_size for info in archive.infolist())
-    if total > MAX_CONFIG + MAX_EXPANSION * path.stat().st_size:
-        raise ValueError(f"{path} unfolds to {total} bytes: refused.")
-    if archive.getinfo("config.json").file_size > MAX_CONFIG:
-        raise ValueError(f"{path}: its configuration is too long: refused.")
-    config = json.loads(archive.read("config.json"))
-    if not isinstance(config, dict) or "class_name" not in config:
-        raise ValueError(f"{path}: its configuration names no model.")
-    if missing := sorted(MEMBERS - set(names)):
-        raise ValueError(f"{path} lacks {missing[0]}: refused.")
-    return config
-
-
-def _objects(config, path):
+def _objects(config, path, limited):
     """All dicts that name a class, however deep; numbers are looked at."""
-    pending, nodes = [("", config)], 0
+    pending, nodes = [("", config, False)], 0
     while pending:
-        key, node = pending.pop()
+        key, node, inside = pending.pop()
         nodes += 1
-        if nodes > MAX_VALUES:
+        if limited and nodes > MAX_VALUES:
             raise ValueError(f"{path}: its configuration is too long: refused.")
         if isinstance(node, dict):
             if "class_name" in node:
                 if not isinstance(node["class_name"], str):
                     raise ValueError(f"{path}: a class name that is no name.")
                 yield node
-            _check_nodes(node.get("inbound_nodes"), path)
-            pending += node.items()
+            for name, value in node.items():
+                if name == "inbound_nodes":
+                    if inside:
+                        raise ValueError(
+                            f"{path} has a graph in a call of a layer: refused."
+                        )
+                    _check_nodes(value, path)
+                pending.append((name, value, inside or name == "inbound_nodes"))
         elif isinstance(node, list):
-            if key.endswith("batch_shape"):
+            if limited and key.endswith("batch_shape"):
                 sizes = [n for n in node if isinstance(n, int)]
                 if math.prod(sizes) > MAX_NUMBER:
                     raise ValueError(f"{path}: {key} is too large: refused.")
-            pending += [(key, value) for value in node]
+            pending += [(key, value, inside) for value in node]
         elif (
-            isinstance(node, int)
+            limited
+            and isinstance(node, int)
             and abs(node) > MAX_NUMBER
             and "seed" not in key
             and "steps" not in key
             and key != "shared_object_id"
         ):
-            raise ValueError(f"{path}: {key} is too large: refused.")
+            raise ValueError(f"{path}: {_word(key)} is too large: refused.")
 
 
 def _check_nodes(nodes, path):
     """Layers of a graph may be called on the graph's tensors alone.
 
-    One that is called on a constant computes while it is loaded.
+    One that is called on a constant computes while it is loaded. Tensors are
+    looked for where Keras finds them: among the arguments, in lists and dicts
+    that are no objects themselves.
     """
-    for node in nodes if isinstance(nodes, list) else ():
-        if "__keras_tensor__" not in json.dumps(node):
+    for node in nodes if isinstance(nodes, list) else (nodes,):
+        good = isinstance(node, dict) and node.keys() == {"args", "kwargs"}
+        if not good or not _holds_tensor(list(node.values())):
             raise ValueError(
                 f"{path} calls a layer on no tensor of its graph: refused."
             )
+
+
+def _holds_tensor(node):
+    pending = [node]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending += node
+        elif isinstance(node, dict):
+            if "class_name" not in node or "config" not in node:
+                pending += node.values()
+            elif node["class_name"] == "__keras_tensor__":
+                return True
+    return False
+
+
+def _constants(entry):
+    """Numbers that a front end, or the settings of one, make by themselves.
+
+    They are in no file: filters of a spectrum, and transforms of these.
+    """
+    config = entry.get("config")
+    if not str(entry.get("module")).startswith("keras_audio_ssl."):
+        return 0
+    pending, total = [config], 0
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending += node
+        elif isinstance(node, dict) and "class_name" not in node:
+            pending += node.values()
+            sizes = [
+                node.get(name)
+                for name in ("n_fft", "win_length", "n_mels", "n_mfcc")
+            ]
+            sizes = [n for n in sizes if isinstance(n, (int, float))]
+            if sizes:
+                bands = [node.get("n_mels"), node.get("n_mfcc"), 64]
+                bands = [n for n in bands if isinstance(n, (int, float))]
+                total += max(*sizes, 512) * max(bands)
+    return total
 
 
 def _allowed(entry, trusted):

@@ -12,7 +12,10 @@ from typing import NamedTuple
 
 # Far above what a checkpoint of thousands of tensors needs.
 MAX_STEPS = 400_000
-MAX_REPEATED = 1 << 20
+# Entries of containers, each time that they are copied; bits of a number.
+MAX_COPIES, MAX_BITS = 2_000_000, 128
+# Of a container that is copied by a call, and of a device's name.
+MAX_REPEATED, MAX_WORD = 1 << 20, 40
 
 # PyTorch's storage classes; bfloat16 has no numpy type and is widened.
 STORAGES = {
@@ -132,6 +135,7 @@ class _Reader:
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.memo: dict[Any, Any] = {}
+        self.copied = 0
 
     def run(self, stream):
         steps = enumerate(pickletools.genops(stream))
@@ -148,6 +152,11 @@ class _Reader:
     def step(self, name, argument):
         stack = self.stack
         if name in PUSHED:
+            # To hash or print one takes a time that follows its length.
+            if type(argument) is int and argument.bit_length() > MAX_BITS:
+                raise CheckpointError(
+                    f"refused: a number of more than {MAX_BITS} bits"
+                )
             stack.append(argument)
         elif name in CONSTANTS:
             stack.append(CONSTANTS[name])
@@ -215,7 +224,17 @@ class _Reader:
         items = []
         while (item := self.stack.pop()) is not MARK:
             items.append(item)
+        self.copies(items)
         return items[::-1]
+
+    def copies(self, items):
+        """Counts entries: what is remembered may be copied at each step."""
+        self.copied += len(items)
+        if self.copied > MAX_COPIES:
+            raise CheckpointError(
+                f"refused: a pickle that makes more than {MAX_COPIES} entries"
+            )
+        return items
 
     def extend(self, items):
         if type(self.stack[-1]) is not list:
@@ -252,15 +271,23 @@ class _Reader:
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise CheckpointError("refused: the pickle calls a value")
         if function.kind == "ordered":
-            pairs = list(arguments[0]) if arguments else []
+            pairs = self.entries(arguments[:1])
+            for pair in pairs:
+                if len(self.entries((pair,))) != 2:
+                    raise CheckpointError("damaged pickle: no pairs")
             self.check_keys(key for key, _ in pairs)
             return Ordered(pairs)
         if function.kind == "attributes" and not arguments:
             return Attributes()
         if function.kind == "size":
-            return tuple(*arguments)
+            return tuple(self.entries(arguments))
         if function.kind == "device":
-            self.check_keys(arguments)
+            if len(arguments) > 2 or any(
+                type(part) not in (str, int)
+                or (type(part) is str and len(part) > MAX_WORD)
+                for part in arguments
+            ):
+                raise CheckpointError("refused: a device that is no name")
             return ":".join(map(str, arguments))
         if function.kind == "parameter":
             if not isinstance(arguments[0], Tensor):
@@ -272,14 +299,26 @@ class _Reader:
             return self.tensor(*arguments[:4], *arguments[6:])
         raise CheckpointError(f"refused: the pickle calls {function.value}")
 
+    def entries(self, arguments):
+        """Those of a list or tuple that a call copies."""
+        if not arguments:
+            return []
+        if len(arguments) > 1 or type(arguments[0]) not in (list, tuple):
+            raise CheckpointError("damaged pickle: a call with other values")
+        return self.copies(arguments[0])
+
     def tensor(self, storage, offset, shape, strides, metadata=None):
         if metadata:
             raise CheckpointError("refused: a tensor with metadata")
+        if any(
+            type(part) not in (tuple, list) or len(part) > 32
+            for part in (shape, strides)
+        ):
+            raise CheckpointError("damaged pickle: not the axes of a tensor")
         sizes = (offset, *shape, *strides)
         if (
             not isinstance(storage, Storage)
             or len(shape) != len(strides)
-            or len(shape) > 32
             or any(type(n) is not int or not 0 <= n < 2**62 for n in sizes)
         ):
             raise CheckpointError("damaged pickle: not the sizes of a tensor")
@@ -300,7 +339,7 @@ class _Reader:
     def build(self, state):
         target = self.stack[-1]
         if type(target) is Attributes and type(state) is dict:
-            target.update(state)
+            target.update(self.copies(state))
         elif type(target) is not Ordered:
             # A state dict's `_metadata` are versions of its modules.
             raise CheckpointError(

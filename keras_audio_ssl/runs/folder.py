@@ -1,6 +1,7 @@
 """What a run leaves beside its encoder, and who may write there."""
 
-import shutil
+import json
+import re
 
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import drafts
@@ -20,9 +21,11 @@ def claim(output, folder, resume=False, overwrite=False):
         Whether there is a run to go on with.
 
     Raises:
-        ValueError: Something is there, or for `resume` nothing.
+        ValueError: Something is there, or for `resume` nothing; or what may
+            go is none of a run.
     """
     if overwrite:
+        check_own(folder)
         return False
     begun = config_file(folder).exists()
     if resume:
@@ -76,18 +79,74 @@ def any_in(folder):
     )
 
 
+# What runs write in their folder, and in the folders in it.
+FILES = ("config.json", "files.csv", "history.csv", "metrics.json",
+         "skipped.csv")  # fmt: skip
+FOLDERS = {
+    "checkpoints": re.compile(r"step_\d{9}\.keras"),
+    "tensorboard": re.compile(r"events\.out\.tfevents\..+"),
+}
+
+
+def check_own(folder):
+    """Refuses to empty a folder that no run made.
+
+    Raises:
+        ValueError: It is a link or a file, or holds something and no
+            `config.json` of a run.
+    """
+    if folder.is_symlink():
+        raise ValueError(
+            f"{folder} is a link, and `overwrite=True` deletes nothing behind "
+            "one. Remove the link, or choose another output."
+        )
+    if not folder.exists():
+        return
+    if folder.is_dir() and (is_run(folder) or not any_in(folder)):
+        return
+    raise ValueError(
+        f"{folder} is there, and its config.json does not say that a run made "
+        "it: `overwrite=True` deletes runs alone. Move it elsewhere, or "
+        "choose another output."
+    )
+
+
+def is_run(folder):
+    """Whether a folder's `config.json` is that of a run."""
+    path = config_file(folder)
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and {"method", "versions"} <= config.keys()
+
+
 def empty(outputs, folder):
-    """Deletes a run: its encoders and what is in its folder."""
-    # What a link points to, and first what says that there is a run.
-    config_file(folder).unlink(missing_ok=True)
+    """Deletes a run: its encoders and what it wrote in its folder.
+
+    What else lies there stays, and so does what a link points to.
+    """
+    check_own(folder)
     if folder.exists():
-        for path in folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        for name, pattern in FOLDERS.items():
+            delete_in(folder / name, pattern.fullmatch)
+        delete_in(folder, set(FILES[1:]).__contains__)
+        # Last: killed before, it is a run that can be overwritten.
+        config_file(folder).unlink(missing_ok=True)
     for path in outputs:
         path.unlink(missing_ok=True)
+
+
+def delete_in(folder, is_ours):
+    """Deletes files by their names, newest first, and drafts."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    ours = [path for path in folder.iterdir() if is_ours(path.name)]
+    for path in [*sorted(ours, reverse=True), *drafts(folder)]:
+        if path.is_symlink() or path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def drop_drafts(paths):

@@ -2,9 +2,13 @@
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 from keras_audio_ssl._files import WriteError
+
+# Of the number of a process.
+MAX_DIGITS = 20
 
 
 @contextlib.contextmanager
@@ -18,7 +22,8 @@ def only_one(path):
         path: The lock file, deleted at the end.
 
     Raises:
-        ValueError: Another process holds it; names the process.
+        ValueError: Another process holds it; names the process. Or a file of
+            this name is none of ours.
     """
     path = Path(path)
     made = not path.parent.exists()
@@ -43,7 +48,7 @@ def _take(path, stack):
     except ImportError:
         return
     while True:
-        file = open(path, "a+")  # noqa: SIM115 (held, not closed here)
+        file = _open(path)
         stack.callback(file.close)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,6 +73,27 @@ def _take(path, stack):
     file.truncate(0)
     # Not through the file, which would try once more when it is closed.
     os.write(file.fileno(), str(os.getpid()).encode())
+
+
+def _open(path):
+    """A lock file, new or left behind; what else has its name stays."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link, and no lock of a run: remove it.")
+    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    status = os.fstat(handle)
+    if (
+        not stat.S_ISREG(status.st_mode)
+        or status.st_nlink > 1
+        or status.st_size > MAX_DIGITS
+        or os.pread(handle, MAX_DIGITS, 0).strip(b"0123456789")
+    ):
+        os.close(handle)
+        raise ValueError(
+            f"{path} is there and no lock of a run: move it elsewhere, or "
+            "choose another output."
+        )
+    return os.fdopen(handle, "r+")
 
 
 def _remove(path):

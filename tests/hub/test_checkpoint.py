@@ -288,9 +288,8 @@ def test_bombs_of_references_are_refused(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="nests more"):
         read_checkpoint(path)
     monkeypatch.setattr(unpickle, "MAX_STEPS", 100)
-    path = torch_archive(tmp_path / "c.pt", b"]" * 101 + b".")
     with pytest.raises(CheckpointError, match="100 steps"):
-        read_checkpoint(path)
+        unpickle.read_pickle(io.BytesIO(b"]" * 101 + b"."))
 
 
 @pytest.mark.parametrize(
@@ -470,7 +469,7 @@ def test_mutants_are_read_or_refused(tmp_path):
     )
     whole, rng = path.read_bytes(), np.random.default_rng(0)
     refused = 0
-    for i in range(400):
+    for i in range(160):
         mutant = bytearray(whole)
         if i % 4 == 0:
             mutant = mutant[: rng.integers(len(mutant))]
@@ -482,7 +481,7 @@ def test_mutants_are_read_or_refused(tmp_path):
         except CheckpointError as error:
             assert str(path) in str(error)
             refused += 1
-    assert refused > 200
+    assert refused > 80
 
 
 def test_legacy_file_that_is_cut_is_refused(tmp_path):

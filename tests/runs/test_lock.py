@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import time
@@ -66,3 +67,29 @@ def test_nothing_stays_behind(tmp_path):
     with only_one(tmp_path / "new" / "x.lock"):
         (tmp_path / "new" / "result").touch()
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["result"]
+
+
+def test_a_lock_is_no_file_of_anyone_else(tmp_path):
+    theirs, path = tmp_path / "theirs", tmp_path / ".x.lock"
+    theirs.write_text("12")
+    for plant in (
+        lambda: path.symlink_to(theirs),
+        lambda: path.symlink_to(tmp_path / "nowhere"),
+        lambda: os.link(theirs, path),
+        lambda: path.write_text("my own notes"),
+        lambda: os.mkfifo(path),
+    ):
+        plant()
+        with (
+            pytest.raises(ValueError, match=r"\.x\.lock.*no lock of a run"),
+            only_one(path),
+        ):
+            pass
+        assert path.is_symlink() or path.exists()
+        path.unlink()
+    assert theirs.read_text() == "12"
+    assert not (tmp_path / "nowhere").exists()
+    # One that a killed run left.
+    path.write_text("12")
+    with only_one(path):
+        assert path.read_text() == str(os.getpid())

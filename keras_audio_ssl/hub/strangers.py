@@ -1,0 +1,296 @@
+"""Files of strangers, read in a child process that may cost so much."""
+
+import atexit
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_audio_ssl.hub import reader
+
+# What reading a file may cost: this much, and so much a byte of it.
+SECONDS, BYTES_PER_SECOND = 1.0, 30e6
+MEMORY, MEMORY_PER_BYTE = 256 << 20, 2
+START_SECONDS = 120.0
+# What may be told of a file, and its values that are no letters: more would
+# take more memory than the file is worth.
+MAX_TOLD, MAX_VALUES = 12 << 20, 2_000_000
+# Arrays may be so many times as large as their file (`.npz` is compressed).
+FREE_BYTES, BYTES_PER_BYTE = 64 << 20, 4
+SCRIPT = Path(reader.__file__)
+
+
+class Unreadable(ValueError):
+    """Why a file is not read; its text does not name it."""
+
+
+class Found:
+    """What a child has told of a file.
+
+    Attributes:
+        told: JSON of `reader.py`.
+    """
+
+    def __init__(self, child: "_Child", told: Any) -> None:
+        self.told, self._child = told, child
+
+    def array(self, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+        """The next of the arrays, in the order in which they were told.
+
+        Args:
+            dtype: As numpy names it.
+            shape: Its shape.
+
+        Returns:
+            Array `shape`, which cannot be written to.
+        """
+        kind = np.dtype(dtype)
+        size = math.prod(shape) * kind.itemsize
+        flat = self._child.receive(size).view(kind)
+        flat.flags.writeable = False
+        return flat.reshape(shape)
+
+
+@contextlib.contextmanager
+def told_of(kind: bytes, path: str | os.PathLike) -> Iterator[Found]:
+    """Has a file read by a child process.
+
+    Args:
+        kind: What it is to be: `reader.KERAS` or `reader.CHECKPOINT`.
+        path: The file.
+
+    Yields:
+        `Found`, of which every array is to be received.
+
+    Raises:
+        Unreadable: It is damaged or hostile, or costs too much to read.
+        OSError: No child can be started.
+    """
+    path = os.path.abspath(path)
+    size = os.stat(path).st_size
+    child = _take()
+    try:
+        reason, told = child.ask(kind, path, size)
+        if reason is None:
+            yield Found(child, told)
+    except _Dead as dead:
+        child.end()
+        raise Unreadable(str(dead)) from None
+    except BaseException:
+        # Whatever it was, the next answer would be to this request.
+        child.end()
+        raise
+    _give_back(child)
+    if reason is not None:
+        raise Unreadable(reason)
+
+
+class _Dead(Exception):
+    """A child has ended, or had to be: why."""
+
+
+class _Child:
+    """A process that reads, one file at a time."""
+
+    def __init__(self) -> None:
+        env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+        env["OMP_NUM_THREADS"] = "1"
+        env.pop("GLIBC_TUNABLES", None)
+        apart: dict[str, Any] = {"start_new_session": True}
+        if os.name == "nt":
+            group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+            apart = {"creationflags": group}
+        paths = [p for p in sys.path if isinstance(p, str) and p]
+        # Without site packages' hooks: they cost time, and are not needed.
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(SCRIPT), *paths],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env=env,
+            **apart,
+        )
+        assert self._process.stdin and self._process.stdout
+        self._to: Any = self._process.stdin
+        self._from: Any = self._process.stdout
+        self._late, self._left, self._seconds = False, 0, 0.0
+        self._owner = os.getpid()
+        try:
+            with self._within(START_SECONDS):
+                self._hear()
+        except _Dead as dead:
+            self.end()
+            raise OSError(
+                f"no process for reading could be started: {dead}"
+            ) from None
+
+    @property
+    def alive(self) -> bool:
+        return self._owner == os.getpid() and self._process.poll() is None
+
+    def ask(self, kind: bytes, path: str, size: int) -> tuple[str | None, Any]:
+        """What is in a file, as JSON; its arrays follow.
+
+        Args:
+            kind: As for `told_of`.
+            path: Absolute.
+            size: Its bytes.
+
+        Returns:
+            Why it is not read, or None, and what it holds.
+        """
+        self._seconds = SECONDS + size / BYTES_PER_SECOND
+        memory = MEMORY + MEMORY_PER_BYTE * size
+        self._left = FREE_BYTES + BYTES_PER_BYTE * size
+        body = os.fsencode(path)
+        request = reader.REQUEST.pack(kind, self._seconds, memory, len(body))
+        with self._within(120 + 20 * self._seconds):
+            try:
+                self._to.write(request + body)
+            except OSError:
+                raise _Dead(self._cause()) from None
+            answer, text = self._hear()
+        if answer == reader.ERROR:
+            return printable(text.decode("utf-8", "replace")), None
+        if sum(map(text.count, (b",", b"[", b"{"))) > MAX_VALUES:
+            raise Unreadable("it holds more values than it may: refused.")
+        return None, json.loads(text)
+
+    def receive(self, size: int) -> np.ndarray:
+        """The next bytes of an answer, `(size,)`."""
+        self._left -= size
+        if self._left < 0:
+            raise _Dead("it unfolds to more than a file of its size may")
+        with self._within(120 + size / 1e6):
+            return self._read(size)
+
+    def end(self) -> None:
+        """Ends the process, and what it may have started."""
+        if self._owner == os.getpid():
+            self._kill()
+            self._process.wait()
+        self._to.close()
+        self._from.close()
+
+    def _hear(self):
+        kind, size = reader.ANSWER.unpack(self._read(reader.ANSWER.size).data)
+        most = {
+            reader.READY: 0,
+            reader.FOUND: MAX_TOLD,
+            reader.ERROR: reader.REASON_BYTES,
+        }
+        if size > most.get(kind, -1):
+            raise _Dead("the reader crashed (an impossible answer)")
+        return kind, bytes(self._read(size))
+
+    def _read(self, size):
+        body = np.empty(size, "uint8")
+        left = memoryview(body)
+        while left:
+            got = self._from.readinto(left)
+            if not got:
+                raise _Dead(self._cause())
+            left = left[got:]
+        return body
+
+    @contextlib.contextmanager
+    def _within(self, seconds):
+        """Ends the process if this takes longer."""
+
+        def end():
+            self._late = True
+            self._kill()
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _kill(self):
+        with contextlib.suppress(OSError):
+            if os.name == "posix" and self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+
+    def _cause(self):
+        """Why there is no more, in words."""
+        try:
+            code = self._process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            code = self._process.wait()
+        number = code - reader.SIGNAL if code > reader.SIGNAL else max(0, -code)
+        slow = [
+            getattr(signal, name, None)
+            for name in ("SIGPROF", "SIGXCPU", "SIGALRM")
+        ]
+        if self._late or number in slow:
+            return (
+                f"reading it takes more than {self._seconds:.1f} s of the "
+                "processor: refused."
+            )
+        if code == reader.CHANGED:
+            return "it changed while it was read."
+        if number:
+            with contextlib.suppress(ValueError):
+                number = signal.Signals(number).name
+            return f"the reader crashed (signal {number}): refused."
+        return f"the reader crashed (exit code {code}): refused."
+
+
+def printable(text: str) -> str:
+    """A stranger's text, without what would steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+_lock = threading.Lock()
+_idle: list[_Child] = []
+
+
+def _take() -> _Child:
+    """A child that has nothing to do, or a new one."""
+    while True:
+        with _lock:
+            child = _idle.pop() if _idle else None
+        if child is None:
+            return _Child()
+        if child.alive:
+            return child
+        child.end()
+
+
+def _give_back(child: _Child) -> None:
+    with _lock:
+        _idle.append(child)
+
+
+@atexit.register
+def _end_all() -> None:
+    while _idle:
+        _idle.pop().end()
+
+
+def _forget() -> None:
+    """After a fork: the children are the parent's."""
+    global _lock
+    _lock = threading.Lock()
+    for child in _idle:
+        child.end()
+    _idle.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
