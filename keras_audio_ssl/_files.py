@@ -21,6 +21,14 @@ DRAFT_NAME = re.compile(
 )
 
 
+class FileError(ValueError):
+    """What a file holds is broken, hostile or of another kind; it is named.
+
+    The command line ends with exit code 1, as nothing is wrong with its
+    arguments.
+    """
+
+
 class WriteError(OSError):
     """A file that could not be written: which, how far, and why.
 

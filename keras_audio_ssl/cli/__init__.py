@@ -8,6 +8,7 @@ import sys
 import traceback
 
 from keras_audio_ssl import __version__
+from keras_audio_ssl._files import FileError
 from keras_audio_ssl._text import write
 from keras_audio_ssl.cli.memory import tune_memory
 from keras_audio_ssl.runs.stopping import Failure
@@ -75,7 +76,9 @@ def main(argv=None):
         if args.debug:
             write(traceback.format_exc(), sys.stderr, end="")
         write(f"keras-audio-ssl {args.command}: {error}", sys.stderr)
-        wrong = isinstance(error, ValueError) and not isinstance(error, Failure)
+        wrong = isinstance(error, ValueError) and not isinstance(
+            error, (Failure, FileError)
+        )
         return 2 if wrong else 1
     return 0
 

@@ -16,6 +16,7 @@ import numpy as np
 from keras_audio_ssl.hub.checkpoint import read_checkpoint
 from keras_audio_ssl.hub.checkpoint import tensors_of
 from keras_audio_ssl.hub.report import ImportReport
+from keras_audio_ssl.hub.trust import limited
 from keras_audio_ssl.hub.unpickle import CheckpointError
 
 NTT = (
@@ -153,7 +154,8 @@ def import_checkpoint(
         LicenceError: The licence is neither free nor accepted.
         CheckpointError: The file cannot be read, tensors are missing or have
             other shapes; its attribute `report` says which.
-        ValueError: Unknown format or setting.
+        ValueError: Unknown format or setting; a `FileError`, a kind of it,
+            where the shape of a tensor asks for more than the file holds.
 
     Example:
 
@@ -187,7 +189,8 @@ def import_checkpoint(
         )
     report = ImportReport(format, os.fspath(path), entry.licence)
     state = StateDict(read_checkpoint(path), report, prefix)
-    model = importer(state, **{**entry.settings, **settings})
+    with limited(state.held, len(state.unused), path):
+        model = importer(state, **{**entry.settings, **settings})
     state.finish()
     if report.unexplained:
         names = report.unexplained
@@ -244,6 +247,9 @@ class StateDict:
         tree: What `read_checkpoint` returned.
         report: Gets an entry for each tensor.
         prefix: Only tensors with names that begin so are looked up.
+
+    Attributes:
+        held: Bytes of all tensors, of those that share them once.
     """
 
     def __init__(self, tree: Any, report: ImportReport, prefix: str = ""):
@@ -252,7 +258,10 @@ class StateDict:
         self.originals: dict[str, str] = {}
         self.unused: dict[str, tuple[int, ...]] = {}
         self.reasons: list[tuple[Callable[[str], Any], str]] = []
+        storages: dict[int, int] = {}
         for original, array in tensors_of(tree).items():
+            storage = storage_of(array)
+            storages[id(storage)] = storage.nbytes
             self.unused[original] = array.shape
             if not original.startswith(prefix):
                 continue
@@ -263,6 +272,7 @@ class StateDict:
                     f"{name}: say which with `prefix`"
                 )
             self.arrays[name], self.originals[name] = array, original
+        self.held = sum(storages.values())
 
     def __contains__(self, name: str) -> bool:
         return name in self.arrays
@@ -370,6 +380,15 @@ class StateDict:
                 "found": found,
             }
         )
+
+
+def storage_of(array: np.ndarray) -> np.ndarray:
+    """The array of which another is a view, or itself."""
+    found, base = array, array.base
+    while base is not None:
+        found = base if isinstance(base, np.ndarray) else found
+        base = getattr(base, "base", None)
+    return found
 
 
 def bare_name(name: str) -> str:

@@ -11,12 +11,14 @@ from typing import Any
 import keras
 
 import keras_audio_ssl
+from keras_audio_ssl._files import FileError
 from keras_audio_ssl._files import written_whole
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.hub import archive
 from keras_audio_ssl.hub import reader
 from keras_audio_ssl.hub.shipped import SHIPPED
 from keras_audio_ssl.hub.strangers import Unreadable
+from keras_audio_ssl.hub.strangers import printable
 from keras_audio_ssl.hub.strangers import told_of
 from keras_audio_ssl.hub.trust import check_config
 from keras_audio_ssl.hub.trust import class_of
@@ -152,7 +154,7 @@ def load_model(
     """
     model = _open(find_encoder(path), custom_objects or {}, True, trusted)
     if not isinstance(model, PretextModel):
-        raise ValueError(
+        raise FileError(
             f"{path} holds {type(model).__name__}, no pretext model."
         )
     return model
@@ -164,15 +166,13 @@ def _open(path, custom, compiled, trusted):
         if trusted or _is_own(path):
             return _opened_here(path, custom, compiled, trusted)
         return _opened_apart(path, custom, compiled)
-    except MemoryError:
+    except (FileError, MemoryError):
         raise
     except Exception as error:
-        # Keras, zipfile and HDF5 each have errors of their own.
-        if isinstance(error, ValueError) and str(path) in str(error):
-            raise
         if isinstance(error, (Unreadable, archive.Refused)):
-            raise ValueError(f"{path}: {error}") from error
-        raise ValueError(f"{path} cannot be opened: {error}") from error
+            raise FileError(f"{path}: {error}") from error
+        # Keras, zipfile and HDF5 each have errors of their own.
+        raise FileError(f"{path} cannot be opened: {error}") from error
 
 
 def _opened_here(path, custom, compiled, trusted):
@@ -193,34 +193,37 @@ def _opened_apart(path, custom, compiled):
     A child process reads it. What it tells is written down anew, and that
     is what Keras opens.
     """
+    with tempfile.TemporaryDirectory(prefix="keras_audio_ssl-") as folder:
+        held, arrays = _written_anew(path, custom, compiled, Path(folder))
+        with limited(held, arrays, path):
+            return keras.saving.load_model(
+                folder, custom_objects=custom or None, compile=compiled
+            )
+
+
+def _written_anew(path, custom, compiled, folder):
+    """Writes what a child tells of a file, as Keras lays it out in a folder.
+
+    Returns:
+        Bytes of its arrays, and how many they are.
+    """
     import h5py
 
-    with (
-        tempfile.TemporaryDirectory(prefix="keras_audio_ssl-") as folder,
-        told_of(reader.KERAS, path) as found,
-    ):
-        clean = Path(folder)
-        arrays = [
-            (name, dtype, tuple(map(int, shape)))
-            for name, dtype, shape in found.told["arrays"]
-        ]
+    with told_of(reader.KERAS, path) as found:
         config = check_config(found.told["config"], path, custom, compiled)
         _check_class(config, path, custom)
         text = json.dumps(config)
-        (clean / "config.json").write_text(text, encoding="utf-8")
+        (folder / "config.json").write_text(text, encoding="utf-8")
         held = 0
-        with h5py.File(clean / "model.weights.h5", "w") as file:
-            for name, dtype, shape in arrays:
-                array = found.array(dtype, shape)
+        with h5py.File(folder / "model.weights.h5", "w") as file:
+            for name, dtype, shape in found.told["arrays"]:
+                array = found.array(dtype, tuple(shape))
                 held += array.nbytes
                 node = file.create_dataset(name, data=array)
                 if dtype == "bfloat16":
                     # As Keras notes what HDF5 has no type for.
                     node.attrs["dtype"] = dtype
-        with limited(held, len(arrays), path):
-            return keras.saving.load_model(
-                clean, custom_objects=custom or None, compile=compiled
-            )
+        return held, len(found.told["arrays"])
 
 
 def _check_class(config, path, custom):
@@ -231,9 +234,9 @@ def _check_class(config, path, custom):
     if not isinstance(cls, type) or not issubclass(
         cls, (Encoder, PretextModel)
     ):
-        raise ValueError(
-            f"{path} holds {config['class_name']}, and neither an Encoder "
-            "nor a pretext model that has one."
+        raise FileError(
+            f"{path} holds {printable(config['class_name'])[:100]}, and "
+            "neither an Encoder nor a pretext model that has one."
         )
 
 

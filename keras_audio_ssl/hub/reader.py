@@ -23,6 +23,8 @@ KERAS, CHECKPOINT = b"K", b"C"
 # What it is, bytes of the body.
 ANSWER = struct.Struct("<cQ")
 READY, FOUND, ERROR = b"+", b"F", b"E"
+# Whether the arrays are wanted.
+GO_ON, ENOUGH = b"+", b"-"
 REASON_BYTES = 2000
 # A process that nobody asks any more goes.
 IDLE_SECONDS = 60
@@ -145,6 +147,10 @@ def _answer(answers: int, kind: bytes, path: str) -> None:
             _send(answers, ERROR, _text(f"damaged file: {error}"))
             return
         _send(answers, FOUND, text)
+        if (wanted := _receive(1)) != GO_ON:
+            if wanted != ENOUGH:
+                os._exit(CHANGED)
+            return
         for size, pieces in arrays:
             for piece in pieces():
                 size -= len(piece)

@@ -41,7 +41,16 @@ class Found:
     """
 
     def __init__(self, child: "_Child", told: Any) -> None:
-        self.told, self._child = told, child
+        self.told, self._child, self.begun = told, child, False
+
+    def stopped(self) -> bool:
+        """Whether no array was received, and none will be."""
+        if self.begun:
+            return False
+        with contextlib.suppress(_Dead):
+            self._child.tell(reader.ENOUGH)
+            return True
+        return False
 
     def array(self, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
         """The next of the arrays, in the order in which they were told.
@@ -53,6 +62,9 @@ class Found:
         Returns:
             Array `shape`, which cannot be written to.
         """
+        if not self.begun:
+            self.begun = True
+            self._child.tell(reader.GO_ON)
         kind = np.dtype(dtype)
         size = math.prod(shape) * kind.itemsize
         flat = self._child.receive(size).view(kind)
@@ -69,7 +81,7 @@ def told_of(kind: bytes, path: str | os.PathLike) -> Iterator[Found]:
         path: The file.
 
     Yields:
-        `Found`, of which every array is to be received.
+        `Found`, of which no array, or every one, is to be received.
 
     Raises:
         Unreadable: It is damaged or hostile, or costs too much to read.
@@ -77,21 +89,23 @@ def told_of(kind: bytes, path: str | os.PathLike) -> Iterator[Found]:
     """
     path = os.path.abspath(path)
     size = os.stat(path).st_size
-    child = _take()
+    child, found, whole = _take(), None, False
     try:
         reason, told = child.ask(kind, path, size)
-        if reason is None:
-            yield Found(child, told)
+        if reason is not None:
+            whole = True
+            raise Unreadable(reason)
+        found = Found(child, told)
+        yield found
+        whole = found.begun
     except _Dead as dead:
-        child.end()
         raise Unreadable(str(dead)) from None
-    except BaseException:
-        # Whatever it was, the next answer would be to this request.
-        child.end()
-        raise
-    _give_back(child)
-    if reason is not None:
-        raise Unreadable(reason)
+    finally:
+        # One that is in the middle of arrays has no more use.
+        if whole or (found is not None and found.stopped()):
+            _give_back(child)
+        else:
+            child.end()
 
 
 class _Dead(Exception):
@@ -154,16 +168,19 @@ class _Child:
         body = os.fsencode(path)
         request = reader.REQUEST.pack(kind, self._seconds, memory, len(body))
         with self._within(120 + 20 * self._seconds):
-            try:
-                self._to.write(request + body)
-            except OSError:
-                raise _Dead(self._cause()) from None
+            self.tell(request + body)
             answer, text = self._hear()
         if answer == reader.ERROR:
             return printable(text.decode("utf-8", "replace")), None
         if sum(map(text.count, (b",", b"[", b"{"))) > MAX_VALUES:
             raise Unreadable("it holds more values than it may: refused.")
         return None, json.loads(text)
+
+    def tell(self, request: bytes) -> None:
+        try:
+            self._to.write(request)
+        except OSError:
+            raise _Dead(self._cause()) from None
 
     def receive(self, size: int) -> np.ndarray:
         """The next bytes of an answer, `(size,)`."""

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_audio_ssl._files import FileError
 from keras_audio_ssl.hub.archive import MAX_VALUES
 from keras_audio_ssl.hub.strangers import printable
 
@@ -26,7 +27,7 @@ MAX_CONSTANTS = 2**24
 # Layers of Keras: a graph takes the square of their number.
 MAX_LAYERS = 500
 # What Keras may make beside the weights: metrics, generators, counters.
-SPARE_BYTES, SPARE_VARIABLES, SPARE_LAYERS = 4_000_000, 1_000, 1_000
+SPARE_BYTES, SPARE_VARIABLES, SPARE_LAYERS = 4_000_000, 200, 300
 _LOCK = threading.RLock()
 
 # Rooms of this package whose layers (of `engine`: schedules) a model may be
@@ -128,7 +129,7 @@ def check_config(
         model's own.
 
     Raises:
-        ValueError: It names a class or function that is not on the list, or
+        FileError: It names a class or function that is not on the list, or
             is larger than an encoder's.
     """
     own = config.get("compile_config") if compiled else None
@@ -138,18 +139,18 @@ def check_config(
         layers += entry.get("module") == "keras.layers"
         constants += _constants(entry)
         if limited and (count > MAX_OBJECTS or layers > MAX_LAYERS):
-            raise ValueError(
+            raise FileError(
                 f"{path} names more than {MAX_OBJECTS} objects, or "
                 f"{MAX_LAYERS} layers of Keras: refused."
             )
         if limited and constants > MAX_CONSTANTS:
-            raise ValueError(
+            raise FileError(
                 f"{path} asks for front ends of more than {MAX_CONSTANTS} "
                 "numbers: refused."
             )
         if not _allowed(entry, trusted):
             module, name = entry.get("module"), entry["class_name"]
-            raise ValueError(
+            raise FileError(
                 f"{path} names {_word(module)}.{_word(name)}, which is neither "
                 "a plain Keras layer nor one of keras_audio_ssl: refused. "
                 "Classes that you trust can be given as `custom_objects`."
@@ -188,12 +189,12 @@ def _without_compiling(config):
 def _check_compiling(config, path, trusted):
     """How a model of this package was compiled."""
     if not isinstance(config, dict):
-        raise ValueError(f"{path}: its `compile_config` is no dict: refused.")
+        raise FileError(f"{path}: its `compile_config` is no dict: refused.")
     for key, value in config.items():
         if key == "optimizer":
             _check_optimizer(value, path, trusted)
         elif not _is_setting(value):
-            raise ValueError(
+            raise FileError(
                 f"{path}: {_word(key)} of its `compile_config` is no plain "
                 "setting: refused."
             )
@@ -217,7 +218,7 @@ def _check_optimizer(entry, path, trusted, depth=0):
                 and not _is_registered(name)
             )
     if not allowed or depth > 2:
-        raise ValueError(
+        raise FileError(
             f"{path} names an optimizer or schedule that is none of Keras: "
             "refused."
         )
@@ -225,7 +226,7 @@ def _check_optimizer(entry, path, trusted, depth=0):
         if isinstance(value, dict):
             _check_optimizer(value, path, trusted, depth + 1)
         elif not (_is_setting(value) or (key == "name" and _is_name(value))):
-            raise ValueError(
+            raise FileError(
                 f"{path}: {_word(key)} of its optimizer is no plain number: "
                 "refused."
             )
@@ -258,7 +259,7 @@ def limited(held: int, arrays: int, path: str | Path) -> Iterator[None]:
         path: The file, for the error.
 
     Raises:
-        ValueError: More is asked for.
+        FileError: More is asked for.
     """
     left = {
         "bytes": 2 * held + SPARE_BYTES,
@@ -272,7 +273,7 @@ def limited(held: int, arrays: int, path: str | Path) -> Iterator[None]:
         whole = isinstance(count, int) and count >= 0
         left[kind] = left[kind] - count if whole else -1
         if left[kind] < 0:
-            raise ValueError(
+            raise FileError(
                 f"{path} asks for {words}, and holds {held} bytes in {arrays} "
                 "arrays: refused."
             )
@@ -349,16 +350,16 @@ def _objects(config, path, limited):
         key, node, inside = pending.pop()
         nodes += 1
         if limited and nodes > MAX_VALUES:
-            raise ValueError(f"{path}: its configuration is too long: refused.")
+            raise FileError(f"{path}: its configuration is too long: refused.")
         if isinstance(node, dict):
             if "class_name" in node:
                 if not isinstance(node["class_name"], str):
-                    raise ValueError(f"{path}: a class name that is no name.")
+                    raise FileError(f"{path}: a class name that is no name.")
                 yield node
             for name, value in node.items():
                 if name == "inbound_nodes":
                     if inside:
-                        raise ValueError(
+                        raise FileError(
                             f"{path} has a graph in a call of a layer: refused."
                         )
                     _check_nodes(value, path)
@@ -367,7 +368,7 @@ def _objects(config, path, limited):
             if limited and key.endswith("batch_shape"):
                 sizes = [n for n in node if isinstance(n, int)]
                 if math.prod(sizes) > MAX_NUMBER:
-                    raise ValueError(f"{path}: {key} is too large: refused.")
+                    raise FileError(f"{path}: {key} is too large: refused.")
             pending += [(key, value, inside) for value in node]
         elif (
             limited
@@ -377,7 +378,7 @@ def _objects(config, path, limited):
             and "steps" not in key
             and key != "shared_object_id"
         ):
-            raise ValueError(f"{path}: {_word(key)} is too large: refused.")
+            raise FileError(f"{path}: {_word(key)} is too large: refused.")
 
 
 def _check_nodes(nodes, path):
@@ -390,7 +391,7 @@ def _check_nodes(nodes, path):
     for node in nodes if isinstance(nodes, list) else (nodes,):
         good = isinstance(node, dict) and node.keys() == {"args", "kwargs"}
         if not good or not _holds_tensor(list(node.values())):
-            raise ValueError(
+            raise FileError(
                 f"{path} calls a layer on no tensor of its graph: refused."
             )
 

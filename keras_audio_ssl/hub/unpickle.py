@@ -10,6 +10,8 @@ from typing import Any
 from typing import BinaryIO
 from typing import NamedTuple
 
+from keras_audio_ssl._files import FileError
+
 # Far above what a checkpoint of thousands of tensors needs.
 MAX_STEPS = 400_000
 # Entries of containers, each time that they are copied; bits of a number.
@@ -38,7 +40,7 @@ DTYPES = (
 )
 
 
-class CheckpointError(ValueError):
+class CheckpointError(FileError):
     """A checkpoint that cannot be read, or holds more than data.
 
     Attributes:

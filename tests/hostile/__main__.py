@@ -1,22 +1,31 @@
 """Brings the collection of hostile files to the doors of the package.
 
-    KERAS_BACKEND=torch python -m tests.hostile --files 500
+    KERAS_BACKEND=torch python -m tests.hostile --files 1000 --inside 100000
 
-Each file must be refused with a `ValueError` that names it, without running
+Each file must be refused with a `FileError` that names it, without running
 what is in it, within a second and 500 MB. A mutant may be readable: then it
-is counted as opened. Prints a line a kind, and what went wrong.
+is counted as opened. `--inside` brings so many mutants to the child process
+that reads weights, with a byte or some of HDF5's own changed and the archive's
+checksums right, and every hundredth to `load_encoder`. Prints a line a kind,
+and what went wrong.
 """
 
 import argparse
 import collections
+import functools
+import itertools
 import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from keras_audio_ssl._files import FileError
+from tests.hostile import bombs
 from tests.hostile import cases
 
 SECONDS, BYTES = 1.0, 500e6
@@ -37,12 +46,26 @@ def forget_memory():
         pass
 
 
+def read_parts(path):
+    """What a child tells of a file, all of it, and no Keras."""
+    from keras_audio_ssl.hub import reader
+    from keras_audio_ssl.hub import strangers
+
+    try:
+        with strangers.told_of(reader.KERAS, path) as found:
+            for _, dtype, shape in found.told["arrays"]:
+                found.array(dtype, tuple(shape))
+    except strangers.Unreadable as error:
+        raise FileError(f"{path}: {error}") from error
+
+
 def bring(case, folder):
     """What became of a case: refused, opened, or how it went wrong.
 
     Returns:
         `(outcome, words, seconds, bytes)`.
     """
+    from keras_audio_ssl.hub import import_checkpoint
     from keras_audio_ssl.hub import load_encoder
     from keras_audio_ssl.hub import load_model
     from keras_audio_ssl.hub import read_checkpoint
@@ -51,17 +74,27 @@ def bring(case, folder):
         "encoder": load_encoder,
         "model": load_model,
         "import": read_checkpoint,
+        "parts": read_parts,
     }
+    door, _, format = case.door.partition(" ")
+    if format:
+        doors["import"] = functools.partial(
+            import_checkpoint, format, accept_licence=True
+        )
     path = Path(folder) / f"case{case.suffix}"
     path.write_bytes(case.content)
     forget_memory()
     before, begin = memory(), time.monotonic()
     try:
-        doors[case.door](path)
+        doors[door](path)
         outcome, words = "opened", ""
-    except ValueError as error:
+    except FileError as error:
         words = str(error)
         outcome = "refused" if str(path) in words else "unnamed"
+    except ValueError as error:
+        # Of a name that is no encoder's, by its ending.
+        words = str(error)
+        outcome = "refused" if case.suffix in (".h5", ".hdf5") else "crashed"
     except BaseException as error:
         outcome, words = "crashed", f"{type(error).__name__}: {error}"
     return outcome, words, time.monotonic() - begin, memory() - before
@@ -85,13 +118,19 @@ def judge(case, folder, canary, limit=SECONDS):
 
 
 def may_open(case):
-    """Whether a file may be harmless: damage, or a number that is no size."""
-    return case.name.startswith(("mutant_", "shape_"))
+    """Whether a file may be harmless.
+
+    Damage, a number that is no size, or what nobody asked for.
+    """
+    return case.name.startswith(("mutant_", "shape_")) or case.name.endswith(
+        "_dropped"
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=500)
+    parser.add_argument("--inside", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
@@ -117,6 +156,8 @@ def main():
         if not good:
             wrong.append(f"{case.name} ({case.door}): {outcome}: {words[:300]}")
 
+    for case in bombs.all_bombs(valid):
+        take(case)
     for case in cases.named(valid, canary):
         take(case)
     for case in cases.all_mutants(valid, args.seed):
@@ -125,6 +166,10 @@ def main():
             if done >= 200:
                 break
         take(case)
+    rng = np.random.default_rng(args.seed)
+    mutants = bombs.inside_hdf5(valid["encoder"], rng)
+    for number, case in enumerate(itertools.islice(mutants, args.inside)):
+        take(case if number % 100 == 0 else case._replace(door="parts"))
     for kind in sorted(table):
         print(f"{kind:<28}", dict(table[kind]))
     total = sum((t for t in table.values()), collections.Counter())

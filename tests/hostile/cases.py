@@ -158,11 +158,21 @@ def with_config(valid, config):
 def configurations(valid, canary, door):
     """A valid file whose configuration names what it must not."""
     config = json.loads(parts(valid)["config.json"])
-    for label, hostile in gadgets(canary):
+    for number, (label, hostile) in enumerate(gadgets(canary)):
         places = {"top": hostile, "inside": copy.deepcopy(config)}
         places["inside"]["config"]["extra"] = [{"deep": hostile}]
-        places["compile"] = copy.deepcopy(config)
-        places["compile"]["compile_config"] = {"loss": hostile}
+        if door == "model":
+            if number % 4:
+                # The other door looks at them with the same eyes.
+                places.clear()
+            places["compile"] = copy.deepcopy(config)
+            places["compile"]["compile_config"] = {"loss": hostile}
+        elif number % 9 == 0:
+            # Nobody compiles an encoder: it opens without.
+            places["dropped"] = copy.deepcopy(config)
+            places["dropped"]["compile_config"] = {"loss": hostile}
+            inner = places["dropped"]["config"]["backbone"]
+            inner["compile_config"] = {"optimizer": hostile, "loss": hostile}
         for place, changed in places.items():
             yield Case(f"{label}_{place}", door, with_config(valid, changed))
     for label, text in {
@@ -726,7 +736,7 @@ def valid_files(folder):
 
 
 def named(valid, canary):
-    """All cases but the mutants."""
+    """All cases but the mutants and the bombs."""
     for door in ("encoder", "model"):
         file = valid[door]
         yield from configurations(file, canary, door)

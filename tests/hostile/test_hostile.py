@@ -2,8 +2,10 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
+from tests.hostile import bombs
 from tests.hostile import cases
 from tests.hostile.__main__ import bring
 from tests.hostile.__main__ import judge
@@ -22,8 +24,26 @@ def test_every_named_file_is_refused(valid, tmp_path):
         for i, case in enumerate(cases.named(valid, tmp_path / "canary"))
         if not case.name.startswith("shape_") or i % 7 == 0
     ]
-    assert len(named) > 500
+    assert len(named) > 400
     wrong = look(named, tmp_path)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_bomb_is_refused(valid, tmp_path):
+    some = list(bombs.all_bombs(valid))
+    assert len(some) > 90
+    wrong = look(some, tmp_path)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_hdf5_that_is_damaged_inside_is_refused_or_read(valid, tmp_path):
+    rng = np.random.default_rng(3)
+    some = list(itertools.islice(bombs.inside_hdf5(valid["encoder"], rng), 200))
+    # The reading is what HDF5 may break; some are opened whole.
+    some[:180] = [case._replace(door="parts") for case in some[:180]]
+    outcomes = {bring(case, tmp_path)[0] for case in some[:40]}
+    assert outcomes == {"opened", "refused"}
+    wrong = look(some, tmp_path)
     assert not wrong, "\n".join(wrong)
 
 
