@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_audio_ssl._files import FileError
 from keras_audio_ssl.hub.checkpoint import read_checkpoint
 from keras_audio_ssl.hub.checkpoint import tensors_of
 from keras_audio_ssl.hub.report import ImportReport
@@ -189,8 +190,16 @@ def import_checkpoint(
         )
     report = ImportReport(format, os.fspath(path), entry.licence)
     state = StateDict(read_checkpoint(path), report, prefix)
-    with limited(state.held, len(state.unused), path):
-        model = importer(state, **{**entry.settings, **settings})
+    try:
+        with limited(state.held, len(state.unused), path):
+            model = importer(state, **{**entry.settings, **settings})
+    except FileError:
+        raise
+    except ValueError as error:
+        # Of a size that was read off a tensor, or of a setting.
+        if settings:
+            raise ValueError(f"{path}: {error}") from error
+        raise state.error(str(error)) from error
     state.finish()
     if report.unexplained:
         names = report.unexplained

@@ -5,6 +5,7 @@ So that what looks only at the outside lets them in.
 
 import io
 import json
+import math
 import struct
 import zipfile
 
@@ -19,6 +20,7 @@ from tests.hostile.cases import network
 from tests.hostile.cases import parts
 from tests.hostile.cases import torch_file
 from tests.hostile.cases import with_config
+from tests.hub import test_importers as importers
 
 MB = 1 << 20
 LONG = b"X" + struct.pack("<I", MB) + b"a" * MB + b"q\x00"
@@ -150,51 +152,39 @@ def overlapping():
                ".safetensors")  # fmt: skip
 
 
-# Tensors from whose axes importers read sizes.
-WIDE = {
-    "apc_official": "rnns.0.weight_hh_l0",
-    "apc_s3prl": "rnn_layers.0.weight_hh_l0",
-    "audio_ntt2020": "fc.0.weight",
-    "byol_s": "fc.0.weight",
-    "clar_official": "conv1.weight",
-    "dapc_official": "encoder.weight_hh_l0",
-    "fonseca_official": "conv1.0.weight",
-    "mockingjay_s3prl": "input_representations.spec_transform.weight",
-    "npc_official": "postnet.weight",
-    "panns_cnn14": "fc1.weight",
-    "sincnet": "conv.0.low_hz_",
-    "tera_s3prl": "input_representations.spec_transform.weight",
-}
+def one_axis(numbers=20_000):
+    """Checkpoints of which one tensor's one axis is long.
+
+    Each tensor, each axis, in a file that is whole but for that.
+    """
+    files = {
+        "apc_official": importers.official(),
+        "apc_s3prl": importers.quantized({0: (6, 4)}),
+        "byol_s": importers.audio_ntt(),
+        "clar_official": importers.resnet((7, 7)),
+        "fonseca_official": importers.vgg(),
+    }
+    for format, arrays in files.items():
+        shapes = {name: list(array.shape) for name, array in arrays.items()}
+        for name, shape in shapes.items():
+            for axis in range(len(shape)):
+                rest = math.prod(shape[:axis] + shape[axis + 1 :])
+                long = shape[:axis] + [numbers // rest] + shape[axis + 1 :]
+                content = safetensors_of({**shapes, name: long})
+                yield Case(f"axis_{name}_{axis}", f"import {format}", content,
+                           ".safetensors")  # fmt: skip
 
 
-def one_axis():
-    """Checkpoints of which one tensor's one axis is long."""
-    for format, name in WIDE.items():
-        for shape in ([23_000, 1], [1, 23_000]):
-            wide = {"dtype": "I8", "shape": shape, "data_offsets": [0, 23_000]}
-            # Others of its kind, so that sizes can be read off.
-            rest = {
-                other: {**wide, "data_offsets": [at, at + 23_000]}
-                for at, other in enumerate(
-                    {
-                        name.replace("hh", "ih"),
-                        name.replace("weight", "bias"),
-                        "in_layer.weight",
-                        "input_representations.pos_embeddings.weight",
-                    }
-                    - {name}
-                )
-            }
-            at = 23_000
-            for tensor in rest.values():
-                tensor["data_offsets"] = [at, at + 23_000]
-                at += 23_000
-            yield Case(
-                f"axis_{shape[0]}",
-                f"import {format}",
-                safetensors({name: wide, **rest}, at),
-                ".safetensors",
-            )
+def safetensors_of(shapes):
+    """A file of tensors of these shapes, a byte a number."""
+    tensors, at = {}, 0
+    for name, shape in shapes.items():
+        size = math.prod(shape)
+        tensors[name] = {
+            "dtype": "I8", "shape": shape, "data_offsets": [at, at + size],
+        }  # fmt: skip
+        at += size
+    return safetensors(tensors, at)
 
 
 def ours(name, config):

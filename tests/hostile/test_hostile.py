@@ -30,7 +30,12 @@ def test_every_named_file_is_refused(valid, tmp_path):
 
 
 def test_every_bomb_is_refused(valid, tmp_path):
-    some = list(bombs.all_bombs(valid))
+    # Axes are many and alike, too.
+    some = [
+        case
+        for i, case in enumerate(bombs.all_bombs(valid))
+        if not case.name.startswith("axis_") or i % 9 == 0
+    ]
     assert len(some) > 90
     wrong = look(some, tmp_path)
     assert not wrong, "\n".join(wrong)
