@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 
+from keras_audio_ssl._files import FileError
 from keras_audio_ssl._text import write
 from keras_audio_ssl.runs.stopping import Failure
 
@@ -94,7 +95,7 @@ def in_flags(names):
         names: Arguments that the command has as flags; `settings` is `--set`.
 
     Raises:
-        ValueError: As the function does; `Failure` stays one.
+        ValueError: As the function does; `Failure` and `FileError` stay so.
 
     Example:
 
@@ -115,5 +116,6 @@ def in_flags(names):
         yield
     except ValueError as error:
         text = re.sub(r'`(\w+)(?:=(\w+)|\["(\w+)"\])?`', flag, str(error))
-        kind = Failure if isinstance(error, Failure) else ValueError
+        kinds = (Failure, FileError, ValueError)
+        kind = next(kind for kind in kinds if isinstance(error, kind))
         raise kind(text) from error

@@ -30,6 +30,8 @@ def run(args):
     from keras_audio_ssl import hub
     from keras_audio_ssl.hub import save_encoder
 
+    if args.format in hub.FORMATS and not Path(args.checkpoint).is_file():
+        raise ValueError(f"No such file: {args.checkpoint}")
     encoder, report = hub.import_checkpoint(
         args.format,
         args.checkpoint,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import keras
 import numpy as np
@@ -597,6 +598,7 @@ def test_list_tells_a_methods_settings(method, capsys):
          "none.keras"),
         (["embed", "none.keras", "--data", ".", "--output", "e.txt"], ".npz"),
         (["import", "nothing", "x.pt", "--output", "y.keras"], "nothing"),
+        (["import", "byol_s", "x.pt", "--output", "y.keras"], "x.pt"),
         (["fly"], "fly"),
     ],
 )  # fmt: skip
@@ -609,3 +611,27 @@ def test_wrong_arguments_exit_with_2(
     assert words in err
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["embed", "x.keras", "--data", ".", "--output", "e.npz"],
+        ["search", "x.keras", "--data", ".", "--query", "a.wav"],
+        ["probe", "x.keras", "--manifest", "m.csv", "--label", "a"],
+        ["import", "byol_s", "x.keras", "--output", "y.keras"],
+        ["pretrain", "byol_a", "--data", "synthetic", "--output", "y.keras",
+         "--steps", "1", "--init-from", "x.keras"],
+    ],
+    ids=lambda argv: argv[0],
+)  # fmt: skip
+def test_a_hostile_file_exits_with_1(argv, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile("x.keras", "w", zipfile.ZIP_BZIP2) as archive:
+        for name in ("config.json", "metadata.json", "model.weights.h5"):
+            archive.writestr(name, b"{}")
+    (tmp_path / "m.csv").write_text("file,a\na.wav,1\n")
+    soundfile.write("a.wav", np.zeros(20000), 16000)
+    code, _, err = run(capsys, *argv)
+    assert code == 1
+    assert "x.keras" in err and "Traceback" not in err
