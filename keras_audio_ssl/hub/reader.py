@@ -13,6 +13,7 @@ import signal
 import stat
 import struct
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ GO_ON, ENOUGH = b"+", b"-"
 REASON_BYTES = 2000
 # A process that nobody asks any more goes.
 IDLE_SECONDS = 60
+# Seconds of the processor that it takes to start on a common machine; on one
+# that is slower a file may take as many times longer, to a limit.
+START_SECONDS, SLOWEST = 0.25, 4.0
 # Exit codes: a file that changed while it was read; a signal, added to it.
 CHANGED, SIGNAL = 3, 64
 
@@ -48,6 +52,7 @@ def main(paths: list[str]) -> None:
 
     import keras_audio_ssl.hub.layouts  # noqa: F401
 
+    pace = min(SLOWEST, max(1.0, time.process_time() / START_SECONDS))
     answers = os.dup(1)
     # What libraries print must not come between the answers.
     with open(os.devnull, "r+b") as nothing:
@@ -64,7 +69,7 @@ def main(paths: list[str]) -> None:
         if not fork:
             code = 1
             try:
-                _limit(seconds, memory)
+                _limit(pace * seconds, memory)
                 _answer(answers, kind, path)
                 code = 0
             finally:

@@ -17,8 +17,9 @@ import numpy as np
 
 from keras_audio_ssl.hub import reader
 
-# What reading a file may cost: this much, and so much a byte of it.
-SECONDS, BYTES_PER_SECOND = 1.0, 30e6
+# What reading a file may cost: this much, and so much a byte of it; more time
+# where the child has started slowly.
+SECONDS, BYTES_PER_SECOND = 1.0, 10e6
 MEMORY, MEMORY_PER_BYTE = 256 << 20, 2
 START_SECONDS = 120.0
 # What may be told of a file, and its values that are no letters: more would
