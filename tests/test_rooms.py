@@ -16,7 +16,8 @@ MAY = {
     "blocks": {"backend", "engine"},
     "losses": set(),
     "data": set(),
-    "encoders": {"engine", "features", "blocks", "data"},
+    "export": {"backend"},
+    "encoders": {"backend", "engine", "features", "blocks", "data", "export"},
     "methods": {
         "engine",
         "encoders",

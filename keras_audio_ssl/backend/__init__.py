@@ -9,6 +9,9 @@ ones serve.
 
 import keras
 
+from keras_audio_ssl.backend.exported import for_export as for_export
+from keras_audio_ssl.backend.exported import has_transforms as has_transforms
+from keras_audio_ssl.backend.exported import is_for_export as is_for_export
 from keras_audio_ssl.backend.portable import *
 
 if keras.config.backend() == "jax":

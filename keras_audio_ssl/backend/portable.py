@@ -15,6 +15,7 @@ __all__ = [
     "Constant",
     "affine",
     "as_one",
+    "at_least",
     "batch_norm",
     "conv",
     "conv_norm_pool",
@@ -70,6 +71,13 @@ def reads_ahead() -> bool:
 def is_known(size: Any) -> bool:
     """Whether an entry of a shape can be compared while a graph is made."""
     return isinstance(size, int)
+
+
+def at_least(size: Any, least: int) -> Any:
+    """A size, raised to a number; an entry of a shape, as `size` is."""
+    if isinstance(size, int):
+        return max(size, least)
+    return ops.maximum(size, least)
 
 
 def copied(variable: Any) -> Any:

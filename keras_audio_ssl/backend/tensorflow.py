@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_audio_ssl.backend import chunks
 from keras_audio_ssl.backend import portable
+from keras_audio_ssl.backend.exported import is_for_export
 
 __all__ = [
     "batch_norm",
@@ -117,6 +118,8 @@ def _silu(x):
 
 def gru(x, state, kernel, recurrent_kernel, bias):
     """The gradient of the recurrent kernel is one product over all frames."""
+    if is_for_export():
+        return portable.gru(x, state, kernel, recurrent_kernel, bias)
     units = state.shape[-1]
     x = tf.transpose(tf.cast(x, kernel.dtype), (1, 0, 2))
     # The recurrent biases of the update and reset gates add to the input's;
@@ -208,6 +211,9 @@ def _backward(units, grad, state, recurrent_kernel, outputs, gates, n, c):
 
 def lstm(x, state, cell, kernel, recurrent_kernel, bias, frames=None):
     """The gradient of the recurrent kernel is one product over all frames."""
+    if is_for_export():
+        weights = kernel, recurrent_kernel, bias
+        return portable.lstm(x, state, cell, *weights, frames)
     x = tf.transpose(tf.cast(x, kernel.dtype), (1, 0, 2))
     projected = tf.cast(ops.matmul(x, kernel), state.dtype) + bias
     if frames is not None:

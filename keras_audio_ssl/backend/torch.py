@@ -10,11 +10,13 @@ from torch.nn import functional
 
 from keras_audio_ssl.backend import chunks
 from keras_audio_ssl.backend import portable
+from keras_audio_ssl.backend.exported import is_for_export
 from keras_audio_ssl.backend.portable import prepared
 
 __all__ = [
     "Constant",
     "affine",
+    "at_least",
     "batch_norm",
     "conv",
     "conv_norm_pool",
@@ -44,8 +46,14 @@ def is_accelerated():
 
 
 def is_known(size):
-    # Where it is no int, it is a symbol that compares like one.
-    return True
+    # Where it is no int, it is a symbol that compares like one; but what is
+    # compared while an export is traced must hold for every clip.
+    return isinstance(size, int) or not is_for_export()
+
+
+def at_least(size, least):
+    # Of a symbol one, which a tensor is not.
+    return torch.sym_max(size, least)
 
 
 def copied(variable):
@@ -220,6 +228,8 @@ def gru(x, state, kernel, recurrent_kernel, bias):
     dtype = state.dtype
     x, kernel = x.to(dtype), kernel.to(dtype)
     recurrent_kernel, bias = recurrent_kernel.to(dtype), bias.to(dtype)
+    if is_for_export():
+        return gru_whole(x, state, kernel, recurrent_kernel, bias)
     if x.device.type == "cpu" and not torch.compiler.is_compiling():
         x = x.transpose(0, 1)
         outputs = GRU.apply(x, state, kernel, recurrent_kernel, bias)
@@ -344,11 +354,46 @@ def lstm(x, state, cell, kernel, recurrent_kernel, bias, frames=None):
     )
     if frames is not None:
         x = x.expand(-1, frames, -1)
+    if is_for_export():
+        return lstm_whole(x, state, cell, kernel, recurrent_kernel, bias)
     # Gates have Keras' order here; of two biases one is enough.
     weights = [kernel.T, recurrent_kernel.T, bias, torch.zeros_like(bias)]
     training = torch.is_grad_enabled()
     start = (state[None], cell[None])
     return torch.lstm(x, start, weights, True, 1, 0.0, training, False, True)[0]
+
+
+# A recurrence that a trace sees as one operation, and not frame by frame.
+# What it is in a file's format, the exporter says.
+
+
+@torch.library.custom_op("keras_audio_ssl::gru", mutates_args=())
+def gru_whole(
+    x: torch.Tensor,
+    state: torch.Tensor,
+    kernel: torch.Tensor,
+    recurrent_kernel: torch.Tensor,
+    bias: torch.Tensor,
+) -> torch.Tensor:
+    return gru(x, state, kernel, recurrent_kernel, bias)
+
+
+@torch.library.custom_op("keras_audio_ssl::lstm", mutates_args=())
+def lstm_whole(
+    x: torch.Tensor,
+    state: torch.Tensor,
+    cell: torch.Tensor,
+    kernel: torch.Tensor,
+    recurrent_kernel: torch.Tensor,
+    bias: torch.Tensor,
+) -> torch.Tensor:
+    return lstm(x, state, cell, kernel, recurrent_kernel, bias)
+
+
+@gru_whole.register_fake
+@lstm_whole.register_fake
+def _of_shape(x, state, *weights):
+    return x.new_empty(x.shape[0], x.shape[1], state.shape[1])
 
 
 class Constant(portable.Constant):

@@ -22,6 +22,7 @@ from keras_audio_ssl.data.reading import read_all
 from keras_audio_ssl.data.reading import read_part
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.engine import Model
+from keras_audio_ssl.export import export_model
 from keras_audio_ssl.features import FrontEnd
 
 # Seconds of a clip of which `batch_size` pass the network together; of longer
@@ -323,6 +324,46 @@ class Encoder(Model):
                     waves = [wave[s - begin :][:size] for s in block]
                 vectors = self.embed(waves, batch_size=batch_size)
                 yield block / self.sample_rate, vectors
+
+    def export(self, filepath, format=None, samples=None):
+        """Writes the encoder for ONNX, TensorFlow or LiteRT, and checks it.
+
+        The file takes waveforms `waveform` `(batch, samples)` float32 in
+        [-1, 1] at `sample_rate`, of at least `min_samples`, and gives `clip`
+        and `frames` as a call does; front end and statistics are inside. It
+        is written by a process of its own, in some ten seconds or more, and
+        takes its place once its vectors at three lengths are Keras' to 1e-4
+        (or, where the last digit of the samples makes more of a difference,
+        as in CLAR's phases, to ten times that).
+
+        Batches and clips may have any size, with one exception: encoders with
+        recurrent layers take one clip at a time as LiteRT.
+
+        Args:
+            filepath: `X.onnx` (ONNX; needs PyTorch, onnx, onnxscript and
+                onnxruntime), `X.tflite` (LiteRT; needs TensorFlow), or a
+                folder (SavedModel; needs TensorFlow).
+            format: `"onnx"`, `"tf_saved_model"` or `"litert"`, by default
+                what the ending says.
+            samples: For a file that takes clips of so many samples alone;
+                for backbones of your own that cannot be written otherwise.
+
+        Returns:
+            The path.
+
+        Raises:
+            ImportError: A package is missing; nothing has begun.
+            ValueError: The path, the format or `samples` is wrong; the
+                format has no words for the encoder, or the file gives other
+                vectors, and is gone.
+
+        Example:
+
+        >>> encoder.export("cola.onnx")
+        >>> session = onnxruntime.InferenceSession("cola.onnx")
+        >>> clip, frames = session.run(["clip", "frames"], {"waveform": x})
+        """
+        return export_model(self, filepath, format, samples)
 
     def _clips(self, audio, sample_rate):
         """What is to be embedded, opened lazily: `(clips, one clip only)`."""

@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.blocks import pool_frames
@@ -88,11 +89,9 @@ class Windowed(Backbone):
             features = mask_frames(features, lengths)
         # No clip is longer than the batch, nor shorter than a window.
         count = (time - self.frames) // self.stride + 1
-        if isinstance(count, int):
-            count = max(count, 1)
-            short = max(self.frames - time, 0)
-        else:
-            count, short = ops.maximum(count, 1), self.frames
+        known = isinstance(count, int)
+        count = backend.at_least(count, 1)
+        short = max(self.frames - time, 0) if known else self.frames
         features = ops.pad(features, ((0, 0), (0, short), (0, 0)))
         last = count - 1
         if lengths is not None:
@@ -150,7 +149,8 @@ class Windowed(Backbone):
 
         windows = ops.stack([starts, spans], axis=1)
         count = ops.shape(windows)[0]
-        if training or (isinstance(count, int) and count <= self.block):
+        few = isinstance(count, int) and count <= self.block
+        if training or few or backend.is_for_export():
             return of_block(windows)
         blocks = -(-count // self.block)
         # Windows that only fill the last block: the first one, again.

@@ -1,0 +1,104 @@
+"""The formats, and what it takes to write and to check each."""
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+
+class ExportError(ValueError):
+    """A model that cannot be written in a format, and why."""
+
+
+class Format(NamedTuple):
+    """A format.
+
+    Attributes:
+        title: Its name in words.
+        suffix: The ending of its files; empty for a folder.
+        backend: Keras' backend that traces the model.
+        packages: Modules that write and run it, each by the name under which
+            it is installed.
+        transforms: Whether it has a Fourier transform.
+    """
+
+    title: str
+    suffix: str
+    backend: str
+    packages: dict[str, str]
+    transforms: bool
+
+
+# By Keras' own names.
+FORMATS = {
+    "onnx": Format(
+        "ONNX",
+        ".onnx",
+        "torch",
+        {name: name for name in ("torch", "onnx", "onnxscript", "onnxruntime")},
+        False,
+    ),
+    "tf_saved_model": Format(
+        "SavedModel", "", "tensorflow", {"tensorflow": "tensorflow"}, True
+    ),
+    "litert": Format(
+        "LiteRT", ".tflite", "tensorflow", {"tensorflow": "tensorflow"}, False
+    ),
+}
+
+
+def format_of(path: str | os.PathLike, name: str | None = None) -> str:
+    """The format of a file.
+
+    Args:
+        path: The file, or the folder of a SavedModel.
+        name: A key of `FORMATS`; None for what the path's ending says.
+
+    Returns:
+        A key of `FORMATS`.
+
+    Raises:
+        ValueError: There is no such format, or it has another ending.
+    """
+    suffix = Path(path).suffix.lower()
+    if name is None:
+        name = next((k for k, f in FORMATS.items() if f.suffix == suffix), None)
+        if name is None:
+            raise ValueError(
+                "An export ends in .onnx (ONNX) or .tflite (LiteRT), or is a "
+                f"folder without an ending (SavedModel). Received: {path}"
+            )
+    if name not in FORMATS:
+        raise ValueError(
+            f"`format` must be one of {', '.join(FORMATS)}. Received: {name!r}"
+        )
+    wanted = FORMATS[name].suffix
+    # A folder may have a dot in its name, but not be taken for a file.
+    files = {f.suffix for f in FORMATS.values()} | {".keras"}
+    if suffix != wanted and (wanted or suffix in files - {""}):
+        kind = f"ends in {wanted}" if wanted else "is a folder"
+        raise ValueError(f"A {name} export {kind}. Received: {path}")
+    return name
+
+
+def check_installed(name: str) -> None:
+    """Refuses a format for which packages are missing.
+
+    Args:
+        name: A key of `FORMATS`.
+
+    Raises:
+        ImportError: A package is missing; says how to install it.
+    """
+    packages = FORMATS[name].packages
+    missing = [m for m in packages if importlib.util.find_spec(m) is None]
+    if not missing:
+        return
+    extras = {"torch", "tensorflow"} & set(missing)
+    if set(missing) - extras:
+        extras.add("export")
+    raise ImportError(
+        f"Writing {FORMATS[name].title} needs "
+        f"{', '.join(packages[m] for m in missing)}: pip install "
+        f"'keras_audio_ssl[{','.join(sorted(extras))}]'"
+    )

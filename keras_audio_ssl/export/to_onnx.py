@@ -1,0 +1,149 @@
+"""ONNX, traced on PyTorch and run by onnxruntime."""
+
+import logging
+
+from keras_audio_ssl.backend import for_export
+from keras_audio_ssl.export.checks import named
+
+# Clips of a batch, tried in this order; None for any number.
+BATCHES = {"onnx": (None, 1)}
+
+
+def write(model, path, name, batch, samples, longest, facts):
+    """Writes a model.
+
+    Args:
+        model: Of waveforms `(batch, samples)`.
+        path: The file.
+        name: `"onnx"`.
+        batch: Clips of a batch; None for any number.
+        samples: Of a clip; None for any number.
+        longest: Samples of the waveform that is traced.
+        facts: Name to value, which the file keeps.
+    """
+    import torch
+
+    # Of all that the exporter knows and misses, nothing is for the user.
+    logging.disable(logging.WARNING)
+    keys: list[str] = []
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, waveform):
+            outputs = named(self.model(waveform, training=False))
+            keys[:] = outputs
+            return tuple(outputs.values())
+
+    class Sizes(torch.overrides.TorchFunctionMode):
+        """What Keras does with sizes and traces cannot follow."""
+
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            kwargs = kwargs or {}
+            if function in (torch.as_tensor, torch.tensor):
+                if isinstance(args[0], (torch.SymInt, torch.SymFloat)):
+                    return scalar(torch, *args, **kwargs)
+            elif function is torch.Tensor.squeeze and len(args) == 2:
+                size = args[0].shape[args[1]]
+                # ONNX refuses what here does nothing.
+                if isinstance(size, int) and size != 1:
+                    return args[0]
+            return function(*args, **kwargs)
+
+    anything = torch.export.Dim.DYNAMIC
+    shape = {0: anything} if batch is None else {}
+    shape |= {1: anything} if samples is None else {}
+    example = torch.zeros(2 if batch is None else batch, samples or longest)
+    operations = torch.ops.keras_audio_ssl
+    with torch.no_grad(), for_export(transforms=False), Sizes():
+        traced = torch.export.export(
+            Network().eval(),
+            (example,),
+            dynamic_shapes={"waveform": shape},
+            strict=False,
+        )
+        program = torch.onnx.export(
+            traced,
+            dynamo=True,
+            verbose=False,
+            input_names=["waveform"],
+            output_names=keys,
+            custom_translation_table={
+                operations.gru.default: gru,
+                operations.lstm.default: lstm,
+            },
+        )
+    for key, value in facts.items():
+        program.model.metadata_props[key] = str(value)
+    program.save(str(path))
+
+
+def scalar(torch, size, dtype=None, device=None):
+    """A symbol as a tensor, which stays one."""
+    if dtype is None:
+        whole = isinstance(size, torch.SymInt)
+        dtype = torch.int32 if whole else torch.float32
+    return torch.scalar_tensor(size, dtype=dtype, device=device)
+
+
+def gru(x, state, kernel, recurrent_kernel, bias):
+    """`backend.gru` in ONNX' words, which has Keras' order of gates."""
+    from onnxscript import opset18 as op
+
+    return recurrence(
+        op.GRU, x, state, kernel, recurrent_kernel, op.Reshape(bias, [1, -1]),
+        linear_before_reset=1,
+    )  # fmt: skip
+
+
+def lstm(x, state, cell, kernel, recurrent_kernel, bias):
+    """`backend.lstm` in ONNX' words: gates input, output, forget, cell."""
+    from onnxscript import opset18 as op
+
+    def reordered(weights):
+        i, f, c, o = op.Split(weights, num_outputs=4, axis=-1)
+        return op.Concat(i, o, f, c, axis=-1)
+
+    bias = reordered(bias)
+    # One for the input, one for the recurrence.
+    bias = op.Unsqueeze(op.Concat(bias, op.Sub(bias, bias), axis=0), [0])
+    return recurrence(
+        op.LSTM, x, state, reordered(kernel), reordered(recurrent_kernel),
+        bias, op.Unsqueeze(cell, [0]),
+    )  # fmt: skip
+
+
+def recurrence(
+    operation, x, state, kernel, recurrent_kernel, bias, *more, **kw
+):
+    from onnxscript import opset18 as op
+
+    outputs = operation(
+        op.Transpose(x, perm=[1, 0, 2]),
+        op.Unsqueeze(op.Transpose(kernel, perm=[1, 0]), [0]),
+        op.Unsqueeze(op.Transpose(recurrent_kernel, perm=[1, 0]), [0]),
+        bias,
+        None,
+        op.Unsqueeze(state, [0]),
+        *more,
+        hidden_size=recurrent_kernel.shape[0],
+        **kw,
+    )
+    # One direction among what each frame has.
+    return op.Transpose(op.Squeeze(outputs[0], [1]), perm=[1, 0, 2])
+
+
+def run(path, name, clips):
+    """What the file gives for waveforms: dicts of numpy arrays."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(
+        str(path), providers=["CPUExecutionProvider"]
+    )
+    keys = [output.name for output in session.get_outputs()]
+    return [
+        dict(zip(keys, session.run(None, {"waveform": clip}), strict=True))
+        for clip in clips
+    ]
