@@ -3,6 +3,9 @@
 from collections.abc import Collection
 from typing import Any
 
+import keras
+from keras import ops
+
 from keras_audio_ssl.augment.fade import Fade
 from keras_audio_ssl.augment.fader import RandomLinearFader
 from keras_audio_ssl.augment.level import Compression
@@ -23,6 +26,7 @@ from keras_audio_ssl.augment.shift import TimeShift
 from keras_audio_ssl.augment.spec_augment import SpecAugment
 from keras_audio_ssl.augment.vocoder import PitchShift
 from keras_audio_ssl.augment.vocoder import TimeStretch
+from keras_audio_ssl.engine import frame_mask
 
 AUGMENTATIONS: dict[str, type[Augmentation]] = {
     # Of waveforms.
@@ -100,3 +104,74 @@ def make_augmentations(
             )
         found.append(layer)
     return found
+
+
+def waveform_layers(given: Any) -> list[Any]:
+    """The layers that `augmentation=` of any method names.
+
+    Args:
+        given: A name of `AUGMENTATIONS`, an augmentation of waveforms, any
+            Keras layer that maps `(batch, samples)` to the same; or several,
+            in the order in which they are applied; or None for none.
+
+    Returns:
+        List of layers.
+
+    Raises:
+        ValueError: An unknown name, something else, or an augmentation of
+            features.
+
+    Example:
+
+    >>> waveform_layers(["gain", keras.layers.GaussianNoise(0.01)])
+    """
+    if not isinstance(given, (list, tuple)):
+        given = [] if given is None else [given]
+    found = []
+    for item in given:
+        ours = isinstance(item, (str, Augmentation))
+        if not ours and not isinstance(item, keras.layers.Layer):
+            raise ValueError(
+                "`augmentation` must be a layer of waveforms (batch, samples), "
+                "the name of one, or a list of them. Received: "
+                f"{item!r}"
+            )
+        found += make_augmentations(item, "waveform") if ours else [item]
+    return found
+
+
+def altered(layers: list[Any], waveform: Any, lengths: Any, seed: Any) -> Any:
+    """Waveforms as layers change them in training, one after the other.
+
+    Args:
+        layers: Of `waveform_layers`.
+        waveform: `(batch, samples)`.
+        lengths: `(batch,)` valid samples, or None. What lies beyond stays
+            zero.
+        seed: `keras.random.SeedGenerator`, of augmentations; other layers
+            have their own.
+
+    Returns:
+        Like `waveform`.
+
+    Raises:
+        ValueError: A layer gives another shape.
+    """
+    x = ops.cast(waveform, "float32")
+    for layer in layers:
+        if isinstance(layer, Augmentation):
+            y = layer(x, lengths=lengths, seed=seed)
+        elif layer._call_has_training_arg:
+            y = layer(x, training=True)
+        else:
+            y = layer(x)
+        if tuple(y.shape) != tuple(x.shape):
+            raise ValueError(
+                f"`augmentation`: {layer.name} must give waveforms of the "
+                f"shape that it takes, {tuple(x.shape)}. Received: "
+                f"{tuple(y.shape)}"
+            )
+        x = ops.cast(y, "float32")
+        if lengths is not None and not isinstance(layer, Augmentation):
+            x = ops.where(frame_mask(lengths, ops.shape(x)[1]), x, 0.0)
+    return x

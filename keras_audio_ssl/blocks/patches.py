@@ -65,7 +65,9 @@ class Patches(Layer):
         Raises:
             ValueError: There are too few.
         """
-        if time < self.least[0] or bins < self.least[1]:
+        # A time that is not known is no int.
+        short = isinstance(time, int) and time < self.least[0]
+        if short or bins < self.least[1]:
             raise ValueError(
                 f"{self.number} patches need at least {self.least[0]} frames "
                 f"of {self.least[1]} bins. Received: {time} of {bins}"
@@ -78,7 +80,7 @@ class Patches(Layer):
         )
 
     def call(self, x):
-        sizes = self.sizes(*x.shape[1:])
+        sizes = self.sizes(*ops.shape(x)[1:])
         steps = [n + gap for n, gap in zip(sizes, self.gaps, strict=True)]
         if any(self.gaps):
             # The last is followed by a gap too.

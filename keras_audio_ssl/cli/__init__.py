@@ -28,6 +28,7 @@ COMMANDS = {
         "what is learnt with each augmentation, alone and in pairs",
     ),
     "import": ("import_", "a published checkpoint as a .keras encoder"),
+    "export": ("export", "an encoder as ONNX, SavedModel or LiteRT, checked"),
 }
 
 

@@ -144,7 +144,7 @@ class PatchCNN(Backbone):
 
     def levels(self, features, lengths=None, training=None):
         patches = self.cutter(features)
-        flat = ops.reshape(patches, (-1, *patches.shape[2:]))
+        flat = ops.reshape(patches, (-1, *ops.shape(patches)[2:]))
         read = self.network(flat, training=training)
         means = [ops.mean(level, axis=1) for level in read["hidden"]]
         return [

@@ -77,7 +77,7 @@ class VGG(Backbone):
             for conv in group:
                 x = conv(x, lengths=lengths, training=training)
             x, lengths = pooled(x, 2, lengths)
-            hidden.append(ops.reshape(x, (-1, ops.shape(x)[1], dim)))
+            hidden.append(ops.reshape(x, (*ops.shape(x)[:2], dim)))
         both = [ops.max(x, axis=2), ops.mean(x, axis=2)]
         return [*hidden, ops.concatenate(both, axis=-1)]
 
@@ -142,7 +142,7 @@ class CRNN(Backbone):
             x = conv(x, lengths=lengths, training=training)
             x, lengths = pooled(x, pool, lengths)
             # Frequency major, channels minor.
-            hidden.append(ops.reshape(x, (-1, ops.shape(x)[1], dim)))
+            hidden.append(ops.reshape(x, (*ops.shape(x)[:2], dim)))
         return [*hidden, self.gru(hidden[-1], lengths=lengths)]
 
 

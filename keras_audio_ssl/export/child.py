@@ -18,6 +18,9 @@ from keras_audio_ssl.export.write import MODEL
 from keras_audio_ssl.export.write import REQUEST
 from keras_audio_ssl.export.write import RESULT
 
+# Characters of an error that are passed on.
+REASON = 400
+
 
 def main(folder):
     """Writes and checks what the folder's request says."""
@@ -69,7 +72,7 @@ def write_checked(model, draft, request):
     writer = importlib.import_module(f"keras_audio_ssl.export.to_{module}")
     clips = clips_for(model, samples)
     longest = clips[-1].shape[1]
-    reason = None
+    reason = ""
     for batch in writer.BATCHES[name]:
         if batch == 1:
             clips = [clip[:1] for clip in clips]
@@ -80,7 +83,7 @@ def write_checked(model, draft, request):
             found = writer.run(draft, name, clips)
         except Exception as error:
             traceback.print_exc()
-            reason = reason or short(error)
+            reason = short(error)
             continue
         compare(model, clips, found, title)
         return
@@ -92,10 +95,11 @@ def write_checked(model, draft, request):
 
 
 def short(error):
-    """The first line that says something."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    text = next((line for line in lines if line), "")
-    return f"{type(error).__name__}: {text}"[:500]
+    """What an error says, in as many words as a screen has room for."""
+    text = " ".join(str(error).split())
+    if len(text) > REASON:
+        text = text[:REASON].rsplit(" ", 1)[0] + " ..."
+    return f"{type(error).__name__}: {text}"
 
 
 if __name__ == "__main__":

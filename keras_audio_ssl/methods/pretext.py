@@ -1,5 +1,6 @@
 """The base class of all methods: what a method says of its task."""
 
+import functools
 import warnings
 from typing import Any
 from typing import ClassVar
@@ -9,6 +10,8 @@ import numpy as np
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl.augment import altered
+from keras_audio_ssl.augment import waveform_layers
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import Windowed
 from keras_audio_ssl.encoders import make_encoder
@@ -42,9 +45,14 @@ class PretextModel(Trained):
             makes a vector each; clips are then embedded by windows of as many
             (`Windowed`), unless `encoder` is an `Encoder` that has windows.
             None for whole clips.
+        augmentation: What changes the clips of each training batch before the
+            task sees them, all of its views and targets alike: a layer of
+            waveforms `(batch, samples)`, any of Keras' or of `augment`, a
+            name of `augment.AUGMENTATIONS`, or a list. None for nothing.
 
-    Every method takes `sample_rate` and `preset`, a key of its `PRESETS`:
-    defaults for another size of model, which other arguments override.
+    Every method takes `sample_rate`, `augmentation` and `preset`, a key of its
+    `PRESETS`: defaults for another size of model, which other arguments
+    override.
 
     Call arguments:
         x: `(batch, samples)` float32 in [-1, 1] at the encoder's rate, or a
@@ -83,6 +91,7 @@ class PretextModel(Trained):
         seed=0,
         sample_rate=None,
         window_frames=None,
+        augmentation=None,
         **kwargs,
     ):
         if strange := sorted(set(kwargs) - set(KERAS_ARGUMENTS)):
@@ -97,6 +106,21 @@ class PretextModel(Trained):
             made = in_windows(made, window_frames)
         self.encoder = made
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.augmentation = waveform_layers(augmentation)
+        self._altering = False
+
+    def __init_subclass__(cls, **kwargs):
+        if "call" in vars(cls):
+            cls.call = on_altered(cls.call)
+        super().__init_subclass__(**kwargs)
+
+    def altered(self, x):
+        """A batch as `augmentation` changes it."""
+        waveform, lengths = waveform_and_lengths(x)
+        changed = altered(
+            self.augmentation, waveform, lengths, self.seed_generator
+        )
+        return {**x, "waveform": changed} if isinstance(x, dict) else changed
 
     # What a method may override.
 
@@ -223,6 +247,23 @@ class PretextModel(Trained):
     def unmeasured(self) -> list[Any]:
         """The front ends whose statistics `fit` is to measure first."""
         return [f for f in front_ends(self) if not f.adapted]
+
+
+def on_altered(call):
+    """A task that in training is given what `augmentation` made of clips."""
+
+    @functools.wraps(call)
+    def wrapped(self, x, training=False):
+        # A class's `call` may use that of the class above it.
+        if not (training and self.augmentation) or self._altering:
+            return call(self, x, training=training)
+        self._altering = True
+        try:
+            return call(self, self.altered(x), training=training)
+        finally:
+            self._altering = False
+
+    return wrapped
 
 
 def in_windows(encoder, frames):
