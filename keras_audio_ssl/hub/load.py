@@ -122,7 +122,7 @@ def load_encoder(
     True
     """
     path = find_encoder(name_or_path)
-    model = _open(path, custom_objects or {}, False, trusted)
+    model = _open(path, custom_objects, False, trusted)
     return model if isinstance(model, Encoder) else model.encoder
 
 
@@ -152,7 +152,7 @@ def load_model(
         ValueError: There is no such file, it is damaged or of another kind,
             it holds no pretext model, or it names something not allowed.
     """
-    model = _open(find_encoder(path), custom_objects or {}, True, trusted)
+    model = _open(find_encoder(path), custom_objects, True, trusted)
     if not isinstance(model, PretextModel):
         raise FileError(
             f"{path} holds {type(model).__name__}, no pretext model."
@@ -162,6 +162,7 @@ def load_model(
 
 def _open(path, custom, compiled, trusted):
     """What a file holds, once it is checked."""
+    custom = dict(custom or {})
     try:
         if trusted or _is_own(path):
             return _opened_here(path, custom, compiled, trusted)

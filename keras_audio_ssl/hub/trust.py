@@ -6,7 +6,6 @@ import importlib
 import inspect
 import math
 import threading
-from collections.abc import Collection
 from collections.abc import Iterator
 from numbers import Integral
 from pathlib import Path
@@ -110,7 +109,7 @@ VALUES = frozenset(
 def check_config(
     config: dict[str, Any],
     path: Path,
-    trusted: Collection[str] = (),
+    trusted: dict[str, Any] | None = None,
     compiled: bool = False,
     limited: bool = True,
 ) -> dict[str, Any]:
@@ -119,7 +118,9 @@ def check_config(
     Args:
         config: The configuration.
         path: The file, for errors.
-        trusted: Names of further classes, as registered with Keras.
+        trusted: Further classes, by the name they were registered under with
+            Keras or by their own; what the file calls those that are given
+            by their own is added.
         compiled: Whether the file may say how its model was compiled: by an
             optimizer of Keras with plain numbers.
         limited: Whether sizes and numbers are looked at too.
@@ -135,6 +136,7 @@ def check_config(
     own = config.get("compile_config") if compiled else None
     config = _without_compiling(config)
     layers, constants = 0, 0
+    trusted = {} if trusted is None else trusted
     for count, entry in enumerate(_objects(config, path, limited)):
         layers += entry.get("module") == "keras.layers"
         constants += _constants(entry)
@@ -444,6 +446,12 @@ def _allowed(entry, trusted):
         return False
     if registered in trusted or (not registered and name in trusted):
         return True
+    if name in trusted and registered.rpartition(">")[2] == name:
+        found = keras.saving.get_registered_object(registered)
+        # A registered class would win over the one that is given.
+        if found is None or found is trusted[name]:
+            trusted[registered] = trusted[name]
+            return True
     if not isinstance(module, (str, type(None))):
         return False
     if module is not None and module.startswith("keras_audio_ssl."):

@@ -290,7 +290,21 @@ def test_classes_of_the_users_are_given(tmp_path):
     path = save_encoder(encoder, tmp_path / "a.keras")
     with pytest.raises(ValueError, match="Doubled.*custom_objects"):
         load_encoder(path)
-    again = load_encoder(path, custom_objects={"tests>Doubled": Doubled})
+    given = {"Doubled": Doubled}
+    for custom in (given, {"tests>Doubled": Doubled}):
+        again = load_encoder(path, custom_objects=custom)
+        np.testing.assert_array_equal(again.embed(WAVE), encoder.embed(WAVE))
+    assert list(given) == ["Doubled"]
+    # Another class of that name would be opened in its place.
+    with pytest.raises(ValueError, match="Doubled.*custom_objects"):
+        load_encoder(path, custom_objects={"Doubled": keras.layers.Identity})
+    # Not registered here, as in a process that only defines it.
+    registered = keras.saving.get_custom_objects()
+    try:
+        del registered["tests>Doubled"]
+        again = load_encoder(path, custom_objects=given)
+    finally:
+        registered["tests>Doubled"] = Doubled
     np.testing.assert_array_equal(again.embed(WAVE), encoder.embed(WAVE))
 
 
