@@ -27,6 +27,7 @@ from keras_audio_ssl.encoders.sincnet import SincNet
 from keras_audio_ssl.encoders.slice_cnn import PatchCNN
 from keras_audio_ssl.encoders.slice_cnn import SliceCNN
 from keras_audio_ssl.encoders.transformer import Transformer
+from keras_audio_ssl.encoders.vectors import Vectors
 from keras_audio_ssl.encoders.vgg import CRNN
 from keras_audio_ssl.encoders.vgg import VGG
 from keras_audio_ssl.encoders.windowed import Windowed

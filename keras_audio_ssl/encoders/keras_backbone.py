@@ -1,5 +1,7 @@
 """Any Keras model or layer as a backbone."""
 
+import re
+
 import keras
 import numpy as np
 from keras import ops
@@ -98,22 +100,35 @@ class KerasBackbone(Backbone):
     def _probe(self):
         """`(feature frames, shape of the output)` that the network takes."""
         known = getattr(self.network, "input_shape", None) or ()
+        if len(known) == 4 and known[3] not in (None, 1):
+            raise ValueError(
+                f"The encoder takes maps of {known[3]} channels, and features "
+                "have one: let it begin with `keras.Input((None, bins, 1))`; "
+                f"`keras.layers.Conv2D({known[3]}, 1)` makes more of it."
+            )
         fixed = len(known) > 2 and isinstance(known[1], int)
-        lengths, refusal = known[1:2] if fixed else PROBES, None
+        lengths, refusals = known[1:2] if fixed else PROBES, []
         for self.channel_axis in (False, True):
             for time in lengths:
                 try:
                     shape = self._output_shape(time)
                 except TOO_SHORT as error:
-                    refusal = error
+                    refusals.append(error)
                     continue
                 if 0 not in shape:
                     return time, shape
+        # Without an axis of channels if it has three, with one if it has four.
+        first = refusals[0 if len(known) == 3 else -1] if refusals else None
         raise ValueError(
-            "The encoder must take (batch, time, bins) or (batch, time, "
-            f"bins, 1) of {self.n_features} bins. It takes none of the times "
-            f"{', '.join(map(str, lengths))}: {refusal}"
-        ) from refusal
+            "The encoder must take (batch, time, bins) or (batch, time, bins, "
+            f"1) of {self.n_features} bins, as many as the front end gives. "
+            "For a network of another number let it begin with "
+            "`keras.Input((None, bins))`, or `(None, bins, 1)`, and `n_mels` "
+            "follows; or choose the front end: kas.encoders.make_encoder("
+            "network, kas.features.recipe('cola', n_mels=bins)). It takes none "
+            f"of the times {', '.join(map(str, lengths))}"
+            + (f": {plain(first)}" if first else ".")
+        ) from first
 
     def _measured_stride(self, time):
         frames = self._frames(time)
@@ -163,6 +178,13 @@ class KerasBackbone(Backbone):
         return bool(np.isfinite(ops.convert_to_numpy(frames)).all())
 
 
+def plain(error):
+    """What Keras says of an input, without where and with what arguments."""
+    text = re.sub(r"\x1b\[\d*m", "", str(error))
+    text = re.sub(r"Exception encountered when calling \S+\s+", "", text)
+    return text.split("Arguments received by")[0].strip()
+
+
 def first(low, high, holds):
     """The first whole number above `low` for which a condition holds.
 
@@ -178,13 +200,19 @@ def first(low, high, holds):
 
 
 def build_for_any_time(network, n_features):
-    """Builds a `Sequential`, which else takes its first input's time only.
+    """Builds a `Sequential`, which else takes its first input's shape only.
 
     Args:
-        network: The `Sequential`; left as it is if it needs a known time.
+        network: The `Sequential`; where it needs a known time, of the first
+            of `PROBES`, and left as it is if there is none that it takes.
         n_features: Bins of the features.
     """
-    for shape in ((None, None, n_features), (None, None, n_features, 1)):
+    shapes = [
+        (None, time, n_features, *channel)
+        for time in (None, PROBES[0])
+        for channel in ((), (1,))
+    ]
+    for shape in shapes:
         # A failure leaves traces, so a copy goes first.
         copy = keras.Sequential.from_config(network.get_config())
         try:

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_audio_ssl.data.given import whole_rate
 from keras_audio_ssl.encoders.audio_ntt import AudioNTT
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.encoders.bidirectional import BidirectionalStack
@@ -98,6 +99,7 @@ def make_encoder(
     256
     """
     if sample_rate is not None:
+        sample_rate = whole_rate(sample_rate)
         check_rate(encoder, sample_rate)
         if isinstance(paper, dict):
             paper = {**paper, "sample_rate": sample_rate}
@@ -255,5 +257,8 @@ def front_end_for(network, paper):
     if bins in (None, front_end.n_features) or "n_mels" not in names:
         return front_end
     # Of deltas, or channels, a band has several features.
-    bands = bins * front_end.n_mels // front_end.n_features
-    return recipe(paper["frontend"], **{**settings, "n_mels": bands})
+    key = "n_mfcc" if "n_mfcc" in names else "n_mels"
+    bands = bins * getattr(front_end, key) // front_end.n_features
+    # There are no more coefficients than bands.
+    settings["n_mels"] = max(bands, front_end.n_mels * (key == "n_mfcc"))
+    return recipe(paper["frontend"], **{**settings, key: bands})

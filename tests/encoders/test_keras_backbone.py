@@ -112,6 +112,31 @@ def test_what_it_cannot_read_is_refused():
         KerasBackbone(net, 8)
     with pytest.raises(ValueError, match="must give.*Received"):
         KerasBackbone(layers.Reshape((2, 4, 2, 64)), 8)
+    net = keras.Sequential([keras.Input((32, 8, 3)), layers.Conv2D(3, 3)])
+    with pytest.raises(ValueError, match="maps of 3 channels.*Conv2D"):
+        KerasBackbone(net, 8)
+
+
+def test_a_network_of_other_bins_is_told_of_the_front_end():
+    built = layers.Dense(3)
+    built.build((None, None, 7))
+    with pytest.raises(ValueError, match="`n_mels` follows.*value 7") as caught:
+        kas.COLA(encoder=built)
+    assert "Arguments received" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+    # As it is told.
+    encoder = make_encoder(built, kas.features.recipe("cola", n_mels=7))
+    assert kas.COLA(encoder=encoder).encoder.frontend.n_mels == 7
+    net = keras.Sequential([keras.Input((None, 60)), layers.Dense(3)])
+    assert kas.COLA(encoder=net).encoder.frontend.n_mels == 60
+    front = kas.Speech2Vec(encoder=net).encoder.frontend
+    assert (front.n_mfcc, front.n_mels) == (60, 60)
+
+
+def test_a_network_of_maps_of_one_length_is_built_for_it():
+    net = build(layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(3))
+    backbone = KerasBackbone(net, 8)
+    assert backbone.channel_axis and backbone.min_frames == 128
 
 
 def test_framewise_networks_may_be_padded(tmp_path):
