@@ -82,7 +82,7 @@ def differences(before, now, name="") -> list[str]:
     """What of two plain trees differs, in words.
 
     Returns:
-        Lines `name: old then, new now`.
+        Lines, each a name, what it was then and what it is now.
     """
     if isinstance(before, dict) and isinstance(now, dict):
         lines = []
