@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 BACKENDS = ("tensorflow", "jax", "torch")
+INSTALL = "Install one: pip install jax (or tensorflow, or torch)."
 
 
 def installed_backends():
@@ -28,13 +29,11 @@ def configured_backend():
 def choose_backend():
     """Sets KERAS_BACKEND to an installed backend where Keras' is missing.
 
-    Does nothing once Keras is imported, or if the user named a backend.
+    Does nothing once Keras is imported, if the user named a backend, or if
+    none is installed, which `check_backend` says.
 
     Returns:
         What was chosen and why, a sentence; None if nothing was to choose.
-
-    Raises:
-        ImportError: No backend is installed.
     """
     if "keras" in sys.modules or os.environ.get("KERAS_BACKEND"):
         return None
@@ -42,10 +41,7 @@ def choose_backend():
     if wanted in found or wanted not in BACKENDS:
         return None
     if not found:
-        raise ImportError(
-            "Keras needs a backend and none is installed. Install one: "
-            'pip install "keras_audio_ssl[jax]" (or [tensorflow], [torch]).'
-        )
+        return None
     # JAX first: the quickest of the three to import and to train on a CPU.
     chosen = "jax" if "jax" in found else found[0]
     os.environ["KERAS_BACKEND"] = chosen
@@ -53,3 +49,23 @@ def choose_backend():
         f"keras_audio_ssl: {wanted} is not installed, using the {chosen} "
         "backend (set KERAS_BACKEND to choose)."
     )
+
+
+def check_backend():
+    """Refuses to begin without the backend that Keras would take.
+
+    Keras itself would say no more than which module is missing.
+
+    Raises:
+        ImportError: It is not installed; says what to do.
+    """
+    wanted, found = configured_backend(), installed_backends()
+    if not found:
+        raise ImportError(
+            f"Keras needs a backend and none is installed. {INSTALL}"
+        )
+    if wanted in BACKENDS and wanted not in found:
+        raise ImportError(
+            f"KERAS_BACKEND is {wanted}, which is not installed. Install it: "
+            f"pip install {wanted}, or choose KERAS_BACKEND={found[0]}."
+        )

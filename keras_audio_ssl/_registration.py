@@ -4,6 +4,8 @@ import importlib
 import importlib.machinery
 import sys
 
+from keras_audio_ssl._backend import check_backend
+
 # The rooms of which `keras.saving` may meet a class in a file.
 ROOMS = (
     "engine",
@@ -40,6 +42,8 @@ class Registration:
     def find_spec(self, name, path=None, target=None):
         if name != "keras" and not name.startswith("keras_audio_ssl."):
             return None
+        if name == "keras":
+            check_backend()
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is None or spec.loader is None:
             return spec

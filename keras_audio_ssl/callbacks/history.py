@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_audio_ssl._files import WriteError
 from keras_audio_ssl._files import written_whole
+from keras_audio_ssl._optional import need
 from keras_audio_ssl.callbacks.steps import StepCallback
 
 
@@ -132,7 +133,7 @@ class TensorBoard(StepCallback):
     """Writes what `HistoryCSV` does as TensorBoard's files.
 
     Unlike Keras' callback of this name it needs no TensorFlow, but the
-    package tensorboardX (`pip install "keras-audio-ssl[tensorboard]"`).
+    package tensorboardX.
 
     Args:
         folder: Where; `tensorboard --logdir` takes it.
@@ -146,13 +147,9 @@ class TensorBoard(StepCallback):
 
     def __init__(self, folder, every=20, first=0, monitor=None):
         super().__init__(every, first)
-        try:
-            import tensorboardX
-        except ImportError:
-            raise ImportError(
-                "TensorBoard's files need tensorboardX: pip install "
-                "tensorboardX"
-            ) from None
+        need("tensorboardX", "`TensorBoard`")
+        import tensorboardX
+
         self.monitor = monitor
         # A killed run loses the points of its last seconds.
         self._open = lambda: tensorboardX.SummaryWriter(

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from keras_audio_ssl._optional import need
 from keras_audio_ssl.callbacks.steps import StepCallback
 
 
@@ -19,6 +20,9 @@ class ReconstructionPictures(StepCallback):
         every: Steps between pictures; the first is before training.
         first: Steps done before this `fit`.
 
+    Raises:
+        ImportError: matplotlib is not installed.
+
     Example:
 
     >>> pictures = kas.callbacks.ReconstructionPictures(clip, "pictures")
@@ -27,6 +31,7 @@ class ReconstructionPictures(StepCallback):
 
     def __init__(self, clip, folder, every=100, first=0):
         super().__init__(every, first)
+        need("matplotlib", "`ReconstructionPictures`")
         self.clip, self.folder = np.asarray(clip, "float32"), folder
 
     def on_train_begin(self, logs=None):

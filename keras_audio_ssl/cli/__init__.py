@@ -8,6 +8,7 @@ import sys
 import traceback
 
 from keras_audio_ssl import __version__
+from keras_audio_ssl._backend import check_backend
 from keras_audio_ssl._files import FileError
 from keras_audio_ssl._text import write
 from keras_audio_ssl.cli.memory import tune_memory
@@ -32,6 +33,15 @@ COMMANDS = {
 }
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells defaults, where there are some to tell."""
+
+    def _get_help_string(self, action):
+        if action.default is None or action.default is False:
+            return action.help
+        return super()._get_help_string(action)
+
+
 def make_parser(only=None):
     """The parser; arguments of all commands, or of one."""
     parser = argparse.ArgumentParser(
@@ -44,7 +54,9 @@ def make_parser(only=None):
         dest="command", metavar="COMMAND", required=True
     )
     for name, (module, text) in COMMANDS.items():
-        sub = commands.add_parser(name, help=text, description=text)
+        sub = commands.add_parser(
+            name, help=text, description=text, formatter_class=Help
+        )
         sub.add_argument(
             "--json", action="store_true", help="print the result as JSON"
         )
@@ -68,6 +80,7 @@ def main(argv=None):
     from keras_audio_ssl import announce_backend
 
     try:
+        check_backend()
         announce_backend()
         args.run(args)
     except KeyboardInterrupt:

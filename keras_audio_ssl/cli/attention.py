@@ -1,9 +1,9 @@
 """`keras-audio-ssl attention ENCODER CLIP`."""
 
-import importlib.util
 from datetime import datetime
 from pathlib import Path
 
+from keras_audio_ssl._optional import need
 from keras_audio_ssl.cli.common import finish
 from keras_audio_ssl.runs.progress import Progress
 from keras_audio_ssl.runs.stopping import Failure
@@ -30,7 +30,10 @@ def add_arguments(parser):
         "--seconds", type=float, metavar="S",
         help="from the clip's start; as many as the page can hold by default",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument(
+        "--overwrite", action="store_true",
+        help="write into a folder that is not empty",
+    )  # fmt: skip
 
 
 def run(args):
@@ -43,10 +46,7 @@ def run(args):
         raise ValueError(f"--output {folder} is no folder.")
     if folder.is_dir() and any(folder.iterdir()) and not args.overwrite:
         raise ValueError(f"{folder} is not empty; go on with --overwrite.")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise Failure(
-            "the pictures need matplotlib: pip install 'keras_audio_ssl[viz]'"
-        )
+    need("matplotlib", "what draws attention")
     from keras_audio_ssl import evaluation
     from keras_audio_ssl import hub
     from keras_audio_ssl.data import AudioError

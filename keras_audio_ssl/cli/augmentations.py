@@ -37,15 +37,25 @@ def add_arguments(parser):
     parser.add_argument(
         "--no-pairs", action="store_true", help="each alone only"
     )
-    parser.add_argument("--preset", choices=("paper", "tiny"), default="tiny")
-    parser.add_argument("--steps", type=positive, default=300)
-    parser.add_argument("--seeds", type=positive, default=3)
-    parser.add_argument("--batch-size", type=positive)
+    parser.add_argument(
+        "--preset", choices=("paper", "tiny"), default="tiny",
+        help="size of the network",
+    )  # fmt: skip
+    parser.add_argument(
+        "--steps", type=positive, default=300, help="batches of each run"
+    )
+    parser.add_argument(
+        "--seeds", type=positive, default=3, help="runs of each augmentation"
+    )
+    parser.add_argument(
+        "--batch-size", type=positive,
+        help="clips in a batch; by default the preset's",
+    )  # fmt: skip
     parser.add_argument(
         "--set", action="append", metavar="KEY=VALUE",
         help="of the method; encoder.KEY=VALUE of its encoder",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew")
 
 
 def run(args):

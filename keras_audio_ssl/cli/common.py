@@ -96,6 +96,7 @@ def in_flags(names):
 
     Raises:
         ValueError: As the function does; `Failure` and `FileError` stay so.
+        ImportError: As the function does.
 
     Example:
 
@@ -114,8 +115,8 @@ def in_flags(names):
 
     try:
         yield
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         text = re.sub(r'`(\w+)(?:=(\w+)|\["(\w+)"\])?`', flag, str(error))
-        kinds = (Failure, FileError, ValueError)
+        kinds = (Failure, FileError, ImportError, ValueError)
         kind = next(kind for kind in kinds if isinstance(error, kind))
         raise kind(text) from error

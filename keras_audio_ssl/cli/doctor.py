@@ -65,7 +65,9 @@ def add_arguments(parser):
         "--no-cache", action="store_true",
         help="read all files again, also those that did not change",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what is written"
+    )
     parser.epilog = (
         "Exit code: 0 when the files were looked at, whatever was found; 1 "
         "when none of them can be read; 2 for wrong arguments."

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from keras_audio_ssl._files import written_whole
+from keras_audio_ssl._optional import need
 from keras_audio_ssl._text import some_skipped
 from keras_audio_ssl._text import with_reason
 from keras_audio_ssl.cli.common import add_data
@@ -40,13 +41,21 @@ def add_arguments(parser):
         help="seconds of a window; one vector a window",
     )  # fmt: skip
     parser.add_argument(
-        "--hop", type=float, metavar="S", help="seconds between windows"
+        "--hop", type=float, metavar="S",
+        help="seconds between windows; by default --window",
+    )  # fmt: skip
+    parser.add_argument(
+        "--levels",
+        help="read these levels, e.g. all or 0,2,-1 (Readout); by default the "
+        "encoder's own vector",
     )
     parser.add_argument(
-        "--levels", help="read these levels, e.g. all or 0,2,-1 (Readout)"
+        "--batch-size", type=int, default=32,
+        help="clips or windows that pass the network together",
+    )  # fmt: skip
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the output"
     )
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--overwrite", action="store_true")
 
 
 def run(args):
@@ -55,6 +64,8 @@ def run(args):
         raise ValueError(
             f"--output must end in .npz or .parquet. Received: {output}"
         )
+    if output.suffix == ".parquet":
+        need("pyarrow", "writing .parquet, and not .npz,")
     if args.hop and not args.window:
         raise ValueError("--hop needs --window.")
     for name in ("window", "hop"):
@@ -354,14 +365,9 @@ def write_npz(path, columns):
 
 
 def write_parquet(path, columns):
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise Failure(
-            "writing .parquet needs pyarrow: pip install pyarrow, or "
-            "write .npz."
-        ) from None
+    import pyarrow
+    import pyarrow.parquet
+
     # Names that are no UTF-8 have no place in such a table.
     names = [
         str(name).encode("utf-8", "backslashreplace").decode()

@@ -10,15 +10,23 @@ def add_arguments(parser):
     parser.add_argument(
         "format", metavar="FORMAT", help="see `keras-audio-ssl list`"
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="its file")
     parser.add_argument("--output", required=True, help="X.keras")
     parser.add_argument(
         "--accept-licence",
         action="store_true",
-        help="of weights that are not freely licensed",
+        help="of weights that are not free: you have read it, and it allows "
+        "what you do",
     )
-    parser.add_argument("--overwrite", action="store_true")
-    parser.add_argument("--set", action="append", metavar="KEY=VALUE")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the output"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        metavar="KEY=VALUE",
+        help="what the format's importer takes, see `kas.hub`",
+    )
 
 
 def run(args):

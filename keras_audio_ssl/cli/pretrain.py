@@ -25,25 +25,49 @@ def add_arguments(parser):
         help="paper or tiny; without, what this machine can afford, and steps "
         "that follow the hours of audio",
     )
-    parser.add_argument("--epochs", type=positive, help="passes over the data")
-    parser.add_argument("--steps", type=positive, help="batches in all")
-    parser.add_argument("--batch-size", type=positive)
-    parser.add_argument("--seconds", type=float, help="longest cut of a clip")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument(
-        "--init-from", metavar="ENCODER", help="start from this encoder"
+        "--epochs", type=positive,
+        help="passes over the data, in place of --steps",
+    )  # fmt: skip
+    parser.add_argument(
+        "--steps", type=positive,
+        help="batches in all; by default those of --preset, and without one "
+        "as many as the audio is worth",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch-size", type=positive,
+        help="clips in a batch; by default the preset's, or all where there "
+        "are fewer",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seconds", type=float,
+        help="longest cut of a clip; by default the preset's",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=int, default=0,
+        help="of weights, draws and the order of the data",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=int, default=2, help="threads that decode"
     )
     parser.add_argument(
-        "--checkpoint-every", type=positive, default=500, metavar="STEPS"
-    )
+        "--init-from", metavar="ENCODER",
+        help="start from this encoder, a .keras file or a name; by default "
+        "from random weights",
+    )  # fmt: skip
+    parser.add_argument(
+        "--checkpoint-every", type=positive, default=500, metavar="STEPS",
+        help="steps between checkpoints",
+    )  # fmt: skip
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--resume", action="store_true",
         help="go on with the run there; a run that was interrupted does so "
         "without",
     )  # fmt: skip
-    group.add_argument("--overwrite", action="store_true")
+    group.add_argument(
+        "--overwrite", action="store_true", help="delete what is there"
+    )
     parser.add_argument(
         "--tensorboard", action="store_true",
         help="write the history for TensorBoard too",

@@ -52,7 +52,12 @@ def add_arguments(parser):
         help="whether this audio was in the pretraining; by default what the "
         "encoder's run tells",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of the divisions that no column tells",
+    )
 
 
 def run(args):

@@ -12,9 +12,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--query", required=True, help="an audio file")
     add_data(parser, synthetic=False)
-    parser.add_argument(
-        "--top", type=int, default=10, help="how many to name (default 10)"
-    )
+    parser.add_argument("--top", type=int, default=10, help="how many to name")
 
 
 def run(args):

@@ -7,6 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from keras_audio_ssl._optional import need
 from keras_audio_ssl.methods import METHODS
 
 
@@ -18,6 +19,7 @@ class Asked:
 
     Raises:
         ValueError: Names the argument.
+        ImportError: It needs a package that is not installed.
     """
 
     method: str
@@ -69,6 +71,8 @@ class Asked:
                 "`label_fraction` must be more than 0, and at most 1. "
                 f"Received: {self.label_fraction}"
             )
+        if self.tensorboard:
+            need("tensorboardX", "`tensorboard=True`")
         if self.label_fraction < 1 and self.label is None:
             raise ValueError("`label_fraction` needs a `label`.")
         if not 0 <= self.seed < 2**32:

@@ -1,0 +1,119 @@
+"""Without a backend, or a package that a command needs: one good line."""
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+from keras_audio_ssl.cli import COMMANDS
+from keras_audio_ssl.cli import main
+
+pytestmark = pytest.mark.no_backend
+
+# A process in which no backend is installed.
+BARE = """
+import importlib.util, os, sys
+os.environ.pop("KERAS_BACKEND", None)
+os.environ.update(ENVIRON)
+find = importlib.util.find_spec
+gone = GONE
+importlib.util.find_spec = lambda name, *a: None if name in gone else find(name)
+CODE
+"""
+COMMAND = """
+from keras_audio_ssl.cli import main
+codes = []
+for argv in ARGV:
+    codes.append(main(argv))
+    assert "keras" not in sys.modules
+sys.stdout.write(repr(codes))
+"""
+ARGUMENTS = {
+    "list": [],
+    "doctor": ["."],
+    "pretrain": ["cola", "--data", "synthetic", "--output", "x.keras"],
+    "embed": ["cola", "--data", ".", "--output", "x.npz"],
+    "probe": ["cola", "--manifest", "x.csv", "--label", "y"],
+    "search": ["cola", "--data", ".", "--query", "x.wav"],
+    "attention": ["tera", "x.wav", "--output", "x"],
+    "augmentations": [
+        "clar", "--data", "x.csv", "--label", "y", "--output", "x.html",
+    ],
+    "import": ["apc_s3prl", "x.ckpt", "--output", "x.keras"],
+}  # fmt: skip
+
+
+def bare(code, gone=("tensorflow", "jax", "torch"), **environ):
+    text = BARE.replace("ENVIRON", repr(environ)).replace("GONE", repr(gone))
+    return subprocess.run(
+        [sys.executable, "-c", text.replace("CODE", code)],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_without_a_backend_each_command_ends_in_one_line():
+    assert set(ARGUMENTS) == set(COMMANDS)
+    argv = [[name, *arguments] for name, arguments in ARGUMENTS.items()]
+    done = bare(COMMAND.replace("ARGV", repr(argv)))
+    assert done.stdout == repr([1] * len(argv)), done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(argv)
+    for name, line in zip(ARGUMENTS, lines, strict=True):
+        assert line.startswith(f"keras-audio-ssl {name}: Keras needs a backend")
+        assert "pip install jax" in line
+
+
+def test_a_backend_that_was_asked_for_and_is_not_there():
+    code = COMMAND.replace("ARGV", "[['list']]")
+    done = bare(code, gone=("tensorflow",), KERAS_BACKEND="tensorflow")
+    assert done.stdout == "[1]", done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "pip install tensorflow, or choose KERAS_BACKEND=" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import keras_audio_ssl as kas; kas.COLA",
+        "from keras_audio_ssl.data import from_folder",
+        "import keras_audio_ssl, keras",
+    ],
+)
+def test_python_is_told_too_whatever_is_first_imported(code):
+    last = bare(code).stderr.splitlines()[-1]
+    assert last.startswith("ImportError: Keras needs a backend")
+
+
+def test_help_and_version_need_no_backend():
+    code = "from keras_audio_ssl.cli import main; main(['FLAG'])"
+    for flag in ("--help", "--version"):
+        done = bare(code.replace("FLAG", flag))
+        assert done.returncode == 0 and done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "argv, package",
+    [
+        (["pretrain", "cola", "--data", "synthetic", "--output", "x.keras",
+          "--tensorboard"], "tensorboardX"),
+        (["embed", "cola", "--data", "nowhere", "--output", "x.parquet"],
+         "pyarrow"),
+        (["attention", "tera", __file__, "--output", "x"], "matplotlib"),
+    ],
+)  # fmt: skip
+def test_missing_packages_are_told_before_any_work(
+    argv, package, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == package else find(name, *more),
+    )
+    assert main(argv) == 1
+    error = capsys.readouterr().err
+    assert f"pip install {package}" in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,114 @@
+"""The code of the README and of the recipes, as it stands, on a little audio.
+
+Python blocks of a page run in turn, in one namespace, and commands as the
+shell would run them; epochs and steps are fewer.
+"""
+
+import csv
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from keras_audio_ssl.cli import main
+from keras_audio_ssl.cli import make_parser
+from tests.methods.test_lim import on_torch_alone
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs/recipes").glob("*.md"))]
+BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.M | re.S)
+RATE = 16000
+
+
+def blocks(path):
+    """(language, code) of each block of a page that runs."""
+    return BLOCK.findall(path.read_text(encoding="utf-8"))
+
+
+def commands(text):
+    """Arguments of the package's commands in a shell block."""
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.startswith("keras-audio-ssl "):
+            yield shlex.split(line, comments=True)[1:]
+
+
+def fewer(text):
+    """Python code with as few epochs and steps as show that it runs."""
+    return re.sub(r"\b(epochs|steps)=\d+", r"\1=2", text)
+
+
+def shorter(argv):
+    """A command with two steps, four where it goes on."""
+    if argv[0] not in ("pretrain", "augmentations"):
+        return argv
+    if "--steps" in argv:
+        at = argv.index("--steps")
+        argv = argv[:at] + argv[at + 2 :]
+    return [*argv, "--steps", "4" if "--resume" in argv else "2"]
+
+
+@pytest.fixture(scope="session")
+def audio(tmp_path_factory):
+    """What the pages speak of: two kinds of birds, a night, spoken words."""
+    folder = tmp_path_factory.mktemp("pages")
+    rng = np.random.default_rng(0)
+
+    def write(name, seconds, pitch):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        t = np.arange(round(seconds * RATE)) / RATE
+        wave = 0.3 * np.sin(2 * np.pi * pitch * t)
+        wave += 0.01 * rng.standard_normal(len(t))
+        soundfile.write(path, wave, RATE)
+        return name
+
+    rows = [["file", "species", "split"]]
+    for i in range(64):
+        kind = i % 2
+        name = write(f"my_audio/{i:04d}.wav", 1.2, 400 + 900 * kind + 5 * i)
+        rows.append(
+            [name, ("wren", "robin")[kind], "test" if i > 39 else "train"]
+        )
+    write("clip.flac", 1.5, 700)
+    write("nights/night.flac", 25, 500)
+    words = [["file", "start", "end", "label"]]
+    for i in range(16):
+        write(f"speech/u{i:02d}.wav", 2.0, 150 + 10 * i)
+        for j in range(4):
+            start = 0.1 + 0.4 * j
+            word = ("seven", "nine", "one", "two", "three")[(i + j) % 5]
+            words.append([f"u{i:02d}.wav", start, start + 0.35, word])
+    for name, table in (("labels.csv", rows), ("words.csv", words)):
+        with open(folder / name, "w", newline="") as file:
+            csv.writer(file).writerows(table)
+    return folder
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
+def test_the_code_of_a_page_runs(path, audio, tmp_path, monkeypatch, capsys):
+    on_torch_alone()  # Nothing is compiled there.
+    for one in audio.iterdir():
+        (tmp_path / one.name).symlink_to(one)
+    monkeypatch.chdir(tmp_path)
+    found = blocks(path)
+    names = {"__name__": path.stem}
+    for kind, text in found:
+        if kind == "python":
+            exec(compile(fewer(text), str(path), "exec"), names)
+        elif path != README:
+            for argv in commands(text):
+                code = main(shorter(argv))
+                assert code == 0, (argv, capsys.readouterr().err)
+
+
+def test_the_commands_of_the_readme_are_right():
+    found = [
+        a for kind, t in blocks(README) if kind == "sh" for a in commands(t)
+    ]
+    assert len(found) > 5
+    for argv in found:
+        make_parser(argv[0]).parse_args(argv)
