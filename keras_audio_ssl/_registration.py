@@ -3,9 +3,12 @@
 import importlib
 import importlib.machinery
 import sys
+from collections.abc import Callable
 
 from keras_audio_ssl._backend import check_backend
 
+# Called when Keras, which takes seconds to load, is about to be.
+before_keras: list[Callable[[], None]] = []
 # The rooms of which `keras.saving` may meet a class in a file.
 ROOMS = (
     "engine",
@@ -44,6 +47,8 @@ class Registration:
             return None
         if name == "keras":
             check_backend()
+            for told in before_keras:
+                told()
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is None or spec.loader is None:
             return spec

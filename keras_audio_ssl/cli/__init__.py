@@ -10,8 +10,10 @@ import traceback
 from keras_audio_ssl import __version__
 from keras_audio_ssl._backend import check_backend
 from keras_audio_ssl._files import FileError
+from keras_audio_ssl._registration import before_keras
 from keras_audio_ssl._text import write
 from keras_audio_ssl.cli.memory import tune_memory
+from keras_audio_ssl.runs.progress import say
 from keras_audio_ssl.runs.stopping import Failure
 
 # Command: module and one line of help. A module is imported for its own
@@ -82,6 +84,8 @@ def main(argv=None):
     try:
         check_backend()
         announce_backend()
+        if sys.stderr.isatty() and not args.json:
+            before_keras.append(lambda: say("loading Keras"))
         args.run(args)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

@@ -103,12 +103,28 @@ def run(args):
             now = (len(rows) - 1) * total + done
             progress.advance(now - progress.done, row.replace("_", " "))
 
+        def score(row, done, total):
+            row = row.replace("_", " ")
+            note = f"{row} scored {done}/{total}"
+            progress.advance(0, note.strip())
+
         given = (args.manifest, args.label)
         if alone:
             told = lambda done, total: report("", done, total)
-            result = evaluation.probe(encoder, *given, **options, progress=told)
+            result = evaluation.probe(
+                encoder,
+                *given,
+                **options,
+                progress=told,
+                scoring=lambda done, total: score("", done, total),
+            )
         else:
             result = evaluation.probe_beside(
-                encoder, *given, name=args.encoder, **options, progress=report
+                encoder,
+                *given,
+                name=args.encoder,
+                **options,
+                progress=report,
+                scoring=score,
             )
     finish(args, result.to_dict(), str(result))

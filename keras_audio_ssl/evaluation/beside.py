@@ -5,6 +5,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,7 @@ def probe_beside(
     *,
     name: str = "this encoder",
     progress: Callable[[str, int, int], None] | None = None,
+    scoring: Callable[[str, int, int], None] | None = None,
     **options: Any,
 ) -> ProbeTable:
     """Probes an encoder beside itself untrained and log-mel statistics.
@@ -133,6 +135,8 @@ def probe_beside(
         label: As for `probe`.
         name: What the encoder is called in the table.
         progress: Called with the row, files done, files in all.
+        scoring: Called with the row, parts done, parts in all of the scoring
+            that follows.
         **options: The other arguments of `probe`.
 
     Returns:
@@ -147,11 +151,9 @@ def probe_beside(
     """
     rows = {}
     for row, one in readings(encoder).items():
-        told = None
-        if progress is not None:
-            told = lambda done, total, row=row: progress(row, done, total)
-        vectors = Embeddings(one, told)
-        rows[row] = probe(vectors, manifest, label, **options)
+        told = [f and partial(f, row) for f in (progress, scoring)]
+        vectors = Embeddings(one, told[0])
+        rows[row] = probe(vectors, manifest, label, **options, scoring=told[1])
     return ProbeTable(name, rows)
 
 

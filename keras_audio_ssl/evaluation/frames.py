@@ -74,11 +74,16 @@ def frame_probe(
     folds, _ = divisions(take(table, where), labels, division, seed)
     rng = np.random.default_rng(seed)
     accuracy = []
-    for fold in folds:
+    progress = options["progress"]
+    for number, fold in enumerate(folds):
+        if progress is not None:
+            progress(number, len(folds))
         if len(fold.train) > TRAIN_FRAMES:
             drawn = rng.choice(fold.train, TRAIN_FRAMES, replace=False)
             fold.train = np.sort(drawn)
-        settings = {**options, "grid": [result.chosen[fold.name]]}
+        settings = {
+            **options, "grid": [result.chosen[fold.name]], "progress": None,
+        }  # fmt: skip
         once = score(x, labels, [fold], **settings)
         result.seconds += once.seconds
         accuracy.append(once.accuracy)

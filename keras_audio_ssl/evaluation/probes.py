@@ -49,6 +49,7 @@ def probe(
     task: str | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    scoring: Callable[[int, int], None] | None = None,
 ) -> ProbeResult:
     """Scores frozen embeddings on the labels of a manifest.
 
@@ -90,6 +91,7 @@ def probe(
         task: Title of the result.
         seed: Of the divisions that no column tells.
         progress: Called with (files done, files in all).
+        scoring: Called with (parts done, parts in all) of what comes after.
 
     Returns:
         A `ProbeResult`; `print` it, or take `to_dict()`.
@@ -139,7 +141,10 @@ def probe(
                 f"Its columns: {column_list(list(table))}"
             )
     outer = fold or leave_one_out
-    options = {"classifier": classifier, "grid": grid, "seed": seed}
+    options = {
+        "classifier": classifier, "grid": grid, "seed": seed,
+        "progress": scoring,
+    }  # fmt: skip
     division = (outer, split, groups or outer)
     before = embeddings.seconds
     if frames is not None:

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections import Counter
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
@@ -169,6 +170,7 @@ def score(
     grid: Sequence[float] | None = None,
     seed: int = 0,
     task: str = "probe",
+    progress: Callable[[int, int], None] | None = None,
 ) -> ProbeResult:
     """Probes vectors, fold by fold.
 
@@ -182,6 +184,8 @@ def score(
         grid: Values of C (or k); the classifier's if None.
         seed: Of the divisions.
         task: Title of the result.
+        progress: Called with (parts done, parts in all): a fold has one, and
+            one for each division of its training part.
 
     Returns:
         A `ProbeResult`.
@@ -191,7 +195,12 @@ def score(
     classes, y = np.unique(np.asarray(labels), return_inverse=True)
     confusion = np.zeros((len(classes), len(classes)), "int64")
     per_fold, chosen, unlearnt = {}, {}, 0
-    for fold in folds:
+    inner = len(grid) > 1 and CHOICE_PARTS[False]
+    work = len(folds) * (inner + 1)
+    told = progress or (lambda done, total: None)
+    for number, fold in enumerate(folds):
+        done = number * (inner + 1)
+        told(done, work)
         if len(np.unique(y[fold.train])) < 2:
             raise ValueError(
                 f"The training part of fold {fold.name!r} holds one class "
@@ -206,13 +215,18 @@ def score(
             predicted = kind.predict(a, y[first], b, grid, CHOICE_STEPS)
             best = best_of(grid, (predicted == y[second]).sum(axis=1))
         elif len(grid) > 1:
-            best = choose(kind, train, y[fold.train], inner_groups, grid, seed)
+            best = choose(
+                kind, train, y[fold.train], inner_groups, grid, seed,
+                lambda part, at=done: told(at + part, work),
+            )  # fmt: skip
+        told(done + inner, work)
         answer = kind.predict(train, y[fold.train], test, [best])[0]
         true = y[fold.test]
         np.add.at(confusion, (true, answer), 1)
         per_fold[fold.name] = float(np.mean(answer == true))
         chosen[fold.name] = float(best)
         unlearnt += int(np.sum(~np.isin(true, y[fold.train])))
+    told(work, work)
     totals = confusion.sum(axis=1)
     recall = np.diag(confusion)[totals > 0] / totals[totals > 0]
     return ProbeResult(
@@ -231,7 +245,7 @@ def score(
     )
 
 
-def choose(kind, x, y, groups, grid, seed):
+def choose(kind, x, y, groups, grid, seed, told):
     """The value that does best inside the training examples."""
     kept = np.arange(len(x))
     many = len(x) > CHOICE_EXAMPLES
@@ -247,6 +261,7 @@ def choose(kind, x, y, groups, grid, seed):
             x[train], y[train], x[test], grid, CHOICE_STEPS
         )
         right += (predicted == y[test]).sum(axis=1)
+        told(number + 1)
     return best_of(grid, right)
 
 

@@ -11,8 +11,15 @@ def say(text="", **kwargs):
     write(text, sys.stderr, **kwargs)
 
 
+# Seconds until the first line, and between lines.
+SOON, EVERY = 2, 10
+
+
 class Progress:
-    """A bar on a terminal, a line every ten seconds elsewhere.
+    """A bar on a terminal, elsewhere a line after two seconds, then every ten.
+
+    The first thing done is left out of the time that is left: it may have
+    taken what comes once, such as compilation.
 
     Args:
         label: What is being done.
@@ -24,7 +31,10 @@ class Progress:
     def __init__(self, label, total, quiet=False, say=say):
         self.label, self.total, self.done = label, total, 0
         self.quiet, self.say = quiet, say
-        self.begin = self.last = time.monotonic()
+        self.begin = time.monotonic()
+        self.next = self.begin + SOON
+        # Things done, and when, after the first of them.
+        self.first = None
         self.bar = self.task = None
         if sys.stderr.isatty() and not quiet:
             from rich.console import Console
@@ -64,14 +74,17 @@ class Progress:
             )
             return
         now = time.monotonic()
-        if now - self.last >= 10:
-            self.last = now
-            rate = self.done / (now - self.begin)
-            left = (self.total - self.done) / max(rate, 1e-9)
-            self.say(
-                f"{self.label}: {self.done}/{self.total}, "
-                f"{duration(left)} left {note}"
-            )
+        if self.first is None and self.done:
+            self.first = (self.done, now)
+        if now < self.next:
+            return
+        self.next = now + EVERY
+        text = f"{self.label}: {self.done}/{self.total}"
+        done, since = self.first or (0, now)
+        if self.done > done:
+            left = (now - since) / (self.done - done)
+            text += f", {duration(left * (self.total - self.done))} left"
+        self.say(f"{text} {note}".rstrip())
 
 
 def duration(seconds):

@@ -142,7 +142,12 @@ def probe_synthetic(encoder, asked):
             for at in range(0, len(clips), size):
                 vectors.append(model.embed(clips[at : at + size]))
                 progress.advance(len(vectors[-1]))
-            score = evaluation.score(np.concatenate(vectors), labels, [fold])
+            score = evaluation.score(
+                np.concatenate(vectors), labels, [fold],
+                progress=lambda done, total: progress.advance(
+                    0, f"scored {done}/{total}"
+                ),
+            )  # fmt: skip
             scores[name] = score.accuracy
     return {**scores, "classes": len(classes), "clips": test}
 

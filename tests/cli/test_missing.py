@@ -117,3 +117,16 @@ def test_missing_packages_are_told_before_any_work(
     error = capsys.readouterr().err
     assert f"pip install {package}" in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_on_a_terminal_it_is_said_that_keras_is_being_loaded():
+    code = (
+        "import importlib.machinery as m\n"
+        "look = m.PathFinder.find_spec\n"
+        "m.PathFinder.find_spec = lambda name, *a: (\n"
+        "    None if name == 'keras' else look(name, *a))\n"
+        "sys.stderr.isatty = lambda: True\n"
+        + COMMAND.replace("ARGV", "[['list']]")
+    )
+    done = bare(code, gone=())
+    assert done.stderr.splitlines()[0] == "loading Keras"

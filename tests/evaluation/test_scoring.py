@@ -161,3 +161,16 @@ def test_results_read_well_and_go_into_json():
     assert out["confusion"] == result.confusion.tolist()
     assert out["skipped"] == [["a.wav", "empty file"]]
     assert "confusion" not in result.to_dict(confusion=False)
+
+
+@pytest.mark.parametrize("grid, parts", [(None, 6), ([1.0], 1)])
+def test_scoring_tells_how_far_it_is(grid, parts):
+    x, _, labels = problem()
+    told = []
+    score(
+        x, labels, thirds(90), grid=grid,
+        progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    assert [t for _, t in told] == [3 * parts] * len(told)
+    done = [d for d, _ in told]
+    assert done == sorted(done) and set(done) == set(range(3 * parts + 1))
