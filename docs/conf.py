@@ -33,12 +33,12 @@ templates_path = ["_templates"]
 exclude_patterns = ["_templates"]
 html_theme = "furo"
 html_title = f"keras_audio_ssl {version}"
-html_show_sphinx = False
+html_show_copyright = html_show_sphinx = False
 copybutton_exclude = ".linenos, .gp, .go"
 # `--name` stays so.
 smartquotes = False
-# `weights/README.md` has no second level.
-suppress_warnings = ["myst.header"]
+# `weights/README.md` has no second level; the command line has no roles.
+suppress_warnings = ["myst.header", "myst.domains"]
 # Headings of the pages can be linked to, as on GitHub.
 myst_heading_anchors = 4
 

@@ -15,6 +15,9 @@ import soundfile
 
 from keras_audio_ssl.cli import main
 from keras_audio_ssl.cli import make_parser
+from keras_audio_ssl.hub import encoder_names
+from keras_audio_ssl.methods import METHODS
+from keras_audio_ssl.methods import make_method
 from tests.methods.test_lim import on_torch_alone
 
 ROOT = Path(__file__).parents[1]
@@ -112,3 +115,34 @@ def test_the_commands_of_the_readme_are_right():
     assert len(found) > 5
     for argv in found:
         make_parser(argv[0]).parse_args(argv)
+
+
+def test_the_page_of_the_methods_tells_what_they_are():
+    on_torch_alone()
+    text = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([\d.]+) ([Mk]) \| (\d+) h \| ([a-z\d.]+)", text, re.M
+    )
+    assert [row[0] for row in rows] == sorted(METHODS)
+    learns = re.findall(r"^\| `(\w+)` \| [a-z]", text, re.M)
+    assert set(METHODS) <= set(learns)
+    for name, size, unit, hours, shortest in rows:
+        model = make_method(name, preset="tiny")
+        found = model.count_params() / {"M": 1e6, "k": 1e3}[unit]
+        assert f"{found:.{unit == 'M':d}f}" == size, name
+        plan = model.TRAINING["tiny"]
+        passed = plan["steps"] * plan["batch_size"] * plan["seconds"] / 3600
+        assert f"{passed:.0f}" == hours, name
+        least = model.min_samples / model.encoder.sample_rate
+        assert shortest == ("any" if least < 0.005 else f"{least:.2f}"), name
+
+
+def test_its_measured_rows_are_those_of_the_cards():
+    page = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
+    cards = (ROOT / "weights/README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| [\d,]+ steps, (.*)$", page, re.M)
+    assert len(rows) == len(encoder_names())
+    for name, row in rows:
+        card = cards.split(f"### {name}\n")[1].split("###")[0]
+        for score in re.findall(r"\.\d{3}", row):
+            assert score in card, (name, score)
