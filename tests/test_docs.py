@@ -108,13 +108,23 @@ def test_the_code_of_a_page_runs(path, audio, tmp_path, monkeypatch, capsys):
                 assert code == 0, (argv, capsys.readouterr().err)
 
 
-def test_the_commands_of_the_readme_are_right():
-    found = [
-        a for kind, t in blocks(README) if kind == "sh" for a in commands(t)
-    ]
-    assert len(found) > 5
+@pytest.mark.no_backend
+def test_the_commands_of_other_pages_are_right():
+    pages = [README, *sorted((ROOT / "docs").glob("*.md"))]
+    texts = [t for page in pages for kind, t in blocks(page) if kind == "sh"]
+    found = [argv for text in texts for argv in commands(text)]
+    assert len(found) > 10
     for argv in found:
         make_parser(argv[0]).parse_args(argv)
+
+
+@pytest.mark.no_backend
+def test_the_site_begins_with_the_lines_of_the_readme():
+    first, site = (
+        next(text for kind, text in blocks(page) if kind == "python")
+        for page in (README, ROOT / "docs/index.md")
+    )
+    assert first == site
 
 
 def test_the_page_of_the_methods_tells_what_they_are():
@@ -137,6 +147,7 @@ def test_the_page_of_the_methods_tells_what_they_are():
         assert shortest == ("any" if least < 0.005 else f"{least:.2f}"), name
 
 
+@pytest.mark.no_backend
 def test_its_measured_rows_are_those_of_the_cards():
     page = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
     cards = (ROOT / "weights/README.md").read_text(encoding="utf-8")
