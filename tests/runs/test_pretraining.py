@@ -228,7 +228,9 @@ def test_another_thread_leaves_signals_alone(tmp_path):
     assert runs[0][0].metrics["steps"] == 4
 
 
-def test_the_encoder_it_began_with_may_be_gone(tmp_path, monkeypatch):
+def test_the_encoder_it_began_with_may_be_gone(
+    tmp_path, monkeypatch, heeding_ctrl_c
+):
     first = tmp_path / "first.keras"
     kas.COLA(preset="tiny", seed=9).encoder.save(first)
     begun = {"init_from": first}
