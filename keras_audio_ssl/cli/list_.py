@@ -62,6 +62,8 @@ def about(name):
         if key != "encoder"
     }
     encoder = make_method(name, preset="tiny").encoder
+    # `PretextModel` takes it for all of them.
+    settings["sample_rate"] = encoder.sample_rate
     result = {
         "method": name,
         "class": cls.__name__,
@@ -81,9 +83,12 @@ def about(name):
         "Presets, and how they train",
     ]
     for preset, plan in cls.TRAINING.items():
-        changed = cls.PRESETS.get(preset, {})
-        lines.append(
-            f"  {preset:<8}"
-            + ", ".join(f"{k}={v!r}" for k, v in {**plan, **changed}.items())
-        )
+        lines.append(f"  {preset:<8}{as_arguments(plan)}")
+        # Its `seconds` may be a segment's, where the plan's are a clip's.
+        if changed := cls.PRESETS.get(preset):
+            lines.append(f"  {'':<8}with the settings {as_arguments(changed)}")
     return result, "\n".join(lines)
+
+
+def as_arguments(settings):
+    return ", ".join(f"{name}={value!r}" for name, value in settings.items())

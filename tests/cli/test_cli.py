@@ -570,10 +570,14 @@ def test_list_tells_a_methods_settings(method, capsys):
     code, out, _ = run(capsys, "list", method)
     assert code == 0 and "--set encoder.NAME=VALUE" in out
     assert "sample_rate" in out and "paper" in out
-    code, out, _ = run(capsys, "list", method, "--json")
-    result = json.loads(out)
+    result = json.loads(run(capsys, "list", method, "--json")[1])
     assert result["encoder"]["sample_rate"] > 0
     assert result["training"]["tiny"]["steps"] > 0
+    assert result["settings"]["sample_rate"] > 0
+    for plan in result["training"].values():
+        # Whatever the settings of the preset are called.
+        for key, value in plan.items():
+            assert f"{key}={value!r}" in out
 
 
 @pytest.mark.parametrize(
