@@ -26,6 +26,7 @@ def train(plan, first, asked):
     """
     import keras
 
+    import keras_audio_ssl.backend as backend
     from keras_audio_ssl.callbacks import Checkpoint
     from keras_audio_ssl.callbacks import SkippedBatches
     from keras_audio_ssl.callbacks import StepCost
@@ -33,6 +34,8 @@ def train(plan, first, asked):
     left = plan.steps - first
     if plan.model.unmeasured():
         asked.say("measuring the features of the first clips, then compiling")
+    elif backend.name() != "torch":
+        asked.say("compiling the first step")
     checkpoint = Checkpoint(
         asked.folder / "checkpoints", asked.checkpoint_every, first
     )
