@@ -30,8 +30,10 @@ extensions = [
     "sphinxarg.ext",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_templates"]
+exclude_patterns = ["_static", "_templates"]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_title = f"keras_audio_ssl {version}"
 html_show_copyright = html_show_sphinx = False
 copybutton_exclude = ".linenos, .gp, .go"

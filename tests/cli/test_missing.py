@@ -119,6 +119,22 @@ def test_missing_packages_are_told_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "name, package",
+    [("TensorBoard", "tensorboardX"), ("ReconstructionPictures", "matplotlib")],
+)
+def test_callbacks_tell_of_missing_packages_when_they_are_made(
+    name, package, monkeypatch, tmp_path
+):
+    from keras_audio_ssl import callbacks
+
+    kind = getattr(callbacks, name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda *more: None)
+    arguments = [tmp_path] if name == "TensorBoard" else [[0.0], tmp_path]
+    with pytest.raises(ImportError, match=f"`{name}` needs {package}: pip"):
+        kind(*arguments)
+
+
 def test_on_a_terminal_it_is_said_that_keras_is_being_loaded():
     code = (
         "import importlib.machinery as m\n"
