@@ -5,6 +5,7 @@ import functools
 import importlib
 import inspect
 import math
+import os
 import threading
 from collections.abc import Iterator
 from numbers import Integral
@@ -248,7 +249,7 @@ def _is_name(value):
 
 
 @contextlib.contextmanager
-def limited(held: int, arrays: int, path: str | Path) -> Iterator[None]:
+def limited(held: int, arrays: int, path: str | os.PathLike) -> Iterator[None]:
     """Lets Keras make variables of so many bytes, and some for itself.
 
     A configuration, or the shape of one tensor, may ask for more than any
