@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._text import column_list
 from keras_audio_ssl.data.labels import sort_classes
 from keras_audio_ssl.evaluation.scoring import Fold
 from keras_audio_ssl.evaluation.scoring import divide
@@ -53,7 +54,7 @@ def split_fold(table, split, n):
     if len(split) != 1:
         raise ValueError(
             "`split` must name one column. "
-            f"Received: {', '.join(split) or 'none'}"
+            f"Received: {column_list(list(split)) or 'none'}"
         )
     [(column, sides)] = split.items()
     values = np.array(table[column])
@@ -65,7 +66,7 @@ def split_fold(table, split, n):
         if not len(sets.get(side, ())):
             raise ValueError(
                 f"Column {column!r} has no row to {side} on. Its values: "
-                f"{', '.join(sort_classes(set(table[column]))[:12])}"
+                f"{column_list(sort_classes(set(table[column])), 12)}"
             )
     validation = sets.get("validation", ())
     inner = (sets["train"], validation) if len(validation) else None

@@ -224,7 +224,7 @@ def test_the_child_does_not_load_keras(faulty):
         ("exit", "the decoder crashed (exit code 3)"),
         ("babble", "the decoder crashed (an impossible answer)"),
         ("huge", "the decoder crashed (an impossible answer)"),
-        ("error", "cannot be read: RuntimeError: an error of ours [31m"),
+        ("error", "cannot be read: RuntimeError: an error of ours\\x1b[31m"),
     ],
 )
 @pytest.mark.parametrize("when", ["open", "read"])
