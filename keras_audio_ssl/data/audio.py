@@ -13,6 +13,7 @@ from keras_audio_ssl._text import with_reason
 from keras_audio_ssl.data.containers import FEW_FRAMES
 from keras_audio_ssl.data.containers import Content
 from keras_audio_ssl.data.containers import flac_head
+from keras_audio_ssl.data.containers import flac_streams
 from keras_audio_ssl.data.containers import mpeg_counts
 from keras_audio_ssl.data.containers import mpeg_end
 from keras_audio_ssl.data.containers import mpeg_head
@@ -56,6 +57,10 @@ PLAIN = {
     ),
     "(Garbled error message from libsndfile)": "damaged data",
 }
+CHAIN = (
+    "{} {} one after the other, of which the first alone would be read: "
+    "decode it and encode it anew"
+)
 SEVERAL = (
     "{} behind the end that the header announces, and would not be read: "
     "decode it and encode it anew"
@@ -311,6 +316,8 @@ class AudioFile:
                     "the last of them cannot be decoded"
                 )
             content, at = Content(self._file), self._sound.position()
+            if (streams := flac_streams(content)) > 1:
+                raise self._error(CHAIN.format(streams, "FLAC files"))
             if at is not None and mpeg_end(content) - at > AHEAD_BYTES:
                 # There is more than was announced.
                 self._reopen(flac_head(content))
@@ -383,10 +390,7 @@ class AudioFile:
             raise self._error("truncated: the last Ogg page is missing")
         streams = ogg_streams(content)
         if streams > 1:
-            raise self._error(
-                f"{streams} Ogg streams one after the other, of which the "
-                "first alone could be read: decode it and encode it anew"
-            )
+            raise self._error(CHAIN.format(streams, "Ogg streams"))
         before = [page.granule for page in pages[:-1] if page.granule >= 0]
         return before[-1] if before else 0
 

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import struct
+from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
@@ -28,10 +29,13 @@ RATES = (44100, 48000, 32000)
 WALK_BYTES = 1 << 20
 # Sound files may end with tags and with a piece of a frame.
 FEW_FRAMES = 8
-# An Ogg is looked at in so many places of so many bytes: small files whole.
-OGG_PLACES, OGG_BYTES = 64, 1 << 16
+# A file is looked at in so many places of so many bytes: small ones whole.
+PLACES, PLACE_BYTES = 64, 1 << 16
 # Fewer bytes that no chunk explains are rubbish at the end.
 LOOSE_SECONDS = 1.0
+# More tags, blocks or chunks than any file has, and bytes in a row in which the
+# decoder finds no frame: who is to be kept busy goes on no further.
+MOST, LOST_BYTES = 1000, 1 << 16
 # Longer heads are not held in memory.
 HEAD_BYTES = 1 << 20
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
@@ -182,7 +186,10 @@ def mpeg_preroll(rate: int, channels: int, layer: int) -> int:
 def mpeg_start(content: Content) -> int:
     """Where the sound begins: after tags at the head."""
     start = 0
-    while (head := content.read(start, 10))[:3] == b"ID3" and len(head) == 10:
+    for _ in range(MOST):
+        head = content.read(start, 10)
+        if head[:3] != b"ID3" or len(head) < 10:
+            break
         a, b, c, d = head[6:]
         start += 10 + (a << 21 | b << 14 | c << 7 | d)
     return start
@@ -191,8 +198,8 @@ def mpeg_start(content: Content) -> int:
 def mpeg_end(content: Content) -> int:
     """Where the sound ends: before tags at the end."""
     end = content.size
-    while True:
-        tail = content.read(max(0, end - 128), 128)
+    for _ in range(MOST):
+        tail = content.read(max(0, end - 128), min(end, 128))
         if tail[:3] == b"TAG" and len(tail) == 128:
             end -= 128
         elif tail[-32:-24] == b"APETAGEX":
@@ -201,7 +208,8 @@ def mpeg_end(content: Content) -> int:
         elif tail[-9:] == b"LYRICS200" and tail[-15:-9].isdigit():
             end = max(0, end - 15 - int(tail[-15:-9]))
         else:
-            return end
+            break
+    return end
 
 
 def mpeg_counts(content: Content) -> tuple[bool, bool]:
@@ -241,8 +249,8 @@ def mpeg_samples(content: Content, start: int, end: int) -> int:
             block, base = content.read(at, WALK_BYTES), at
         return mpeg_frame(block[at - base : at - base + 4])
 
-    at = start
-    while at < end - 4:
+    at = good = start
+    while at < end - 4 and at - good < LOST_BYTES:
         frame = head(at)
         if frame is not None and frame.size:
             follows = head(at + frame.size)
@@ -252,6 +260,7 @@ def mpeg_samples(content: Content, start: int, end: int) -> int:
                 samples += frame.samples
                 like = frame[:3]
                 at += frame.size
+                good = at
                 continue
         head(at)
         found = block.find(b"\xff", at - base + 1)
@@ -293,6 +302,65 @@ def flac_head(content: Content) -> tuple[bytes, int] | None:
     head[21] &= 0xF0
     head[22:26] = bytes(4)
     return bytes(head), len(head)
+
+
+def flac_streams(content: Content) -> int:
+    """FLAC files that follow each other in one, as far as it is looked at.
+
+    The numbers of frames rise in one of them, and begin anew in the next.
+    """
+    at = mpeg_start(content) + 4
+    for _ in range(MOST):
+        block = content.read(at, 4)
+        if len(block) < 4:
+            return 1
+        at += 4 + int.from_bytes(block[1:], "big")
+        if block[0] & 0x80:
+            break
+    like = content.read(at, 4)
+    if len(like) < 4 or like[0] != 0xFF or like[1] & 0xFE != 0xF8:
+        return 1
+    # All frames but the last are alike in these, unless their sizes vary.
+    size = b"." if like[1] & 1 else re.escape(like[2:3])
+    header = re.compile(
+        re.escape(like[:2]) + size + re.escape(like[3:4]), re.DOTALL
+    )
+    count, before = 1, -1
+    for start, part in _places(content):
+        for found in header.finditer(part):
+            number = flac_number(part[found.start() : found.start() + 16])
+            if start + found.start() < at or number is None:
+                continue
+            # Parts overlap.
+            at = start + found.start() + 1
+            count += number < before
+            before = number
+    return count
+
+
+def flac_number(head: bytes) -> int | None:
+    """The number of the frame that these bytes begin, `None` if none."""
+    if len(head) < 16:
+        return None
+    # As UTF-8 has them: the ones at the head of the first byte count bytes.
+    ones = 8 - (head[4] ^ 0xFF).bit_length()
+    more = max(0, ones - 1)
+    if ones == 1 or ones > 7:
+        return None
+    number = head[4] & (0x7F >> ones)
+    for byte in head[5 : 5 + more]:
+        if byte & 0xC0 != 0x80:
+            return None
+        number = number << 6 | byte & 0x3F
+    end = 5 + more
+    end += {6: 1, 7: 2}.get(head[2] >> 4, 0)
+    end += {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
+    check = 0
+    for byte in head[:end]:
+        check ^= byte
+        for _ in range(8):
+            check = (check << 1 ^ (0x07 if check & 0x80 else 0)) & 0xFF
+    return number if check == head[end] else None
 
 
 class OggPage(NamedTuple):
@@ -338,11 +406,8 @@ def ogg_streams(content: Content) -> int:
     """
     known: set[int] = set()
     count, sounding, before, seen = 0, False, -1, -1
-    step = max(OGG_BYTES, -(-content.size // OGG_PLACES))
-    last = max(0, content.size - OGG_BYTES)
-    for start in [*range(0, last, step), last]:
-        # A page's header may lie across the end of the part.
-        for page in ogg_pages(content.read(start, OGG_BYTES + 282)):
+    for start, part in _places(content):
+        for page in ogg_pages(part):
             if start + page.at <= seen:
                 continue
             seen = start + page.at
@@ -357,6 +422,15 @@ def ogg_streams(content: Content) -> int:
                 count += page.granule < before
                 before = page.granule
     return count
+
+
+def _places(content: Content) -> Iterator[tuple[int, bytes]]:
+    """Parts of a file from all over it, and where they begin."""
+    step = max(PLACE_BYTES, -(-content.size // PLACES))
+    last = max(0, content.size - PLACE_BYTES)
+    for start in [*range(0, last, step), last]:
+        # A header may lie across the end of the part.
+        yield start, content.read(start, PLACE_BYTES + 282)
 
 
 def wav_head(content: Content) -> tuple[bytes, int] | None:
@@ -393,7 +467,10 @@ def _wav_data(content: Content) -> tuple[int, int] | None:
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         return None
     at = 12
-    while len(chunk := content.read(at, 8)) == 8:
+    for _ in range(MOST):
+        chunk = content.read(at, 8)
+        if len(chunk) < 8:
+            break
         size = struct.unpack_from("<I", chunk, 4)[0]
         if chunk[:4] == b"data":
             return at + 8, size
@@ -403,7 +480,9 @@ def _wav_data(content: Content) -> tuple[int, int] | None:
 
 def _loose(content: Content, at: int) -> int:
     """Bytes from a place on that are neither chunks, tags nor zeros."""
-    while at < content.size - 8:
+    for _ in range(MOST):
+        if at >= content.size - 8:
+            break
         head = content.read(at, 12)
         size = struct.unpack_from("<I", head, 4)[0]
         name = head[:4]

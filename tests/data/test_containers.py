@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -166,6 +167,40 @@ def test_a_flac_that_announces_too_little_is_read_whole():
     np.testing.assert_allclose(whole[:, 0], wave, atol=1e-4)
 
 
+def test_a_chain_of_flac_files_is_named(tmp_path):
+    waves = [kinds.tone(np.random.default_rng(k), 3.0) for k in range(3)]
+    one, other = (encoded(w, format="FLAC") for w in waves[:2])
+    stereo = encoded(np.stack(waves[1:], 1), 44100, "FLAC")
+    for chain in (one + one, one + other, one + other + one):
+        with pytest.raises(AudioError, match="FLAC files one after the other"):
+            AudioFile(chain)
+    for single in (one, other, stereo, one + b"TAG" + bytes(125)):
+        assert containers.flac_streams(containers.Content(single)) == 1
+        same_parts(single)
+
+
+@pytest.mark.parametrize("number", [0, 127, 128, 70_000, 1 << 20, 1 << 33])
+def test_the_number_of_a_flac_frame(number):
+    # Of a header with the least of everything else, as the format has it.
+    if number < 128:
+        text = bytes([number])
+    else:
+        size = next(k for k in range(2, 8) if number < 1 << (5 * k + 1))
+        tail = [0x80 | number >> 6 * k & 0x3F for k in range(size - 1)][::-1]
+        lead = (0xFF00 >> size & 0xFF) | number >> 6 * (size - 1)
+        text = bytes([lead, *tail])
+    head = b"\xff\xf8\xc9\x08" + text
+    check = 0
+    for byte in head:
+        for k in range(7, -1, -1):
+            top = check >> 7 ^ byte >> k & 1
+            check = (check << 1 & 0xFF) ^ (7 if top else 0)
+    whole = (head + bytes([check])).ljust(16, b"\0")
+    assert containers.flac_number(whole) == number
+    wrong = head + bytes([check ^ 1])
+    assert containers.flac_number(wrong.ljust(16, b"\0")) is None
+
+
 def ogg(seconds, subtype="VORBIS", seed=0):
     wave = kinds.tone(np.random.default_rng(seed), seconds)
     return encoded(wave, format="OGG", subtype=subtype)
@@ -187,8 +222,8 @@ def test_a_chain_of_ogg_streams_is_named(tmp_path, subtype):
 
 
 def test_a_long_ogg_is_looked_at_in_places(monkeypatch):
-    monkeypatch.setattr(containers, "OGG_BYTES", 5000)
-    monkeypatch.setattr(containers, "OGG_PLACES", 6)
+    monkeypatch.setattr(containers, "PLACE_BYTES", 5000)
+    monkeypatch.setattr(containers, "PLACES", 6)
     one, other = ogg(12.0), ogg(2.0, seed=1)
     count = lambda content: containers.ogg_streams(containers.Content(content))
     assert len(one) > 8 * 5000 and count(one) == 1
@@ -240,6 +275,37 @@ def test_sound_behind_the_announced_end_of_a_wav():
     empty = encoded(np.zeros(0))
     with pytest.raises(AudioError, match="no samples"):
         AudioFile(empty + chunk)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff" * (30 << 20),
+        (b"ID3\4\0\0\0\0\0\0") * (1 << 20),
+        b"APETAGEX" * (1 << 20),
+        (b"TAG" + bytes(125)) * (1 << 18),
+        b"fLaC" + bytes(16 << 20),
+        b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * (1 << 21),
+        b"RIFF\0\0\0\0WAVEdata\0\0\0\0" + b"junk\0\0\0\0" * (1 << 21),
+        b"OggS\0" * (4 << 20),
+        b"",
+        b"\xff\xfb",
+    ],
+    ids=lambda content: f"{content[:3].hex()}-{len(content)}",
+)
+def test_nothing_keeps_a_look_busy(content):
+    content = containers.Content(content)
+    began = time.perf_counter()
+    containers.mpeg_counts(content)
+    containers.mpeg_end(content)
+    containers.mpeg_samples(content, 0, content.size)
+    containers.mpeg_head(content, 1 << 40)
+    containers.flac_streams(content)
+    containers.flac_head(content)
+    containers.ogg_streams(content)
+    containers.wav_head(content)
+    containers.wav_behind(content, 1.0)
+    assert time.perf_counter() - began < 5
 
 
 def test_what_libsndfile_reads_is_read_and_what_it_does_not_is_named(tmp_path):
