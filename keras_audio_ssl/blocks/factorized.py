@@ -82,8 +82,12 @@ class FactorizedBlock(Layer):
         if self.pool is None:
             return y
         if self.pool == "keep":
-            # Zeros: no value is below them.
-            rest = [(0, size % 2) for size in y.shape[1:3]]
+            # Zeros: no value is below them. One more than needed is left out
+            # again, where it is not known.
+            rest = [
+                (0, size % 2 if isinstance(size, int) else 1)
+                for size in y.shape[1:3]
+            ]
             if any(odd for _, odd in rest):
                 y = ops.pad(y, ((0, 0), *rest, (0, 0)))
         y = backend.max_pool(y, (2, 2))

@@ -12,21 +12,35 @@ TOLERANCE = 1e-4
 # order in which a runtime adds: so many times as much.
 ROUNDINGS = 10.0
 BATCHES = (1, 3, 2)
+# A graph may have been traced for one remainder of a stride alone. So there
+# are clips of so many frames more than the shortest.
+MORE_FRAMES = (1, 2, 3, 4, 6, 9, 16, 33)
 
 
 def clips_for(model, samples=None):
-    """Waveforms of three lengths, or of one that is given."""
+    """Waveforms to compare with, the longest last.
+
+    Args:
+        model: With `sample_rate` and `min_samples`.
+        samples: Their only length; None for three, the shortest that there is
+            among them, and some between.
+
+    Returns:
+        List of float32 `(batch, samples)`.
+    """
     rate = model.sample_rate
     if samples is None:
         # A hundredth of a second: less is no sound.
         least = max(model.min_samples, rate // 100)
-        lengths = (least, least + rate // 3 + 7, 2 * max(least, rate) + 11)
+        some = least + rate // 3 + 7
+        sizes = [(1, some + n * (rate // 100)) for n in MORE_FRAMES]
+        lengths = (least, some, 2 * max(least, rate) + 11)
     else:
-        lengths = (samples,) * 3
+        sizes, lengths = [], (samples,) * 3
+    sizes = [*sizes, *zip(BATCHES, lengths, strict=True)]
     random = np.random.default_rng(0)
     return [
-        (0.1 * random.standard_normal((batch, length))).astype("float32")
-        for batch, length in zip(BATCHES, lengths, strict=True)
+        (0.1 * random.standard_normal(size)).astype("float32") for size in sizes
     ]
 
 

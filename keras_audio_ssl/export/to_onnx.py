@@ -94,7 +94,7 @@ def gru(x, state, kernel, recurrent_kernel, bias):
 
     return recurrence(
         op.GRU, x, state, kernel, recurrent_kernel, op.Reshape(bias, [1, -1]),
-        linear_before_reset=1,
+        hidden_size=recurrent_kernel.shape[0], linear_before_reset=1,
     )  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def lstm(x, state, cell, kernel, recurrent_kernel, bias):
     bias = op.Unsqueeze(op.Concat(bias, op.Sub(bias, bias), axis=0), [0])
     return recurrence(
         op.LSTM, x, state, reordered(kernel), reordered(recurrent_kernel),
-        bias, op.Unsqueeze(cell, [0]),
+        bias, op.Unsqueeze(cell, [0]), hidden_size=recurrent_kernel.shape[0],
     )  # fmt: skip
 
 
@@ -128,7 +128,6 @@ def recurrence(
         None,
         op.Unsqueeze(state, [0]),
         *more,
-        hidden_size=recurrent_kernel.shape[0],
         **kw,
     )
     # One direction among what each frame has.
