@@ -20,12 +20,17 @@ def add_arguments(parser):
         help="X.onnx (ONNX), X.tflite (LiteRT) or a folder (SavedModel); "
         "named after the encoder where --format is given alone",
     )  # fmt: skip
-    parser.add_argument("--format", choices=list(FORMATS))
+    parser.add_argument(
+        "--format", choices=list(FORMATS),
+        help="of the file (default: what OUTPUT's name says)",
+    )  # fmt: skip
     parser.add_argument(
         "--samples", type=int, metavar="N",
         help="clips of this many samples alone (default: of any length)",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an existing output"
+    )
 
 
 def run(args):
