@@ -80,8 +80,8 @@ def any_in(folder):
 
 
 # What runs write in their folder, and in the folders in it.
-FILES = ("config.json", "files.csv", "history.csv", "metrics.json",
-         "skipped.csv")  # fmt: skip
+FILES = ("config.json", "files.csv", "history.csv", "history.damaged.csv",
+         "metrics.json", "skipped.csv")  # fmt: skip
 FOLDERS = {
     "checkpoints": re.compile(r"step_\d{9}\.keras"),
     "tensorboard": re.compile(r"events\.out\.tfevents\..+"),
