@@ -37,6 +37,7 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
         CheckpointError: The file is missing, damaged or of another kind,
             names a class or function that is not data, or takes more memory
             or time to read than a file of its size.
+        OSError: No child process can be started.
 
     Example:
 
@@ -51,8 +52,11 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
             return _tree(found)
     except (CheckpointError, Unreadable) as error:
         raise CheckpointError(f"{path}: {error}") from error
+    except (MemoryError, OSError):
+        # No child, or no room for what it tells: no fault of the file's.
+        raise
     except Exception as error:
-        # No child, or one that does not tell what it should.
+        # A child that does not tell what it should.
         raise CheckpointError(f"{path}: damaged file: {error}") from error
 
 

@@ -114,6 +114,8 @@ def load_encoder(
         ValueError: There is no such file, it is damaged or of another kind,
             it holds no encoder, it names something not allowed, or it takes
             more to open than a file of its size.
+        OSError: No child process can be started, or there is no room for a
+            copy in the folder of temporary files.
 
     Example:
 
@@ -164,12 +166,16 @@ def _open(path, custom, compiled, trusted):
     """What a file holds, once it is checked."""
     custom = dict(custom or {})
     try:
-        if trusted or _is_own(path):
-            return _opened_here(path, custom, compiled, trusted)
-        return _opened_apart(path, custom, compiled)
+        apart = not (trusted or _is_own(path))
+        if apart:
+            return _opened_apart(path, custom, compiled)
+        return _opened_here(path, custom, compiled, trusted)
     except (FileError, MemoryError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and apart:
+            # No fault of the file's: no room for a copy, or no process.
+            raise
         if isinstance(error, (Unreadable, archive.Refused)):
             raise FileError(f"{path}: {error}") from error
         # Keras, zipfile and HDF5 each have errors of their own.

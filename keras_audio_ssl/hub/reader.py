@@ -176,6 +176,8 @@ def _open(path: str) -> Any:
 
 
 def _keras(stream: Any, size: int, stack: contextlib.ExitStack) -> tuple:
+    import numpy as np
+
     from keras_audio_ssl.hub import archive
 
     members = archive.members_of(stream, size)
@@ -183,8 +185,10 @@ def _keras(stream: Any, size: int, stack: contextlib.ExitStack) -> tuple:
     found = stack.enter_context(archive.weights_of(members))
 
     def whole(array):
-        content = array.node[()]
-        return [content.astype(content.dtype.newbyteorder("<")).tobytes()]
+        flat = np.asarray(array.node[()]).reshape(-1)
+        little = flat.dtype.newbyteorder("<")
+        # Not copied: it may be all that the file holds.
+        return [memoryview(flat.astype(little, copy=False).view("u1"))]
 
     return (
         {

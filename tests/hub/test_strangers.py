@@ -4,6 +4,8 @@ import io
 import json
 import os
 import signal
+import sys
+import tempfile
 import threading
 import zipfile
 
@@ -200,6 +202,41 @@ def test_files_that_are_ours_or_trusted_need_no_child(
     os.replace(rezipped(path, tmp_path / "b.keras"), own)
     with pytest.raises(FileError, match="cannot be opened"):
         load_encoder(own)
+
+
+def test_what_is_no_fault_of_the_file_is_not_said_of_it(
+    saved, tmp_path, monkeypatch
+):
+    """A full folder for copies must not let a resume pass a checkpoint over."""
+    path = tmp_path / "step_000000003.keras"
+    path.write_bytes(saved[1].read_bytes())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(OSError, match="gone"):
+        last_checkpoint(tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr(strangers, "_idle", [])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no python"))
+    for door in (load_encoder, read_checkpoint):
+        with pytest.raises(OSError, match="no python"):
+            door(path)
+
+
+@pytest.mark.no_backend
+def test_one_large_array_is_read_in_the_memory_of_its_file(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(strangers, "MEMORY", 16 << 20)
+    out = io.BytesIO()
+    with h5py.File(out, "w") as file:
+        file["a"] = np.arange(8 << 20, dtype="f4")
+    path = tmp_path / "a.keras"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("config.json", '{"class_name": "a"}')
+        file.writestr("metadata.json", "{}")
+        file.writestr("model.weights.h5", out.getvalue())
+    with strangers.told_of(reader.KERAS, path) as found:
+        assert found.told["arrays"] == [["a", "float32", [8 << 20]]]
+        assert found.array("float32", (8 << 20,))[-1] == (8 << 20) - 1
 
 
 def test_trusted_files_are_looked_at_for_what_they_name(saved, tmp_path):
