@@ -54,7 +54,10 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {
 
 
 def make_augmentations(
-    given: Any, domain: str, own: Collection[str] = ()
+    given: Any,
+    domain: str,
+    own: Collection[str] = (),
+    argument: str = "augmentations",
 ) -> list[Any]:
     """The layers that a method's `augmentations=` names.
 
@@ -63,6 +66,7 @@ def make_augmentations(
             which they are applied; one of them; or None for none.
         domain: What the method changes, `"waveform"` or `"features"`.
         own: Names for which the method has layers itself: they stay names.
+        argument: Its name in errors.
 
     Returns:
         List of augmentations, and of names that are the method's own.
@@ -88,7 +92,7 @@ def make_augmentations(
         if isinstance(item, str):
             if item not in known:
                 raise ValueError(
-                    f"`augmentations` of {domain} are "
+                    f"`{argument}` of {domain} are "
                     f"{', '.join(sorted(known))}. Received: {item!r}"
                 )
             layer = item if item in own else AUGMENTATIONS[item]()
@@ -99,7 +103,7 @@ def make_augmentations(
             )
         elif item.domain != domain:
             raise ValueError(
-                f"`augmentations` must be of {domain}. Received: "
+                f"`{argument}` must be of {domain}. Received: "
                 f"{type(item).__name__}, of {item.domain}"
             )
         found.append(layer)
@@ -127,7 +131,7 @@ def waveform_layers(given: Any) -> list[Any]:
     """
     if not isinstance(given, (list, tuple)):
         given = [] if given is None else [given]
-    found = []
+    found: list[Any] = []
     for item in given:
         ours = isinstance(item, (str, Augmentation))
         if not ours and not isinstance(item, keras.layers.Layer):
@@ -136,7 +140,9 @@ def waveform_layers(given: Any) -> list[Any]:
                 "the name of one, or a list of them. Received: "
                 f"{item!r}"
             )
-        found += make_augmentations(item, "waveform") if ours else [item]
+        if ours:
+            item = make_augmentations(item, "waveform", argument="augmentation")
+        found += item if ours else [item]
     return found
 
 

@@ -252,7 +252,7 @@ def check_settings(cls, settings):
     Raises:
         ValueError: Names the unknown key and what there is.
     """
-    known = [*settings_of(cls), "sample_rate"]
+    known = settings_of(cls)
     for key in settings:
         if key not in known:
             raise ValueError(
@@ -262,10 +262,11 @@ def check_settings(cls, settings):
 
 
 def settings_of(cls):
-    """What a method's class takes of its own, by name."""
-    return {
+    """What a method's class takes, its own and then every method's, by name."""
+    own = {
         p.name: p.default
         for p in inspect.signature(cls.__init__).parameters.values()
         if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         and p.name not in ("self", "preset", "seed")
     }
+    return {**own, **{n: own.get(n) for n in ("sample_rate", "augmentation")}}

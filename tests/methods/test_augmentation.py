@@ -10,6 +10,8 @@ from keras_audio_ssl.augment import waveform_layers
 from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.methods import PretextModel
 from keras_audio_ssl.methods import make_method
+from keras_audio_ssl.methods import method_class
+from keras_audio_ssl.runs import plan
 
 
 class Halved(keras.layers.Layer):
@@ -94,7 +96,7 @@ def test_what_it_may_be():
         waveform_layers("nosie")
     with pytest.raises(ValueError, match=r"a list of them. Received: <func"):
         waveform_layers([np.flip])
-    with pytest.raises(ValueError, match="`augmentations` of waveform are"):
+    with pytest.raises(ValueError, match="`augmentation` of waveform are"):
         waveform_layers("spec_augment")
 
 
@@ -102,6 +104,16 @@ def test_another_shape_is_refused():
     model = task(keras.layers.Reshape((400, 2)))
     with pytest.raises(ValueError, match=r"must give waveforms of the shape"):
         model(X, training=True)
+
+
+@pytest.mark.no_backend
+def test_the_command_knows_it():
+    for name in METHODS:
+        cls = method_class(name)
+        plan.check_settings(cls, {"augmentation": "gain"})
+        assert plan.settings_of(cls)["augmentation"] is None
+    with pytest.raises(ValueError, match="Known:.*augmentation"):
+        plan.check_settings(cls, {"augment": "gain"})
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
