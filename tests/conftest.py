@@ -35,11 +35,17 @@ def pytest_runtest_teardown(item, nextitem):
 
 @pytest.fixture
 def heeding_ctrl_c():
-    """Ctrl-C as a terminal has it: what a shell puts in the background
-    ignores it, and so would the run that a test interrupts."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Signals as a terminal has them: what a shell puts in the background
+    ignores Ctrl-C, what `nohup` starts ignores SIGHUP, and so would the run
+    that a test interrupts."""
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {n: signal.signal(n, handler) for n, handler in usual.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 class Computed(BaseException):

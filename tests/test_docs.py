@@ -133,9 +133,11 @@ def test_the_page_of_the_methods_tells_what_they_are():
     rows = re.findall(
         r"^\| `(\w+)` \| ([\d.]+) ([Mk]) \| (\d+) h \| ([a-z\d.]+)", text, re.M
     )
-    assert [row[0] for row in rows] == sorted(METHODS)
+    # Other tests add methods of their own.
+    own = {n for n, (file, *_) in METHODS.items() if "." not in file}
+    assert [row[0] for row in rows] == sorted(own)
     learns = re.findall(r"^\| `(\w+)` \| [a-z]", text, re.M)
-    assert set(METHODS) <= set(learns)
+    assert own <= set(learns)
     for name, size, unit, hours, shortest in rows:
         model = make_method(name, preset="tiny")
         found = model.count_params() / {"M": 1e6, "k": 1e3}[unit]

@@ -27,6 +27,9 @@ class FiniteStep:
     """
 
     min_batch = 1
+    # Whether its loss sees the clips of all replicas of `tf.distribute`, or
+    # those of its own; contrastive methods take it as an argument.
+    gather_negatives = False
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -57,6 +60,19 @@ class FiniteStep:
             loss += ops.cast(extra, "float32")
         # The gradients of replicas are summed, Keras tells the sum too.
         return loss / backend.replicas()
+
+    def compared(self, *tensors):
+        """Tensors `(batch, ...)` whose rows a loss sets against each other.
+
+        Under `tf.distribute`, those of all replicas with
+        `gather_negatives=True`, and those of each replica without. JAX's
+        `DataParallel` shows every step the whole batch. `MirroredStrategy`
+        needs `cross_device_ops=tf.distribute.ReductionToOneDevice()` for it:
+        its own reductions mistake one tensor for another on a CPU.
+        """
+        if not self.gather_negatives:
+            return tensors
+        return tuple(backend.gathered(x) for x in tensors)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return self.get_metrics_result()

@@ -63,7 +63,7 @@ class CLAR(PretextModel):
             labels alone.
         head: Hidden width and width of the projection.
         gather_negatives: Whether the replicas of `tf.distribute` see each
-            other's clips, or each its own; see `PretextModel.compared`.
+            other's clips, or each its own; see `compared`.
         learning_rate: Of Adam, at its peak; it rises for 1 % of the run and
             falls as a cosine.
         preset: `"tiny"`, a model for a laptop's CPU.

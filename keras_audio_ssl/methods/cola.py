@@ -46,7 +46,7 @@ class COLA(PretextModel):
             released code does by accident.
         symmetric: Also classify the positives' rows.
         gather_negatives: Whether the replicas of `tf.distribute` see each
-            other's clips, or each its own; see `PretextModel.compared`.
+            other's clips, or each its own; see `compared`.
         learning_rate: Of Adam.
         preset: `"tiny"`, a model for a laptop's CPU.
         seed: Seed of crops and noise.

@@ -56,7 +56,7 @@ class Fonseca(PretextModel):
             paper's, have their settings above.
         head: Hidden width and width of the projection; released with 512.
         gather_negatives: Whether the replicas of `tf.distribute` see each
-            other's clips, or each its own; see `PretextModel.compared`.
+            other's clips, or each its own; see `compared`.
         learning_rate: At first; a tenth of it after 65 % of the run, and a
             hundredth after 85 %.
         solver: `"sgd"`, the paper's, or `"adam"`.

@@ -55,7 +55,7 @@ class LIM(PretextModel):
             no labels.
         label_weight: Of their cross-entropy in the loss.
         gather_negatives: Whether the replicas of `tf.distribute` see each
-            other's clips, or each its own; see `PretextModel.compared`.
+            other's clips, or each its own; see `compared`.
         learning_rate: Of the optimizer.
         optimization: `"rmsprop"`, as SincNet's release, or `"adam"`.
         clip_norm: Largest global norm of the gradient; None for 5 with

@@ -80,7 +80,7 @@ class MultiFormat(PretextModel):
             `"frequency_shift"`, the paper's, have their settings above.
         projection: Widths of the projection's two layers.
         gather_negatives: Whether the replicas of `tf.distribute` see each
-            other's clips, or each its own; see `PretextModel.compared`.
+            other's clips, or each its own; see `compared`.
         learning_rate: Of Adam, which falls as a cosine to a hundredth.
         preset: `"tiny"`, a model for a laptop's CPU.
         seed: Seed of crops and augmentations.

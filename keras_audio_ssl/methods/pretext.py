@@ -9,7 +9,6 @@ import keras
 import numpy as np
 from keras import ops
 
-import keras_audio_ssl.backend as backend
 from keras_audio_ssl.augment import altered
 from keras_audio_ssl.augment import waveform_layers
 from keras_audio_ssl.encoders import Encoder
@@ -75,9 +74,6 @@ class PretextModel(Trained):
     # What its `augmentations=` change, "waveform" or "features"; None where
     # it takes none.
     augments: ClassVar[str | None] = None
-    # Whether its loss sees the clips of all replicas of `tf.distribute`, or
-    # those of its own; contrastive methods take it as an argument.
-    gather_negatives: bool = False
     # Arguments of the constructor for models of other sizes, by name.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {}}
     # How `pretrain` trains each size unless told: `seconds` (longest cut
@@ -192,19 +188,6 @@ class PretextModel(Trained):
                 f"{name} needs clips of at least {self.min_samples} samples "
                 f"({seconds:.3f} s). Received: {samples}"
             )
-
-    def compared(self, *tensors):
-        """Tensors `(batch, ...)` whose rows a loss sets against each other.
-
-        Under `tf.distribute`, those of all replicas with
-        `gather_negatives=True`, and those of each replica without. JAX's
-        `DataParallel` shows every step the whole batch. `MirroredStrategy`
-        needs `cross_device_ops=tf.distribute.ReductionToOneDevice()` for it:
-        its own reductions mistake one tensor for another on a CPU.
-        """
-        if not self.gather_negatives:
-            return tensors
-        return tuple(backend.gathered(x) for x in tensors)
 
     def warn_of_short(self, waveform, lengths, samples, part, so):
         """Warns where half of the clips have no more than some samples.
