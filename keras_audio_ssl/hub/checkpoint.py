@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._text import printable
 from keras_audio_ssl.hub import reader
 from keras_audio_ssl.hub.strangers import Unreadable
-from keras_audio_ssl.hub.strangers import printable
 from keras_audio_ssl.hub.strangers import told_of
 from keras_audio_ssl.hub.unpickle import MAX_REPEATED
 from keras_audio_ssl.hub.unpickle import CheckpointError

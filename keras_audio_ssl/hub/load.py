@@ -13,12 +13,12 @@ import keras
 import keras_audio_ssl
 from keras_audio_ssl._files import FileError
 from keras_audio_ssl._files import written_whole
+from keras_audio_ssl._text import printable
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.hub import archive
 from keras_audio_ssl.hub import reader
 from keras_audio_ssl.hub.shipped import SHIPPED
 from keras_audio_ssl.hub.strangers import Unreadable
-from keras_audio_ssl.hub.strangers import printable
 from keras_audio_ssl.hub.strangers import told_of
 from keras_audio_ssl.hub.trust import check_config
 from keras_audio_ssl.hub.trust import class_of
@@ -242,7 +242,7 @@ def _check_class(config, path, custom):
         cls, (Encoder, PretextModel)
     ):
         raise FileError(
-            f"{path} holds {printable(config['class_name'])[:100]}, and "
+            f"{path} holds {printable(config['class_name'], 100)}, and "
             "neither an Encoder nor a pretext model that has one."
         )
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._text import printable
 from keras_audio_ssl.hub import reader
 
 # What reading a file may cost: this much, and so much a byte of it; more time
@@ -267,11 +268,6 @@ class _Child:
                 number = signal.Signals(number).name
             return f"the reader crashed (signal {number}): refused."
         return f"the reader crashed (exit code {code}): refused."
-
-
-def printable(text: str) -> str:
-    """A stranger's text, without what would steer a terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 _lock = threading.Lock()

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 
 from keras_audio_ssl._files import FileError
+from keras_audio_ssl._text import printable
 from keras_audio_ssl.hub.archive import MAX_VALUES
-from keras_audio_ssl.hub.strangers import printable
 
 # Objects of a configuration, and the largest whole number in it that is no
 # seed nor a count of steps; also of numbers in an input's shape.
@@ -165,7 +165,7 @@ def check_config(
 
 def _word(name):
     """A stranger's name in an error."""
-    return printable(str(name))[:100]
+    return printable(name, 100)
 
 
 def _without_compiling(config):
