@@ -40,6 +40,7 @@ ARGUMENTS = {
     "augmentations": [
         "clar", "--data", "x.csv", "--label", "y", "--output", "x.html",
     ],
+    "export": ["cola", "x.onnx"],
     "import": ["apc_s3prl", "x.ckpt", "--output", "x.keras"],
 }  # fmt: skip
 
