@@ -15,7 +15,8 @@ from keras_audio_ssl.callbacks.resume import read_record
 from keras_audio_ssl.callbacks.resume import record
 from keras_audio_ssl.callbacks.resume import write_contents
 from keras_audio_ssl.callbacks.steps import StepCallback
-from keras_audio_ssl.engine.step import go_on_with_metrics
+from keras_audio_ssl.engine import go_on_with_metrics
+from keras_audio_ssl.engine import keep_metrics
 
 
 class Checkpoint(StepCallback):
@@ -120,6 +121,8 @@ class ResumableCheckpoint(Checkpoint):
         if saved is None:
             write_contents(table, data)
             write_text(path, as_json(now))
+            # Those of the file that the model itself was opened from.
+            keep_metrics(model, [])
             return 0
         changed = changes(read_record(path), now, table, data)
         if changed:
@@ -136,7 +139,7 @@ class ResumableCheckpoint(Checkpoint):
         data.start(epoch, rest)
         if not rest:
             # An epoch begins with metrics of its own.
-            vars(model)["_kept_metrics"] = []
+            keep_metrics(model, [])
         self.say(f"going on after step {step} (epoch {epoch + 1})")
         return epoch
 

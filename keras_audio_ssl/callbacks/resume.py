@@ -10,6 +10,8 @@ from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import drafts
 from keras_audio_ssl._files import write_table
 from keras_audio_ssl._text import printable
+from keras_audio_ssl.engine import keep_metrics
+from keras_audio_ssl.engine import kept_metrics
 from keras_audio_ssl.engine import unwrapped
 
 
@@ -188,7 +190,7 @@ def copy_state(source, target) -> None:
         )
     for old, new in zip(olds, news, strict=True):
         new.assign(old.numpy())
-    vars(target)["_kept_metrics"] = vars(source).get("_kept_metrics", [])
+    keep_metrics(target, kept_metrics(source))
 
 
 def state_of(model):

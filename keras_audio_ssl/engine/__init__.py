@@ -27,4 +27,7 @@ from keras_audio_ssl.engine.recording import Registered
 from keras_audio_ssl.engine.schedules import WarmUpDecay
 from keras_audio_ssl.engine.schedules import WarmUpRoot
 from keras_audio_ssl.engine.step import FiniteStep
+from keras_audio_ssl.engine.step import go_on_with_metrics
+from keras_audio_ssl.engine.step import keep_metrics
+from keras_audio_ssl.engine.step import kept_metrics
 from keras_audio_ssl.engine.trained import Trained

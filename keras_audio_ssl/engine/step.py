@@ -59,7 +59,8 @@ class FiniteStep:
         for extra in self.losses:
             loss += ops.cast(extra, "float32")
         # The gradients of replicas are summed, Keras tells the sum too.
-        return loss / backend.replicas()
+        count = backend.replicas()
+        return loss if count == 1 else loss / count
 
     def compared(self, *tensors):
         """Tensors `(batch, ...)` whose rows a loss sets against each other.
@@ -212,10 +213,10 @@ class FiniteStep:
         keys = list(store.keys())
         metrics = [k for k in keys if k.startswith("metric_")]
         keys = [k for k in keys if k not in metrics]
-        # Past Keras' tracking: they are for `go_on_with_metrics`.
-        vars(self)["_kept_metrics"] = [
-            np.array(store[f"metric_{i}"]) for i in range(len(metrics))
-        ]
+        keep_metrics(
+            self,
+            [np.array(store[f"metric_{i}"]) for i in range(len(metrics))],
+        )
         seeds = {k: store[k] for k in keys if k.startswith("seed_")}
         if len(seeds) != len(states):
             raise ValueError(
@@ -230,12 +231,24 @@ class FiniteStep:
             state.assign(np.asarray(seeds[f"seed_{i}"]).astype(state.dtype))
 
 
+def kept_metrics(model):
+    """What was saved of a model's metrics, for `go_on_with_metrics`."""
+    return vars(model).get("_kept_metrics", [])
+
+
+def keep_metrics(model, values):
+    """Sets what `go_on_with_metrics` gives; `[]` for an epoch's own."""
+    # Past Keras' tracking.
+    vars(model)["_kept_metrics"] = values
+
+
 def go_on_with_metrics(model):
     """Gives metrics the values that were saved with the model, once.
 
     To be called when an epoch has begun, which sets them to zero.
     """
-    kept = vars(model).pop("_kept_metrics", [])
+    kept = kept_metrics(model)
+    keep_metrics(model, [])
     variables = model.metrics_variables
     if [v.shape for v in variables] == [k.shape for k in kept]:
         for variable, value in zip(variables, kept, strict=True):

@@ -153,3 +153,15 @@ def test_data_without_an_order_is_refused(tmp_path):
         model.fit(
             waves(8), batch_size=4, callbacks=[ResumableCheckpoint(tmp_path)]
         )
+
+
+def test_a_model_that_was_opened_begins_with_metrics_of_its_own(tmp_path):
+    model, _ = program("cola", None)
+    model.save(tmp_path / "model.keras")
+    losses = []
+    for callbacks in ([], [ResumableCheckpoint(tmp_path / "run")]):
+        opened = keras.saving.load_model(tmp_path / "model.keras")
+        data = kas.data.from_arrays(waves(8, seed=2), seconds=1, batch_size=4)
+        history = opened.fit(data, verbose=0, callbacks=callbacks).history
+        losses.append(history["loss"])
+    assert losses[0] == losses[1]
