@@ -103,7 +103,6 @@ class PretextModel(Trained):
         self.encoder = made
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.augmentation = waveform_layers(augmentation)
-        self._altering = False
 
     def __init_subclass__(cls, **kwargs):
         if "call" in vars(cls):
@@ -237,14 +236,10 @@ def on_altered(call):
 
     @functools.wraps(call)
     def wrapped(self, x, training=False):
-        # A class's `call` may use that of the class above it.
-        if not (training and self.augmentation) or self._altering:
-            return call(self, x, training=training)
-        self._altering = True
-        try:
-            return call(self, self.altered(x), training=training)
-        finally:
-            self._altering = False
+        # Once: a class's `call` may use that of the class above it.
+        if training and self.augmentation and type(self).call is wrapped:
+            x = self.altered(x)
+        return call(self, x, training=training)
 
     return wrapped
 
