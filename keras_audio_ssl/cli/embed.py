@@ -233,13 +233,16 @@ def embed_files(encoder, clips, journal, args):
                         embed_windows(
                             encoder, clips, journal, number, last, args
                         )
-                    elif clips.clip_seconds(number) > LONG_SECONDS:
+                        continue
+                    rate = encoder.sample_rate
+                    # One second more tells whether there is more.
+                    wave = clips.read_clip(number, rate, LONG_SECONDS + 1)
+                    if len(wave) > LONG_SECONDS * rate:
                         vector = embed_long(encoder, clips, number)
                         journal.add(number, 0.0, vector[None])
                         long += 1
                     else:
-                        rate = encoder.sample_rate
-                        waves.append(clips.read_clip(number, rate))
+                        waves.append(wave)
                         numbers.append(number)
                 except AudioError as error:
                     journal.skip(number, error.reason)

@@ -475,18 +475,19 @@ class Passes(keras.utils.PyDataset):
     def __init__(self, rows, size, count):
         super().__init__()
         self.rows, self.size, self.count = rows, size, count
-
-    @property
-    def _batches(self):
-        return -(-len(self.rows[0]) // self.size)
+        self.batches = -(-len(rows[0]) // size)
+        self._turn, self._order = None, None
 
     def __len__(self):
-        return self.count * self._batches
+        return self.count * self.batches
 
     def __getitem__(self, i):
-        turn, place = divmod(i, self._batches)
-        order = np.random.default_rng(turn).permutation(len(self.rows[0]))
-        taken = order[place * self.size :][: self.size]
+        turn, place = divmod(i, self.batches)
+        if turn != self._turn:
+            random = np.random.default_rng(turn)
+            self._turn = turn
+            self._order = random.permutation(len(self.rows[0]))
+        taken = self._order[place * self.size :][: self.size]
         return tuple(row[taken] for row in self.rows)
 
 

@@ -17,15 +17,14 @@ class Format(NamedTuple):
         title: Its name in words.
         suffix: The ending of its files; empty for a folder.
         backend: Keras' backend that traces the model.
-        packages: Modules that write and run it, each by the name under which
-            it is installed.
+        packages: Those that write and run it.
         transforms: Whether it has a Fourier transform.
     """
 
     title: str
     suffix: str
     backend: str
-    packages: dict[str, str]
+    packages: tuple[str, ...]
     transforms: bool
 
 
@@ -35,15 +34,13 @@ FORMATS = {
         "ONNX",
         ".onnx",
         "torch",
-        {name: name for name in ("torch", "onnx", "onnxscript", "onnxruntime")},
+        ("torch", "onnx", "onnxscript", "onnxruntime"),
         False,
     ),
     "tf_saved_model": Format(
-        "SavedModel", "", "tensorflow", {"tensorflow": "tensorflow"}, True
+        "SavedModel", "", "tensorflow", ("tensorflow",), True
     ),
-    "litert": Format(
-        "LiteRT", ".tflite", "tensorflow", {"tensorflow": "tensorflow"}, False
-    ),
+    "litert": Format("LiteRT", ".tflite", "tensorflow", ("tensorflow",), False),
 }
 
 
@@ -99,6 +96,6 @@ def check_installed(name: str) -> None:
         extras.add("export")
     raise ImportError(
         f"Writing {FORMATS[name].title} needs "
-        f"{', '.join(packages[m] for m in missing)}: pip install "
+        f"{', '.join(missing)}: pip install "
         f"'keras_audio_ssl[{','.join(sorted(extras))}]'"
     )

@@ -4,6 +4,7 @@ import logging
 
 from keras_audio_ssl.backend import for_export
 from keras_audio_ssl.export.checks import named
+from keras_audio_ssl.export.formats import FORMATS
 
 # Clips of a batch, tried in this order; None for any number.
 BATCHES = {"onnx": (None, 1)}
@@ -57,7 +58,8 @@ def write(model, path, name, batch, samples, longest, facts):
     shape |= {1: anything} if samples is None else {}
     example = torch.zeros(2 if batch is None else batch, samples or longest)
     operations = torch.ops.keras_audio_ssl
-    with torch.no_grad(), for_export(transforms=False), Sizes():
+    transforms = FORMATS[name].transforms
+    with torch.no_grad(), for_export(transforms), Sizes():
         traced = torch.export.export(
             Network().eval(),
             (example,),

@@ -4,6 +4,7 @@ import contextlib
 
 from keras_audio_ssl.backend import for_export
 from keras_audio_ssl.export.checks import named
+from keras_audio_ssl.export.formats import FORMATS
 
 # Clips of a batch, tried in this order; None for any number. LiteRT has loops
 # for states of known sizes alone.
@@ -17,7 +18,7 @@ def write(model, path, name, batch, samples, longest, facts):
     lite = name == "litert"
 
     def serve(waveform):
-        with for_export(transforms=not lite), added_axes(tf, lite):
+        with for_export(FORMATS[name].transforms), added_axes(tf, lite):
             return named(model(waveform, training=False))
 
     module = tf.Module()
