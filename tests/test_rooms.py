@@ -56,7 +56,7 @@ MAY = {
     "viz": set(),
 }
 # What every room may use.
-SHARED = {"_files", "_lazy", "_optional", "_shapes", "_text"}
+SHARED = {"_files", "_lazy", "_optional", "_process", "_shapes", "_text"}
 BACKENDS = {"tensorflow", "jax", "torch", "keras_hub", "librosa"}
 
 

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from keras_audio_ssl._process import start
 from keras_audio_ssl._text import printable
 from keras_audio_ssl.data import decoder
 from keras_audio_ssl.data.audio import AudioError
@@ -248,28 +249,7 @@ class _Child:
         self._lock = threading.Lock()
         self._left: float | None = None
         self._late = False
-        # It needs one thread, and none of what speeds up large tensors.
-        env = {
-            **os.environ,
-            "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-        }
-        env.pop("GLIBC_TUNABLES", None)
-        apart: dict[str, Any] = {"start_new_session": True}
-        if os.name == "nt":
-            group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-            apart = {"creationflags": group}
-        paths = [p for p in sys.path if isinstance(p, str) and p]
-        # Without site packages' hooks: they cost time, and are not needed.
-        command = [sys.executable, "-I", "-S", str(SCRIPT), str(MEMORY), *paths]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env=env,
-            **apart,
-        )
+        self._process = start(SCRIPT, str(MEMORY))
         assert self._process.stdin and self._process.stdout
         self._to: Any = self._process.stdin
         self._from: Any = self._process.stdout

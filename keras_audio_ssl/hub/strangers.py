@@ -7,7 +7,6 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._process import start
 from keras_audio_ssl._text import printable
 from keras_audio_ssl.hub import reader
 
@@ -118,23 +118,7 @@ class _Child:
     """A process that reads, one file at a time."""
 
     def __init__(self) -> None:
-        env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-        env["OMP_NUM_THREADS"] = "1"
-        env.pop("GLIBC_TUNABLES", None)
-        apart: dict[str, Any] = {"start_new_session": True}
-        if os.name == "nt":
-            group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-            apart = {"creationflags": group}
-        paths = [p for p in sys.path if isinstance(p, str) and p]
-        # Without site packages' hooks: they cost time, and are not needed.
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(SCRIPT), *paths],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env=env,
-            **apart,
-        )
+        self._process = start(SCRIPT)
         assert self._process.stdin and self._process.stdout
         self._to: Any = self._process.stdin
         self._from: Any = self._process.stdout
