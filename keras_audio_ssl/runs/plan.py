@@ -262,11 +262,21 @@ def check_settings(cls, settings):
 
 
 def settings_of(cls):
-    """What a method's class takes, its own and then every method's, by name."""
-    own = {
-        p.name: p.default
-        for p in inspect.signature(cls.__init__).parameters.values()
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        and p.name not in ("self", "preset", "seed")
-    }
+    """What a method's class takes, its own and then every method's, by name.
+
+    A method made of another one (`**kwargs`) takes that one's too.
+    """
+    own = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(base.__init__).parameters
+        if "paper" in parameters:
+            # What methods are made of gets its arguments from them.
+            break
+        for p in parameters.values():
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+                own.setdefault(p.name, p.default)
+    hidden = ("self", "preset", "seed")
+    own = {name: value for name, value in own.items() if name not in hidden}
     return {**own, **{n: own.get(n) for n in ("sample_rate", "augmentation")}}

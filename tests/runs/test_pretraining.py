@@ -15,8 +15,11 @@ import keras_audio_ssl as kas
 from keras_audio_ssl.callbacks import HistoryCSV
 from keras_audio_ssl.cli.common import parse_settings
 from keras_audio_ssl.methods import METHODS
+from keras_audio_ssl.methods import method_class
 from keras_audio_ssl.runs import Failure
 from keras_audio_ssl.runs import Interrupted
+from keras_audio_ssl.runs import plan
+from keras_audio_ssl.runs.asked import Asked
 from keras_audio_ssl.runs.progress import Progress
 from tests.contract import same
 from tests.contract import waves
@@ -132,10 +135,6 @@ def test_what_it_makes_of_the_users_audio(tmp_path):
 
 
 def test_what_takes_classes_takes_their_names(tmp_path):
-    from keras_audio_ssl.methods import method_class
-    from keras_audio_ssl.runs import plan
-    from keras_audio_ssl.runs.asked import Asked
-
     data = kas.data.from_arrays(
         waves(8), np.array(["low", "high"] * 4), batch_size=8
     )
@@ -375,6 +374,24 @@ def test_settings_of_the_encoder_have_names(tmp_path):
     assert run.encoder.frontend.n_mels == 32
     with pytest.raises(ValueError, match="given twice"):
         parse_settings(["encoder=cnn", "encoder.dim=3"])
+
+
+def test_a_method_made_of_another_one_has_its_settings(tmp_path):
+    settings = {
+        name: plan.settings_of(method_class(name))
+        for name in ("mockingjay", "audio_albert")
+    }
+    both = settings["audio_albert"]
+    assert set(both) == {*settings["mockingjay"], "mask_token"}
+    for name in METHODS:
+        assert "paper" not in plan.settings_of(method_class(name))
+    asked = Asked(
+        "audio_albert", None, tmp_path / "x.keras", preset="tiny",
+        settings={"span": 3, "learning_rate": 5e-4},
+    )  # fmt: skip
+    plan.check_settings(kas.AudioALBERT, asked.settings)
+    model = plan.make_model(asked, kas.AudioALBERT, None)
+    assert (model.span, model.learning_rate) == (3, 5e-4)
 
 
 def test_the_papers_schedule_spans_the_run(tmp_path, monkeypatch):
