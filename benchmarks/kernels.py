@@ -37,7 +37,7 @@ def weights(*shape):
 
 
 # name: arrays and options, of BYOL-A's second block, of a unit of
-# EfficientNet-B0 on COLA's maps, of APC's first layer, and of
+# EfficientNet-B0 on COLA's maps, of MAM's head, of APC's first layer, and of
 # Speech2Vec's encoder and decoder.
 MAP, STATISTICS = {"epsilon": 1e-5, "pool": (2, 2)}, {"epsilon": 1e-5}
 BYOL_A = (32, 48, 32, 64)
@@ -59,6 +59,11 @@ KERNELS = {
     "depthwise_conv, strided": (
         [noise(*UNIT), noise(5, 5, 96, 1)],
         {"stride": 2},
+    ),
+    "doubling_conv": ([noise(16, 100, 20, 64), noise(3, 3, 64, 64)], {}),
+    "doubling_conv, one filter": (
+        [noise(16, 200, 40, 64), noise(3, 3, 1, 64)],
+        {},
     ),
     "gru": (
         [

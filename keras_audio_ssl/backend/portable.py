@@ -21,6 +21,7 @@ __all__ = [
     "conv_norm_pool",
     "copied",
     "depthwise_conv",
+    "doubling_conv",
     "gathered",
     "gru",
     "half_pad",
@@ -181,6 +182,27 @@ def conv(
     stride = both(stride)
     x, kernel, padding = _padded(x, kernel, stride, pad)
     return ops.conv(x, kernel, stride, padding, "channels_last")
+
+
+def doubling_conv(x: Any, kernel: Any) -> Any:
+    """Convolves a map, transposed, to twice its time and frequency.
+
+    Args:
+        x: `(batch, time, frequency, channels)`.
+        kernel: `(3, 3, filters, channels)`, as `keras.layers.Conv2DTranspose`
+            has it; it takes the map's dtype.
+
+    Returns:
+        `(batch, 2 * time, 2 * frequency, filters)`.
+
+    Example:
+
+    >>> x, kernel = np.ones((1, 4, 8, 3), "float32"), np.ones((3, 3, 5, 3))
+    >>> doubling_conv(x, kernel).shape
+    (1, 8, 16, 5)
+    """
+    kernel = ops.cast(kernel, x.dtype)
+    return ops.conv_transpose(x, kernel, 2, "same", data_format="channels_last")
 
 
 def depthwise_conv(

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl.blocks.conv import mask_frames
 from keras_audio_ssl.engine import Layer
 
@@ -66,5 +67,7 @@ class DeconvHead(Layer):
             if lengths is not None:
                 valid = (ops.cast(lengths, "int32") + stride - 1) // stride
                 x = mask_frames(x, valid)
-            x, stride = conv(x), stride // 2
+            y = backend.doubling_conv(x, conv.kernel)
+            x = conv.activation(y + ops.cast(conv.bias, y.dtype))
+            stride //= 2
         return x[:, :, : self.bins, 0]

@@ -35,6 +35,7 @@ CASES = {
     "conv, even": ("conv", [MAP, array(1, 2, 4, 3, 5)], {}),
     "conv, pointwise": ("conv", [MAP, array(1, 1, 1, 3, 5)], {}),
     "conv, one channel": ("conv", [ONE_CHANNEL, array(1, 3, 3, 1, 5)], {}),
+    "doubling": ("doubling_conv", [MAP, array(1, 3, 3, 5, 3)], {}),
     "depthwise": ("depthwise_conv", [MAP, array(1, 5, 3, 3, 1)], {}),
     "depthwise, strided": (
         "depthwise_conv",

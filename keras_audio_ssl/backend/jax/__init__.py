@@ -4,6 +4,7 @@ import jax
 
 from keras_audio_ssl.backend.jax.conv import conv
 from keras_audio_ssl.backend.jax.conv import depthwise_conv
+from keras_audio_ssl.backend.jax.conv import doubling_conv
 from keras_audio_ssl.backend.jax.features import as_one
 from keras_audio_ssl.backend.jax.features import in_chunks
 from keras_audio_ssl.backend.jax.features import in_float64
@@ -21,6 +22,7 @@ __all__ = [
     "conv",
     "conv_norm_pool",
     "depthwise_conv",
+    "doubling_conv",
     "gru",
     "in_chunks",
     "in_float64",

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from keras_audio_ssl.backend import portable
 from keras_audio_ssl.backend.portable import both
 from keras_audio_ssl.backend.portable import prepared
 
@@ -17,6 +18,29 @@ def conv(x, kernel, stride=1, pad=None):
         return x @ kernel[0, 0]
     on_cpu = jax.default_backend() == "cpu"
     return (cpu_conv if on_cpu else plain_conv)(x, kernel, stride, pad)
+
+
+def doubling_conv(x, kernel):
+    if jax.default_backend() != "cpu":
+        return portable.doubling_conv(x, kernel)
+    # A map between whose values lie zeros is slow to convolve. Of each two
+    # rows made from one, the even sees it and the one before, the odd it
+    # alone: four small kernels side by side.
+    kernel = jnp.asarray(kernel, x.dtype).swapaxes(2, 3)
+    rows = [r for k in halves(kernel, 0) for r in halves(k, 1)]
+    y = conv(x, jnp.concatenate(rows, axis=-1), pad=((1, 0), (1, 0)))
+    batch, time, frequency, _ = x.shape
+    y = y.reshape(batch, time, frequency, 2, 2, -1).swapaxes(2, 3)
+    return y.reshape(batch, 2 * time, 2 * frequency, -1)
+
+
+def halves(kernel, axis):
+    """What the even and the odd outputs of a doubling see, two rows each."""
+    now, odd, before = jnp.split(kernel, 3, axis)
+    return [
+        jnp.concatenate([before, now], axis),
+        jnp.concatenate([jnp.zeros_like(odd), odd], axis),
+    ]
 
 
 def depthwise_conv(x, kernel, stride=1, pad=None):
