@@ -8,27 +8,27 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._shapes import rows
 from keras_audio_ssl._text import column_list
+from keras_audio_ssl.data.clips import ArrayClips
+from keras_audio_ssl.data.clips import Clips
+from keras_audio_ssl.data.clips import FileClips
+from keras_audio_ssl.data.clips import RowClips
+from keras_audio_ssl.data.clips import Skipped
+from keras_audio_ssl.data.clips.folder import EXTENSIONS
+from keras_audio_ssl.data.clips.folder import endings_of
+from keras_audio_ssl.data.clips.folder import scan_folder
+from keras_audio_ssl.data.clips.given import holds_numbers
+from keras_audio_ssl.data.clips.given import to_numpy
+from keras_audio_ssl.data.clips.given import whole_rate
+from keras_audio_ssl.data.clips.index import ManifestIndex
+from keras_audio_ssl.data.clips.labels import NO_LABEL
+from keras_audio_ssl.data.clips.labels import NOTHING_LABELLED
+from keras_audio_ssl.data.clips.labels import encode_labels
+from keras_audio_ssl.data.clips.manifest import row_conditions
+from keras_audio_ssl.data.clips.manifest import scan_manifest
 from keras_audio_ssl.data.dataset import AudioDataset
 from keras_audio_ssl.data.dataset import has_many_files
-from keras_audio_ssl.data.given import holds_numbers
-from keras_audio_ssl.data.given import rows
-from keras_audio_ssl.data.given import to_numpy
-from keras_audio_ssl.data.given import whole_rate
-from keras_audio_ssl.data.index import ManifestIndex
-from keras_audio_ssl.data.labels import NO_LABEL
-from keras_audio_ssl.data.labels import NOTHING_LABELLED
-from keras_audio_ssl.data.labels import encode_labels
-from keras_audio_ssl.data.manifest import row_conditions
-from keras_audio_ssl.data.manifest import scan_manifest
-from keras_audio_ssl.data.sources import EXTENSIONS
-from keras_audio_ssl.data.sources import ArrayClips
-from keras_audio_ssl.data.sources import Clips
-from keras_audio_ssl.data.sources import FileClips
-from keras_audio_ssl.data.sources import RowClips
-from keras_audio_ssl.data.sources import Skipped
-from keras_audio_ssl.data.sources import endings_of
-from keras_audio_ssl.data.sources import scan_folder
 
 
 def from_folder(

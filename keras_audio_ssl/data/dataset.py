@@ -26,18 +26,16 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from keras_audio_ssl._files import write_table
 from keras_audio_ssl._text import printable
 from keras_audio_ssl._text import some_skipped
-from keras_audio_ssl.data.audio import AudioArray
 from keras_audio_ssl.data.audio import AudioError
-from keras_audio_ssl.data.audio import AudioFile
+from keras_audio_ssl.data.audio import AudioSource
+from keras_audio_ssl.data.audio import read_part
 from keras_audio_ssl.data.audio import resampled_length
-from keras_audio_ssl.data.isolate import IsolatedFile
-from keras_audio_ssl.data.labels import NO_LABEL
-from keras_audio_ssl.data.labels import NOTHING_LABELLED
-from keras_audio_ssl.data.labels import keep_share
+from keras_audio_ssl.data.clips import Clips
+from keras_audio_ssl.data.clips import FileClips
+from keras_audio_ssl.data.clips.labels import NO_LABEL
+from keras_audio_ssl.data.clips.labels import NOTHING_LABELLED
+from keras_audio_ssl.data.clips.labels import keep_share
 from keras_audio_ssl.data.lengths import bucket
-from keras_audio_ssl.data.reading import read_part
-from keras_audio_ssl.data.sources import Clips
-from keras_audio_ssl.data.sources import FileClips
 
 log = logging.getLogger("keras_audio_ssl")
 
@@ -424,7 +422,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
             first, length = self._extent(audio, clip, audio.rate)
             size = max(1, min(length, round(seconds * audio.rate)))
             wave = audio.read(first + (length - size) // 2, size)
-            return wave, getattr(audio, "format", "array")
+            return wave, audio.format
 
     def clip_seconds(self, clip: int) -> float:
         """How long a clip is in its source.
@@ -755,7 +753,7 @@ class AudioDataset(keras.utils.PyDataset, DataAdapter):
 
     def _extent(
         self,
-        audio: AudioFile | AudioArray | IsolatedFile,
+        audio: AudioSource,
         clip: int,
         rate: int,
     ) -> tuple[int, int]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_audio_ssl.data import decoder
 from keras_audio_ssl.data import from_folder
 from keras_audio_ssl.data.audio import AudioError
+from keras_audio_ssl.data.isolation import decoder
 from tests.broken import fuzz
 from tests.broken import kinds
 from tests.broken.__main__ import judge
@@ -88,14 +88,14 @@ def test_a_file_without_permission_is_refused(tmp_path):
 import runpy
 runpy.run_path({decoder.__file__!r})["_light_packages"]()
 from keras_audio_ssl.data import audio
-from keras_audio_ssl.data import isolate
+from keras_audio_ssl.data.isolation import parent
 try:
     open({str(path)!r}, "rb").close()
 except PermissionError:
     pass
 else:
     print("nothing is denied to this user")
-for opener in (audio.AudioFile, isolate.IsolatedFile):
+for opener in (audio.AudioFile, parent.IsolatedFile):
     try:
         opener({str(path)!r})
     except audio.AudioError as error:

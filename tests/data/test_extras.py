@@ -10,8 +10,8 @@ import soundfile
 from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.data import AudioError
 from keras_audio_ssl.data import read_audio
-from keras_audio_ssl.data.sources import ArrayClips
-from keras_audio_ssl.data.sources import FileClips
+from keras_audio_ssl.data.clips import ArrayClips
+from keras_audio_ssl.data.clips import FileClips
 
 pytestmark = pytest.mark.no_backend
 

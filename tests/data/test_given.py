@@ -7,10 +7,10 @@ import pytest
 import soundfile
 
 import keras_audio_ssl as kas
-from keras_audio_ssl.data.given import is_one
-from keras_audio_ssl.data.given import open_given
-from keras_audio_ssl.data.given import several
-from keras_audio_ssl.data.given import whole_rate
+from keras_audio_ssl.data.clips.given import is_one
+from keras_audio_ssl.data.clips.given import open_given
+from keras_audio_ssl.data.clips.given import several
+from keras_audio_ssl.data.clips.given import whole_rate
 
 pytestmark = pytest.mark.no_backend
 

@@ -11,10 +11,10 @@ from keras_audio_ssl._files import cache_folder
 from keras_audio_ssl.data import builders
 from keras_audio_ssl.data import from_folder
 from keras_audio_ssl.data import from_manifest
-from keras_audio_ssl.data import index
-from keras_audio_ssl.data import manifest as manifest_module
-from keras_audio_ssl.data import sources
-from keras_audio_ssl.data.manifest import scan_manifest
+from keras_audio_ssl.data.clips import files
+from keras_audio_ssl.data.clips import index
+from keras_audio_ssl.data.clips import manifest as manifest_module
+from keras_audio_ssl.data.clips.manifest import scan_manifest
 from tests.data.test_sources import write
 
 pytestmark = pytest.mark.no_backend
@@ -81,7 +81,7 @@ def no_scan(monkeypatch):
             raise AssertionError("looked anew")
 
         monkeypatch.setattr(builders, "scan_manifest", fail)
-        monkeypatch.setattr(sources, "weigh", fail)
+        monkeypatch.setattr(files, "weigh", fail)
 
     return begin
 
@@ -367,9 +367,9 @@ def test_a_folder_of_many_files(tmp_path, monkeypatch):
     (tmp_path / "audio/gone.wav").symlink_to(tmp_path / "nowhere")
     opened = []
     monkeypatch.setattr(
-        sources,
+        files,
         "sniff",
-        lambda p, old=sources.sniff: opened.append(p) or old(p),
+        lambda p, old=files.sniff: opened.append(p) or old(p),
     )
     data = from_folder(tmp_path / "audio", 0.05, 4)
     assert data.num_clips == 8

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from keras_audio_ssl.data import decoder
 from keras_audio_ssl.data import from_folder
 from keras_audio_ssl.data import from_huggingface
-from keras_audio_ssl.data import isolate
 from keras_audio_ssl.data import isolated
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
-from keras_audio_ssl.data.isolate import IsolatedFile
+from keras_audio_ssl.data.isolation import IsolatedFile
+from keras_audio_ssl.data.isolation import decoder
+from keras_audio_ssl.data.isolation import parent
 from tests.broken import kinds
 
 pytestmark = pytest.mark.no_backend
@@ -86,7 +86,7 @@ decoder.main(int(sys.argv[1]), sys.argv[2:])
 @pytest.fixture(autouse=True)
 def fresh():
     end_all()
-    isolate._deadly.clear()
+    parent._deadly.clear()
     yield
     end_all()
 
@@ -95,10 +95,10 @@ def end_all():
     # Datasets may still read ahead, between two files when they are looked at.
     ended = False
     while not ended:
-        wait_until(lambda: len(isolate._idle) == len(isolate._children))
-        isolate._end_all()
+        wait_until(lambda: len(parent._idle) == len(parent._children))
+        parent._end_all()
         time.sleep(0.05)
-        ended = not isolate._children
+        ended = not parent._children
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def faulty(tmp_path, monkeypatch):
     """A folder of files whose decoder has the faults in their names."""
     script = tmp_path / "faulty.py"
     script.write_text(FAULTY)
-    monkeypatch.setattr(isolate, "SCRIPT", script)
+    monkeypatch.setattr(parent, "SCRIPT", script)
     folder = tmp_path / "audio"
     folder.mkdir()
     return folder
@@ -119,7 +119,7 @@ def write(path, seconds=0.5, rate=16000, channels=1, seed=0, **kwargs):
 
 
 def children():
-    return {child._process.pid for child in isolate._children}
+    return {child._process.pid for child in parent._children}
 
 
 def pid(audio):
@@ -282,7 +282,7 @@ def test_a_child_that_is_killed_between_two_files_costs_none(tmp_path):
 def test_a_decoder_that_does_not_answer_costs_one_file(
     faulty, monkeypatch, when
 ):
-    monkeypatch.setattr(isolate, "SECONDS", 0.5)
+    monkeypatch.setattr(parent, "SECONDS", 0.5)
     bad = write(faulty / f"{when} hang.wav")
     good = write(faulty / "good.wav")
     begin = time.monotonic()
@@ -307,7 +307,7 @@ def test_a_decoder_that_does_not_answer_costs_one_file(
 
 
 def test_a_bomb_costs_one_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(isolate, "MEMORY", 360 << 20)
+    monkeypatch.setattr(parent, "MEMORY", 360 << 20)
     bomb = tmp_path / "bomb.flac"
     bomb.write_bytes(kinds.hours_of_silence())
     with IsolatedFile(bomb) as audio:
@@ -316,7 +316,7 @@ def test_a_bomb_costs_one_file(tmp_path, monkeypatch):
         with pytest.raises(AudioError, match="allocate"):
             audio.read(0, audio.frames)
         assert not audio.read(50_000_000, 1000).any()
-        monkeypatch.setattr(isolate, "MEMORY", 200 << 20)
+        monkeypatch.setattr(parent, "MEMORY", 200 << 20)
         with pytest.raises(AudioError, match="too many"):
             audio.read(0, audio.frames)
 
@@ -324,19 +324,19 @@ def test_a_bomb_costs_one_file(tmp_path, monkeypatch):
 def test_a_child_that_cannot_start_is_no_fault_of_a_file(tmp_path, monkeypatch):
     script = tmp_path / "script.py"
     script.write_text("import sys; sys.exit(7)")
-    monkeypatch.setattr(isolate, "SCRIPT", script)
+    monkeypatch.setattr(parent, "SCRIPT", script)
     with pytest.raises(OSError, match="could be started.*exit code 7"):
         IsolatedFile(write(tmp_path / "a.wav"))
 
 
 def test_children_without_work_are_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr(isolate, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(parent, "IDLE_SECONDS", 0.2)
     with IsolatedFile(write(tmp_path / "a.wav")):
         (child,) = children()
         time.sleep(1.0)
         assert children() == {child}
     wait_until(lambda: not children() and not Path(f"/proc/{child}").exists())
-    wait_until(lambda: isolate._watcher is None)
+    wait_until(lambda: parent._watcher is None)
     with IsolatedFile(tmp_path / "a.wav") as audio:
         assert audio.frames == 8000
 
@@ -374,9 +374,9 @@ def script(code, tmp_path, **kwargs):
     import os, runpy, signal, sys, time
     # Without Keras, as it takes its time.
     runpy.run_path({decoder.__file__!r})["_light_packages"]()
-    from keras_audio_ssl.data import isolate
+    from keras_audio_ssl.data.isolation import parent
     from keras_audio_ssl.data.reading import read_audio
-    from keras_audio_ssl.data.isolate import IsolatedFile
+    from keras_audio_ssl.data.isolation import IsolatedFile
     path = {str(tmp_path / "a.wav")!r}
     """
     write(tmp_path / "a.wav")
@@ -419,7 +419,7 @@ def test_children_end_with_a_parent_that_is_killed(faulty, tmp_path, busy):
     program = script(
         f"""
         from pathlib import Path
-        isolate.SCRIPT, isolate.SECONDS = Path({str(isolate.SCRIPT)!r}), 2.0
+        parent.SCRIPT, parent.SECONDS = Path({str(parent.SCRIPT)!r}), 2.0
         audio = IsolatedFile({str(name)!r})
         print(audio._child._process.pid, flush=True)
         audio.read(0, 10)
@@ -478,7 +478,7 @@ def test_a_fork_has_children_of_its_own(tmp_path):
             same = (audio.read(0, 8000) == expected).all()
             with IsolatedFile(path) as other:
                 same &= (other.read(0, 8000) == expected).all()
-            mine = {child._process.pid for child in isolate._children}
+            mine = {child._process.pid for child in parent._children}
             print(bool(same), len(mine), *mine, flush=True)
             if fork:
                 code = os.waitpid(fork, 0)[1]

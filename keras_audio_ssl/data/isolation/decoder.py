@@ -56,7 +56,7 @@ def main(memory: int, paths: list[str]) -> None:
 
 def _light_packages() -> None:
     """Stands in for the packages' `__init__`, which load Keras."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
     for name, path in (
         ("keras_audio_ssl", folder.parent),
         ("keras_audio_ssl.data", folder),

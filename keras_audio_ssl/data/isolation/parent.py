@@ -17,9 +17,9 @@ import numpy as np
 
 from keras_audio_ssl._process import start
 from keras_audio_ssl._text import printable
-from keras_audio_ssl.data import decoder
 from keras_audio_ssl.data.audio import AudioError
-from keras_audio_ssl.data.audio import name_of
+from keras_audio_ssl.data.audio.source import name_of
+from keras_audio_ssl.data.isolation import decoder
 
 # A child may have so many bytes of address space; a part that takes more
 # cannot be read at once.

@@ -13,9 +13,9 @@ import numpy as np
 
 from keras_audio_ssl._files import cache_folder
 from keras_audio_ssl._files import written_whole
-from keras_audio_ssl.data.sources import FileClips
-from keras_audio_ssl.data.sources import Names
-from keras_audio_ssl.data.sources import Skipped
+from keras_audio_ssl.data.clips.base import Skipped
+from keras_audio_ssl.data.clips.files import FileClips
+from keras_audio_ssl.data.clips.names import Names
 
 log = logging.getLogger("keras_audio_ssl")
 
