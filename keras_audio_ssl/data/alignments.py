@@ -173,7 +173,7 @@ def spoken_words(data: AudioDataset) -> Iterator[tuple[np.ndarray, str]]:
                     samples = max(1, round(end * rate) - first)
                     yield read_part(audio, rate, first, samples), word
         except AudioError as error:
-            data._record(error)
+            data._skipped.add(error)
 
 
 def _audio(

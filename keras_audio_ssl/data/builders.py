@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_audio_ssl._shapes import rows
 from keras_audio_ssl._text import column_list
+from keras_audio_ssl.data.checks import has_many_files
 from keras_audio_ssl.data.clips import ArrayClips
 from keras_audio_ssl.data.clips import Clips
 from keras_audio_ssl.data.clips import FileClips
@@ -28,7 +29,6 @@ from keras_audio_ssl.data.clips.labels import encode_labels
 from keras_audio_ssl.data.clips.manifest import row_conditions
 from keras_audio_ssl.data.clips.manifest import scan_manifest
 from keras_audio_ssl.data.dataset import AudioDataset
-from keras_audio_ssl.data.dataset import has_many_files
 
 
 def from_folder(

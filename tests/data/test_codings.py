@@ -162,5 +162,5 @@ def test_each_sample_of_many_small_float_files_is_looked_at(
     path, _ = kinds.not_finite(np.nan)(tmp_path / "nan", rng)
     data = from_folder(tmp_path, 0.01, 4)
     assert [name for name, _ in data.skipped] == [str(path)]
-    monkeypatch.setattr("keras_audio_ssl.data.dataset.CHECK_BYTES", 1200 * 400)
+    monkeypatch.setattr("keras_audio_ssl.data.checks.CHECK_BYTES", 1200 * 400)
     assert not from_folder(tmp_path, 0.01, 4).skipped

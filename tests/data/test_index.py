@@ -29,7 +29,7 @@ TABLE = "file,start,end,kind,split\n" + "".join(
 @pytest.fixture(autouse=True)
 def many_are_few(tmp_path, monkeypatch):
     """More than five files are many; the cache is the test's own."""
-    monkeypatch.setattr("keras_audio_ssl.data.dataset.CHECK_FILES", 5)
+    monkeypatch.setattr("keras_audio_ssl.data.checks.CHECK_FILES", 5)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -138,7 +138,7 @@ def test_a_column_without_any_label_is_refused_each_time(manifest, caplog):
 
 def test_many_files_are_looked_at_as_few_are(manifest, monkeypatch):
     many = load(manifest)
-    monkeypatch.setattr("keras_audio_ssl.data.dataset.CHECK_FILES", 100)
+    monkeypatch.setattr("keras_audio_ssl.data.checks.CHECK_FILES", 100)
     few = load(manifest)
     assert sorted(many.skipped) == sorted(few.skipped)
     # A run may go on where the bound lies elsewhere.
@@ -146,7 +146,7 @@ def test_many_files_are_looked_at_as_few_are(manifest, monkeypatch):
 
 
 def test_few_files_are_looked_at_each_time(manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_audio_ssl.data.dataset.CHECK_FILES", 12)
+    monkeypatch.setattr("keras_audio_ssl.data.checks.CHECK_FILES", 12)
     data = load(manifest)
     assert index_files(tmp_path) == []
     write(tmp_path / "é00.wav", 3200)

@@ -1,5 +1,6 @@
 """What a dataset reads."""
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 
 import numpy as np
@@ -66,6 +67,15 @@ class Clips:
             AudioError: if the clip cannot be used: another takes its place.
         """
         return {}
+
+    def contents(self) -> Iterator[tuple[str, int]]:
+        """Name and bytes of each file in use; items that are none have 0."""
+        for i in range(len(self)):
+            yield self.name(i), 0
+
+    def places(self) -> bytes:
+        """Which part of which file each clip is, as bytes; none if no file."""
+        return b""
 
     def keep(self, clips: np.ndarray) -> None:
         """Drops all clips but these, int `(clips,)`."""

@@ -96,7 +96,6 @@ class FileClips(Clips):
         return float(start), float(end)
 
     def places(self) -> bytes:
-        """Which part of which file each clip is, as bytes."""
         if self.spans is None:
             return self.rows.tobytes()
         return self.rows.tobytes() + self.spans.tobytes()
@@ -112,7 +111,6 @@ class FileClips(Clips):
         return used
 
     def contents(self) -> Iterator[tuple[str, int]]:
-        """Name and bytes of each file in use."""
         used, sizes = self.used().data, self.sizes.data
         for name, size, use in zip(self.names, sizes, used, strict=True):
             if use:
