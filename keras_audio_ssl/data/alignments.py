@@ -126,9 +126,8 @@ def from_alignments(
     files = list(dict.fromkeys(names))
     number = {name: k for k, name in enumerate(files)}
     rows = np.array([number[name] for name in names], "int32")
-    source = AlignedFiles(root, files, rows)
+    source = AlignedFiles(root, files, rows, isolate=isolate)
     source.hold(SegmentTable(segments), seconds or options.get("max_seconds"))
-    source.isolate = isolate
     return AudioDataset(
         source,
         seconds,

@@ -81,8 +81,7 @@ def from_folder(
             f"No audio found in {folder}: no file ends with "
             f"{', '.join(extensions)}"
         )
-    clips = FileClips(folder, files)
-    clips.isolate = isolate
+    clips = FileClips(folder, files, isolate=isolate)
     return AudioDataset(
         clips,
         seconds,
@@ -116,8 +115,7 @@ def from_file(
     Example:
         >>> night = from_file("night.flac", 1.0, crops_per_clip=64)
     """
-    clips = FileClips("", [os.fspath(path)])
-    clips.isolate = isolate
+    clips = FileClips("", [os.fspath(path)], isolate=isolate)
     return AudioDataset(
         clips, seconds, batch_size, source=os.fspath(path), **options
     )
@@ -204,13 +202,21 @@ def from_manifest(
             "max_files": max_files,
         },
     )
-    clips, skipped = index.read() or scan_manifest(
-        path, where, label, file, start, end, classes, max_files, unlabelled
+    clips, skipped = index.read(isolate) or scan_manifest(
+        path,
+        where,
+        label,
+        file,
+        start,
+        end,
+        classes,
+        max_files,
+        unlabelled,
+        isolate,
     )
     if not clips.weighed and has_many_files(clips):
         skipped += clips.weigh()
         index.write(clips, skipped)
-    clips.isolate = isolate
     return AudioDataset(
         clips,
         seconds,
@@ -355,8 +361,7 @@ def from_huggingface(
         except (KeyError, TypeError, IndexError):
             values = [dataset[i][label] for i in range(len(dataset))]
         labels, known = encode_labels(values, len(dataset), classes, unlabelled)
-    clips = RowClips(dataset, column, labels, known)
-    clips.isolate = isolate
+    clips = RowClips(dataset, column, labels, known, isolate)
     return AudioDataset(
         clips,
         seconds,

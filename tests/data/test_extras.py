@@ -49,8 +49,8 @@ def folder(tmp_path):
 
 
 def files(folder, count=5, spans=None, isolate=False, **options):
-    clips = Where(str(folder), [f"{k}.wav" for k in range(count)], spans=spans)
-    clips.isolate = isolate
+    names = [f"{k}.wav" for k in range(count)]
+    clips = Where(str(folder), names, spans=spans, isolate=isolate)
     options = {"seconds": 0.1, "batch_size": 5, "seed": 2, **options}
     return AudioDataset(clips, **options)
 

@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 import soundfile
 
+from keras_audio_ssl.data import builders
+from keras_audio_ssl.data import from_alignments
 from keras_audio_ssl.data import from_folder
 from keras_audio_ssl.data import from_huggingface
+from keras_audio_ssl.data import from_manifest
 from keras_audio_ssl.data import isolated
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
+from keras_audio_ssl.data.builders import from_file
 from keras_audio_ssl.data.isolation import IsolatedFile
 from keras_audio_ssl.data.isolation import decoder
 from keras_audio_ssl.data.isolation import parent
@@ -512,6 +516,41 @@ def test_batches_are_those_without_isolation(tmp_path):
     for a, b in zip(direct, apart, strict=True):
         np.testing.assert_array_equal(a["waveform"], b["waveform"])
         np.testing.assert_array_equal(a["lengths"], b["lengths"])
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_every_source_of_files_is_decoded_apart_if_asked(
+    tmp_path, monkeypatch, isolate
+):
+    monkeypatch.setattr("keras_audio_ssl.data.checks.CHECK_FILES", 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("a.wav", "b.wav"):
+        write(tmp_path / name)
+    table = tmp_path / "words.csv"
+    table.write_text(
+        "file,start,end,word\n"
+        "a.wav,0,0.2,no\na.wav,0.2,0.4,yes\nb.wav,0,0.2,no\nb.wav,0.2,0.4,no\n"
+    )
+
+    def look_up(*args):
+        raise AssertionError("the index was not used")
+
+    options = {"batch_size": 2, "isolate": isolate}
+    for source, where, more in (
+        (from_folder, tmp_path, {}),
+        (from_file, tmp_path / "a.wav", {"batch_size": 1}),
+        (from_manifest, table, {}),
+        # Now that it is in the index.
+        (from_manifest, table, {"seconds": 0.1}),
+        (from_alignments, tmp_path, {"alignments": table}),
+    ):
+        if "seconds" in more:
+            monkeypatch.setattr(builders, "scan_manifest", look_up)
+        end_all()
+        data = source(where, **{**options, **more})
+        end_all()
+        data.batch(0, 0)
+        assert bool(children()) == isolate, (source, more)
 
 
 def test_a_crash_is_named_among_the_skipped_files(faulty):

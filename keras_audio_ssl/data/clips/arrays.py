@@ -59,6 +59,8 @@ class RowClips(ArrayClips):
             `get_all_samples()`.
         labels: int32 `(clips,)`.
         classes: names of the labels.
+        isolate: whether paths and bytes are decoded in child processes;
+            `False` by default.
     """
 
     def __init__(
@@ -67,10 +69,11 @@ class RowClips(ArrayClips):
         column: str,
         labels: np.ndarray | None = None,
         classes: list[str] | None = None,
+        isolate: bool = False,
     ) -> None:
         super().__init__(rows, 0, labels, classes)
         self.in_memory = False
-        self._column, self.isolate = column, False
+        self._column, self._isolate = column, isolate
 
     def name(self, i: int) -> str:
         return f"row {self._rows[i]}"
@@ -84,4 +87,4 @@ class RowClips(ArrayClips):
                 name, f"cannot be read: {type(error).__name__}: {error}"
             ) from None
         holder = f"column {self._column!r} holds "
-        return open_given(audio, None, name, self.isolate, holder)
+        return open_given(audio, None, name, self._isolate, holder)

@@ -32,6 +32,8 @@ class FileClips(Clips):
             start and the end of the file; whole files if `None`.
         labels: int32 `(clips,)`.
         classes: names of the labels.
+        isolate: whether files are decoded in child processes; `False` by
+            default.
 
     Attributes:
         names: of the files, relative to `root`.
@@ -39,7 +41,6 @@ class FileClips(Clips):
         spans: start and end of each clip, or `None`.
         sizes: int64 `(files,)`, bytes of each file that was looked at.
         weighed: whether `weigh` has looked at the files.
-        isolate: whether files are decoded in child processes; `False`.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class FileClips(Clips):
         spans: np.ndarray | None = None,
         labels: np.ndarray | None = None,
         classes: list[str] | None = None,
+        isolate: bool = False,
     ) -> None:
         self.root = root
         self.names = files if isinstance(files, Names) else Names(files)
@@ -59,7 +61,7 @@ class FileClips(Clips):
         self.labels, self.classes = labels, classes
         self._facts = np.zeros((len(self.names), 2), "int64")
         self.sizes = np.zeros(len(self.names), "int64")
-        self.isolate = self.weighed = False
+        self._isolate, self.weighed = isolate, False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,7 +79,7 @@ class FileClips(Clips):
         known = (int(frames), int(exact)) if frames else None
         if known and self._changed(i, name):
             known = None
-        audio = open_audio(name, facts=known, isolate=self.isolate)
+        audio = open_audio(name, facts=known, isolate=self._isolate)
         self._facts[self.rows[i]] = audio.facts
         return audio
 

@@ -213,6 +213,7 @@ def scan_manifest(
     classes: Sequence[str] | None = None,
     max_files: int | None = None,
     unlabelled: bool = False,
+    isolate: bool = False,
 ) -> tuple[FileClips, Skipped]:
     """The clips of a manifest; see `from_manifest`."""
     files = _Numbers()
@@ -293,6 +294,7 @@ def scan_manifest(
         np.array(spans, "float64").reshape(-1, 2) if spans else None,
         np.array(codes, "int32") if label is not None else None,
         seen if label is not None else None,
+        isolate,
     )
     if keep is not None:
         clips.keep(np.flatnonzero(keep))

@@ -1,4 +1,8 @@
-"""Whether a file is decoded in this process or in a child: decided here."""
+"""In which process a file is decoded: decided here, and nowhere else.
+
+Whoever reads files hands `isolate` down to `open_audio`; `isolated` stands in
+for it where it was not given.
+"""
 
 import contextlib
 from collections.abc import Iterator
