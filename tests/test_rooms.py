@@ -75,7 +75,15 @@ STOREYS = (
     "__init__",
 )
 # What every room may use.
-SHARED = {"_files", "_lazy", "_optional", "_process", "_shapes", "_text"}
+SHARED = {
+    "_child",
+    "_files",
+    "_lazy",
+    "_optional",
+    "_process",
+    "_shapes",
+    "_text",
+}
 BACKENDS = {"tensorflow", "jax", "torch", "keras_hub", "librosa"}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from keras_audio_ssl import _child
 from keras_audio_ssl.data import builders
 from keras_audio_ssl.data import from_alignments
 from keras_audio_ssl.data import from_folder
@@ -22,7 +23,6 @@ from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
 from keras_audio_ssl.data.builders import from_file
 from keras_audio_ssl.data.isolation import IsolatedFile
-from keras_audio_ssl.data.isolation import decoder
 from keras_audio_ssl.data.isolation import parent
 from tests.broken import kinds
 
@@ -30,46 +30,47 @@ pytestmark = pytest.mark.no_backend
 
 ROOT = Path(__file__).parents[2]
 # A decoder that has faults: what happens is in the name of the file.
-FAULTY = f"""
-import importlib.util
+FAULTY = """
 import os
 import signal
 import sys
 import time
 
-spec = importlib.util.spec_from_file_location("decoder", {decoder.__file__!r})
-decoder = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(decoder)
+from keras_audio_ssl._child import light_packages
+
+light_packages("keras_audio_ssl.data.isolation.decoder")
+from keras_audio_ssl.data.isolation import decoder
+
 decoder.ALONE_SECONDS = 0
-serve = decoder._serve
+main, serve = decoder.main, decoder._serve
 
 def faulty(answers):
-    from keras_audio_ssl.data import audio
+    AudioFile = decoder.AudioFile
 
     def fault(name, when):
-        if f"{{when}} crash" in name:
+        if f"{when} crash" in name:
             os.kill(os.getpid(), signal.SIGSEGV)
-        if f"{{when}} exit" in name:
+        if f"{when} exit" in name:
             os._exit(3)
-        if f"{{when}} hang" in name:
+        if f"{when} hang" in name:
             while True:
                 pass
-        if f"{{when}} babble" in name:
+        if f"{when} babble" in name:
             os.write(answers, b"Wrong" * 100)
-        if f"{{when}} huge" in name:
+        if f"{when} huge" in name:
             os.write(answers, decoder.ANSWER.pack(b"W", 1 << 50))
-        if f"{{when}} error" in name:
+        if f"{when} error" in name:
             raise RuntimeError("an error of ours\\x1b[31m")
-        if f"{{when}} modules" in name:
+        if f"{when} modules" in name:
             some = ("keras", "tensorflow", "jax", "torch", "site", "numpy")
             some = [module for module in some if module in sys.modules]
-            raise audio.AudioError(name, " ".join(some))
-        if f"{{when}} second" in name and fault.opened > 1:
+            raise decoder.AudioError(name, " ".join(some))
+        if f"{when} second" in name and fault.opened > 1:
             os.kill(os.getpid(), signal.SIGSEGV)
 
     fault.opened = 0
 
-    class Faulty(audio.AudioFile):
+    class Faulty(AudioFile):
         def __init__(self, file, *args, **kwargs):
             fault.opened += 1
             fault(str(file), "open")
@@ -79,11 +80,10 @@ def faulty(answers):
             fault(self.name, "read")
             return super().read(*args)
 
-    audio.AudioFile = Faulty
+    decoder.AudioFile = Faulty
     serve(answers)
 
 decoder._serve = faulty
-decoder.main(int(sys.argv[1]), sys.argv[2:])
 """
 
 
@@ -108,9 +108,9 @@ def end_all():
 @pytest.fixture
 def faulty(tmp_path, monkeypatch):
     """A folder of files whose decoder has the faults in their names."""
-    script = tmp_path / "faulty.py"
-    script.write_text(FAULTY)
-    monkeypatch.setattr(parent, "SCRIPT", script)
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(parent, "CHILD", "faulty")
     folder = tmp_path / "audio"
     folder.mkdir()
     return folder
@@ -326,9 +326,9 @@ def test_a_bomb_costs_one_file(tmp_path, monkeypatch):
 
 
 def test_a_child_that_cannot_start_is_no_fault_of_a_file(tmp_path, monkeypatch):
-    script = tmp_path / "script.py"
-    script.write_text("import sys; sys.exit(7)")
-    monkeypatch.setattr(parent, "SCRIPT", script)
+    (tmp_path / "ends_at_once.py").write_text("import sys; sys.exit(7)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(parent, "CHILD", "ends_at_once")
     with pytest.raises(OSError, match="could be started.*exit code 7"):
         IsolatedFile(write(tmp_path / "a.wav"))
 
@@ -377,7 +377,7 @@ def script(code, tmp_path, **kwargs):
     head = f"""
     import os, runpy, signal, sys, time
     # Without Keras, as it takes its time.
-    runpy.run_path({decoder.__file__!r})["_light_packages"]()
+    runpy.run_path({_child.__file__!r})["light_packages"]("keras_audio_ssl.data.a")
     from keras_audio_ssl.data.isolation import parent
     from keras_audio_ssl.data.reading import read_audio
     from keras_audio_ssl.data.isolation import IsolatedFile
@@ -422,8 +422,8 @@ def test_children_end_with_a_parent_that_is_killed(faulty, tmp_path, busy):
     name = write(faulty / ("read hang.wav" if busy else "good.wav"))
     program = script(
         f"""
-        from pathlib import Path
-        parent.SCRIPT, parent.SECONDS = Path({str(parent.SCRIPT)!r}), 2.0
+        sys.path.insert(0, {str(tmp_path)!r})
+        parent.CHILD, parent.SECONDS = {parent.CHILD!r}, 2.0
         audio = IsolatedFile({str(name)!r})
         print(audio._child._process.pid, flush=True)
         audio.read(0, 10)
