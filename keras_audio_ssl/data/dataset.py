@@ -275,12 +275,9 @@ class AudioDataset(ClipByClip, Feed):
         )
         super().__init__()
         self.seconds, self.max_seconds = seconds, max_seconds
-        self.sample_rate, self.min_seconds = (
-            int(sample_rate),
-            float(min_seconds),
-        )
-        self.seed, self.shuffle, self.crop = int(seed), bool(shuffle), crop
-        self.drop_last, self.shard = bool(drop_last), shard
+        self.sample_rate, self.seed = int(sample_rate), int(seed)
+        self.shuffle, self.crop, self.shard = bool(shuffle), crop, shard
+        self.drop_last, self.min_seconds = bool(drop_last), float(min_seconds)
         self.crops_per_clip, self.repeat = int(crops_per_clip), bool(repeat)
         self.threads, self.source = int(workers), source
         self.label_fraction = float(label_fraction)
@@ -400,7 +397,7 @@ class AudioDataset(ClipByClip, Feed):
             self._skipped,
             loader.threads,
             loader.ahead,
-            on=False,
+            goes_on=False,
         )
         return view
 

@@ -62,7 +62,7 @@ class Loader:
         skipped: takes what cannot be used.
         threads: what reads.
         ahead: batches that are begun before they are asked for; 0 for none.
-        on: whether those of the next epoch are, at the end of one.
+        goes_on: whether those of the next epoch are, at the end of one.
 
     Attributes:
         pending: batches that are begun, by epoch and step.
@@ -75,10 +75,10 @@ class Loader:
         skipped: SkippedClips,
         threads: Threads,
         ahead: int,
-        on: bool = True,
+        goes_on: bool = True,
     ) -> None:
         self.crops, self.order, self.skipped = crops, order, skipped
-        self.threads, self.ahead, self.on = threads, ahead, on
+        self.threads, self.ahead, self.goes_on = threads, ahead, goes_on
         self.pending: dict[tuple[int, int], Batch] = {}
         self._orders: dict[int, np.ndarray] = {}
         self._lock = threading.RLock()
@@ -101,7 +101,7 @@ class Loader:
         window = []
         for number in range(step, step + self.ahead + 1):
             turns, at = divmod(number, self.order.steps)
-            if turns and not self.on:
+            if turns and not self.goes_on:
                 break
             window.append((self._same(epoch + turns), at))
         with self._lock:
