@@ -47,7 +47,7 @@ def epoch(data, number):
     wall, busy = time.perf_counter(), time.process_time()
     for _ in data:
         pass
-    for batch in data._pending.values():
+    for batch in data._loader.pending.values():
         for future in batch.parts:
             future.result()
     clips *= data.batch_size

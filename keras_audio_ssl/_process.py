@@ -1,4 +1,7 @@
-"""Python processes of our own that deal with what strangers made."""
+"""Python processes of our own that deal with what strangers made.
+
+This is the parent's side; `_child.py` is the other.
+"""
 
 import os
 import subprocess
@@ -6,16 +9,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+CHILD = Path(__file__).with_name("_child.py")
 
-def start(script: Path, *arguments: str) -> subprocess.Popen:
-    """Starts a script that answers on its standard output.
+
+def start(module: str, *arguments: str) -> subprocess.Popen:
+    """Starts a process that answers on its standard output.
 
     It needs one thread, and none of what speeds up large tensors; signals of
     the terminal are not for it.
 
     Args:
-        script: Its file.
-        *arguments: Its arguments; `sys.path` of this process follows them.
+        module: What it runs: the `main` of this module, which is found as in
+            this process. The packages that it lies in are not loaded.
+        *arguments: What `main` is called with.
 
     Returns:
         The process, with unbuffered pipes to its input and from its output.
@@ -32,8 +38,9 @@ def start(script: Path, *arguments: str) -> subprocess.Popen:
         apart = {"creationflags": group}
     paths = [p for p in sys.path if isinstance(p, str) and p]
     # Without site packages' hooks: they cost time, and are not needed.
+    command = [sys.executable, "-I", "-S", str(CHILD)]
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", str(script), *arguments, *paths],
+        [*command, module, *arguments, "--", *paths],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,

@@ -1,6 +1,7 @@
 """Who may import whom, and that nobody imports a backend at its head."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -55,19 +56,50 @@ MAY = {
     "doctor": {"data"},
     "viz": set(),
 }
+# The storeys of `data/`, the lowest first.
+STOREYS = (
+    "lengths",
+    "audio",
+    "isolation",
+    "reading",
+    "clips",
+    "order",
+    "loader",
+    "feed",
+    "checks",
+    "dataset",
+    "levels",
+    "builders",
+    "alignments",
+    "synthetic",
+    "__init__",
+)
 # What every room may use.
-SHARED = {"_files", "_lazy", "_optional", "_process", "_shapes", "_text"}
+SHARED = {
+    "_child",
+    "_files",
+    "_lazy",
+    "_optional",
+    "_process",
+    "_shapes",
+    "_text",
+}
 BACKENDS = {"tensorflow", "jax", "torch", "keras_hub", "librosa"}
 
 
-def imports(path, top_only=False):
+def imports(path, top_only=False, names=False):
+    """The modules that a file imports, if asked with what it takes of them."""
     tree = ast.parse(path.read_text())
     nodes = tree.body if top_only else ast.walk(tree)
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
+            module = node.module or ""
+            if names:
+                yield from (f"{module}.{alias.name}" for alias in node.names)
+            else:
+                yield module
 
 
 @pytest.mark.parametrize("room", sorted(MAY))
@@ -79,6 +111,30 @@ def test_a_room_imports_only_what_it_may(room):
                 assert parts[1] in MAY[room] | SHARED | {room}, (
                     f"{path}: {name}"
                 )
+
+
+def test_no_storey_of_data_imports_a_higher_one():
+    folder, room = PACKAGE / "data", "keras_audio_ssl.data"
+    graph, paths = {}, {}
+    for path in folder.rglob("*.py"):
+        inner = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        paths[".".join(inner).removesuffix(".__init__")] = path
+    for module, path in paths.items():
+        graph[module] = set()
+        inner = path.relative_to(folder).with_suffix("").parts
+        for name in imports(path, names=True):
+            while name.startswith(f"{room}.") and name not in paths:
+                name = name.rpartition(".")[0]
+            if name not in paths:
+                continue
+            assert name != room, f"{path}: import from where it is written"
+            storey = name.split(".")[2]
+            assert STOREYS.index(storey) <= STOREYS.index(inner[0]), (
+                f"{path}: {name}"
+            )
+            graph[module].add(name)
+    # Raises `CycleError` where files of one storey need each other.
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) > 20
 
 
 def test_a_backend_is_imported_in_its_own_room_alone():

@@ -469,7 +469,7 @@ def read_clip(diagnosis, file, isolate):
     """Samples around a file's loudest one, to be drawn and to be heard."""
     from keras_audio_ssl.data.audio import AudioError
     from keras_audio_ssl.data.audio import resample
-    from keras_audio_ssl.data.reading import open_audio
+    from keras_audio_ssl.data.isolation import open_audio
 
     listing, fact = diagnosis.listing, diagnosis.survey.of(file)
     try:

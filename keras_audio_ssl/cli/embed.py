@@ -174,7 +174,7 @@ def audio_files(args):
     from keras_audio_ssl.data import from_folder
     from keras_audio_ssl.data import from_manifest
     from keras_audio_ssl.data.builders import from_file
-    from keras_audio_ssl.data.sources import is_table
+    from keras_audio_ssl.data.clips.folder import is_table
 
     path = Path(args.data)
     if not path.exists():

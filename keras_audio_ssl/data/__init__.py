@@ -8,11 +8,11 @@ from keras_audio_ssl.data.builders import from_arrays
 from keras_audio_ssl.data.builders import from_folder
 from keras_audio_ssl.data.builders import from_huggingface
 from keras_audio_ssl.data.builders import from_manifest
+from keras_audio_ssl.data.clips.manifest import read_manifest
 from keras_audio_ssl.data.dataset import AudioDataset
 from keras_audio_ssl.data.dataset import TooFewClips
+from keras_audio_ssl.data.isolation import isolated
 from keras_audio_ssl.data.lengths import bucket
-from keras_audio_ssl.data.manifest import read_manifest
-from keras_audio_ssl.data.reading import isolated
 from keras_audio_ssl.data.reading import read_audio
 from keras_audio_ssl.data.reading import read_audio_native
 from keras_audio_ssl.data.synthetic import SyntheticCorpus

@@ -11,24 +11,24 @@ from typing import Any
 import numpy as np
 
 from keras_audio_ssl._text import some_skipped
-from keras_audio_ssl.data.alignment_files import KINDS
-from keras_audio_ssl.data.alignment_files import SILENCES
-from keras_audio_ssl.data.alignment_files import Entry
-from keras_audio_ssl.data.alignment_files import alignment_files
-from keras_audio_ssl.data.alignment_files import read_alignments
 from keras_audio_ssl.data.audio import AudioError
+from keras_audio_ssl.data.audio import read_part
+from keras_audio_ssl.data.clips import Skipped
+from keras_audio_ssl.data.clips.alignment_files import KINDS
+from keras_audio_ssl.data.clips.alignment_files import SILENCES
+from keras_audio_ssl.data.clips.alignment_files import Entry
+from keras_audio_ssl.data.clips.alignment_files import alignment_files
+from keras_audio_ssl.data.clips.alignment_files import read_alignments
+from keras_audio_ssl.data.clips.folder import EXTENSIONS
+from keras_audio_ssl.data.clips.folder import endings_of
+from keras_audio_ssl.data.clips.folder import scan_folder
+from keras_audio_ssl.data.clips.manifest import read_manifest
+from keras_audio_ssl.data.clips.segments import AlignedFiles
+from keras_audio_ssl.data.clips.segments import Segment
+from keras_audio_ssl.data.clips.segments import SegmentTable
+from keras_audio_ssl.data.clips.segments import WithSegments
 from keras_audio_ssl.data.dataset import AudioDataset
-from keras_audio_ssl.data.manifest import read_manifest
-from keras_audio_ssl.data.reading import open_audio
-from keras_audio_ssl.data.reading import read_part
-from keras_audio_ssl.data.segments import AlignedFiles
-from keras_audio_ssl.data.segments import Segment
-from keras_audio_ssl.data.segments import SegmentTable
-from keras_audio_ssl.data.segments import WithSegments
-from keras_audio_ssl.data.sources import EXTENSIONS
-from keras_audio_ssl.data.sources import Skipped
-from keras_audio_ssl.data.sources import endings_of
-from keras_audio_ssl.data.sources import scan_folder
+from keras_audio_ssl.data.isolation import open_audio
 
 # Seconds that times may be wrong by: tables round, and not all alike.
 OVERLAP, BEYOND = 0.001, 0.02
@@ -126,9 +126,8 @@ def from_alignments(
     files = list(dict.fromkeys(names))
     number = {name: k for k, name in enumerate(files)}
     rows = np.array([number[name] for name in names], "int32")
-    source = AlignedFiles(root, files, rows)
+    source = AlignedFiles(root, files, rows, isolate=isolate)
     source.hold(SegmentTable(segments), seconds or options.get("max_seconds"))
-    source.isolate = isolate
     return AudioDataset(
         source,
         seconds,
@@ -173,7 +172,7 @@ def spoken_words(data: AudioDataset) -> Iterator[tuple[np.ndarray, str]]:
                     samples = max(1, round(end * rate) - first)
                     yield read_part(audio, rate, first, samples), word
         except AudioError as error:
-            data._record(error)
+            data._skipped.add(error)
 
 
 def _audio(

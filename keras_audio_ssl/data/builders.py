@@ -8,27 +8,27 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._shapes import rows
 from keras_audio_ssl._text import column_list
+from keras_audio_ssl.data.checks import has_many_files
+from keras_audio_ssl.data.clips import ArrayClips
+from keras_audio_ssl.data.clips import Clips
+from keras_audio_ssl.data.clips import FileClips
+from keras_audio_ssl.data.clips import RowClips
+from keras_audio_ssl.data.clips import Skipped
+from keras_audio_ssl.data.clips.folder import EXTENSIONS
+from keras_audio_ssl.data.clips.folder import endings_of
+from keras_audio_ssl.data.clips.folder import scan_folder
+from keras_audio_ssl.data.clips.given import holds_numbers
+from keras_audio_ssl.data.clips.given import to_numpy
+from keras_audio_ssl.data.clips.given import whole_rate
+from keras_audio_ssl.data.clips.index import ManifestIndex
+from keras_audio_ssl.data.clips.labels import NO_LABEL
+from keras_audio_ssl.data.clips.labels import NOTHING_LABELLED
+from keras_audio_ssl.data.clips.labels import encode_labels
+from keras_audio_ssl.data.clips.manifest import row_conditions
+from keras_audio_ssl.data.clips.manifest import scan_manifest
 from keras_audio_ssl.data.dataset import AudioDataset
-from keras_audio_ssl.data.dataset import has_many_files
-from keras_audio_ssl.data.given import holds_numbers
-from keras_audio_ssl.data.given import rows
-from keras_audio_ssl.data.given import to_numpy
-from keras_audio_ssl.data.given import whole_rate
-from keras_audio_ssl.data.index import ManifestIndex
-from keras_audio_ssl.data.labels import NO_LABEL
-from keras_audio_ssl.data.labels import NOTHING_LABELLED
-from keras_audio_ssl.data.labels import encode_labels
-from keras_audio_ssl.data.manifest import row_conditions
-from keras_audio_ssl.data.manifest import scan_manifest
-from keras_audio_ssl.data.sources import EXTENSIONS
-from keras_audio_ssl.data.sources import ArrayClips
-from keras_audio_ssl.data.sources import Clips
-from keras_audio_ssl.data.sources import FileClips
-from keras_audio_ssl.data.sources import RowClips
-from keras_audio_ssl.data.sources import Skipped
-from keras_audio_ssl.data.sources import endings_of
-from keras_audio_ssl.data.sources import scan_folder
 
 
 def from_folder(
@@ -81,8 +81,7 @@ def from_folder(
             f"No audio found in {folder}: no file ends with "
             f"{', '.join(extensions)}"
         )
-    clips = FileClips(folder, files)
-    clips.isolate = isolate
+    clips = FileClips(folder, files, isolate=isolate)
     return AudioDataset(
         clips,
         seconds,
@@ -116,8 +115,7 @@ def from_file(
     Example:
         >>> night = from_file("night.flac", 1.0, crops_per_clip=64)
     """
-    clips = FileClips("", [os.fspath(path)])
-    clips.isolate = isolate
+    clips = FileClips("", [os.fspath(path)], isolate=isolate)
     return AudioDataset(
         clips, seconds, batch_size, source=os.fspath(path), **options
     )
@@ -204,13 +202,21 @@ def from_manifest(
             "max_files": max_files,
         },
     )
-    clips, skipped = index.read() or scan_manifest(
-        path, where, label, file, start, end, classes, max_files, unlabelled
+    clips, skipped = index.read(isolate) or scan_manifest(
+        path,
+        where,
+        label,
+        file,
+        start,
+        end,
+        classes,
+        max_files,
+        unlabelled,
+        isolate,
     )
     if not clips.weighed and has_many_files(clips):
         skipped += clips.weigh()
         index.write(clips, skipped)
-    clips.isolate = isolate
     return AudioDataset(
         clips,
         seconds,
@@ -355,8 +361,7 @@ def from_huggingface(
         except (KeyError, TypeError, IndexError):
             values = [dataset[i][label] for i in range(len(dataset))]
         labels, known = encode_labels(values, len(dataset), classes, unlabelled)
-    clips = RowClips(dataset, column, labels, known)
-    clips.isolate = isolate
+    clips = RowClips(dataset, column, labels, known, isolate)
     return AudioDataset(
         clips,
         seconds,

@@ -1,130 +1,14 @@
-"""Reading any part of any audio at any rate, in this process or a child."""
+"""A whole file, or a part of it, as an array."""
 
-import contextlib
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from keras_audio_ssl.data.audio import AudioArray
 from keras_audio_ssl.data.audio import AudioError
-from keras_audio_ssl.data.audio import AudioFile
-from keras_audio_ssl.data.audio import plain
-from keras_audio_ssl.data.audio import resample
+from keras_audio_ssl.data.audio import read_part
 from keras_audio_ssl.data.audio import resampled_length
-from keras_audio_ssl.data.isolate import IsolatedFile
-
-# Reach of soxr's HQ filter, in samples of the lower of the two rates:
-# beyond 128 the output no longer changes in float32.
-REACH = 160
-
-
-def open_audio(
-    file: Any,
-    name: Any = None,
-    facts: tuple[int, int] | None = None,
-    isolate: bool = False,
-) -> AudioFile | IsolatedFile:
-    """Opens a file as all readers do; use it in a `with` statement.
-
-    Args:
-        file: a path, or the bytes of a file.
-        name: name used in errors; the path by default.
-        facts: `facts` of an earlier look at the same file.
-        isolate: `True` to decode in a child process; `False` (default) does
-            so inside of `isolated` only.
-
-    Returns:
-        An `AudioFile` or an `IsolatedFile`.
-
-    Raises:
-        AudioError: if the file is missing, no audio, empty or truncated.
-
-    Example:
-        >>> with open_audio("speech.flac") as audio:
-        ...     wave = audio.read(0, audio.frames)
-    """
-    if not (isolate or _isolating):
-        return AudioFile(file, name, facts)
-    return IsolatedFile(file, name, facts)
-
-
-_isolating = False
-
-
-@contextlib.contextmanager
-def isolated(isolate: bool = True) -> Iterator[None]:
-    """Inside, whatever reads audio files decodes them in child processes.
-
-    A file that crashes the decoder then raises `AudioError` instead of
-    ending the program; see `benchmarks/reading.py` for what it costs. Counts
-    for the whole process, not only for this thread.
-
-    Args:
-        isolate: `False` changes nothing.
-
-    Example:
-        >>> with isolated():
-        ...     vector = encoder.embed("stranger.flac")
-    """
-    global _isolating
-    before, _isolating = _isolating, _isolating or isolate
-    try:
-        yield
-    finally:
-        _isolating = before
-
-
-def read_part(
-    audio: AudioFile | AudioArray | IsolatedFile,
-    sample_rate: int,
-    start: int,
-    samples: int,
-) -> np.ndarray:
-    """Reads a part of a clip, equal to that part of the resampled whole.
-
-    Only the part and the reach of the resampling filter are decoded.
-
-    Args:
-        audio: an open file or array.
-        sample_rate: wanted rate in Hz.
-        start: first sample, counted at `sample_rate`.
-        samples: number of samples at `sample_rate`.
-
-    Returns:
-        float32 `(samples,)`, shorter where the clip ends before.
-    """
-    rate, frames = audio.rate, audio.frames
-    if rate == sample_rate:
-        samples = min(samples, frames - start)
-        return audio.read(start, samples)
-    total = resampled_length(frames, rate, sample_rate)
-    samples = min(samples, total - start)
-    common = math.gcd(rate, sample_rate)
-    # Input sample k * down falls on output sample k * up.
-    down, up = rate // common, sample_rate // common
-    margin = -(-REACH * sample_rate // min(rate, sample_rate))
-    block = max(0, start - margin) // up
-    first = block * down
-    last = -(-(start + samples + margin) * rate // sample_rate)
-    last = min(frames, last)
-    try:
-        wave = resample(audio.read(first, last - first), rate, sample_rate)
-    except (RuntimeError, MemoryError) as error:
-        raise AudioError(
-            audio.name, f"cannot be resampled from {rate} Hz ({plain(error)})"
-        ) from None
-    offset = start - block * up
-    return wave[offset : offset + samples]
-
-
-def read_all(
-    audio: AudioFile | AudioArray | IsolatedFile, sample_rate: int
-) -> np.ndarray:
-    """All of an open clip at a rate; float32 `(samples,)`."""
-    samples = resampled_length(audio.frames, audio.rate, sample_rate)
-    return read_part(audio, sample_rate, 0, samples)
+from keras_audio_ssl.data.isolation import open_audio
 
 
 def read_audio(

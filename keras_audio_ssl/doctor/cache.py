@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from keras_audio_ssl._files import cache_folder
-from keras_audio_ssl.data.index import private_folder
+from keras_audio_ssl.data.clips.index import private_folder
 from keras_audio_ssl.doctor.facts import RECORD
 
 # Part of the file's name: other facts, or other rules, begin anew.

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_audio_ssl.data.audio import AudioFile
-from keras_audio_ssl.data.isolate import IsolatedFile
-from keras_audio_ssl.data.levels import Plateau
-from keras_audio_ssl.data.levels import plateau_step
+from keras_audio_ssl.data.audio.clipping import Plateau
+from keras_audio_ssl.data.audio.clipping import plateau_step
+from keras_audio_ssl.data.isolation import IsolatedFile
 
 BLOCK = 1 << 16  # samples of all channels that are in memory at a time
 SILENCE_DB = -60.0  # dBFS; 16-bit audio's own noise lies at -98

@@ -14,12 +14,12 @@ import numpy as np
 
 from keras_audio_ssl._text import column_list
 from keras_audio_ssl.data.audio import AudioError
-from keras_audio_ssl.data.manifest import read_manifest
-from keras_audio_ssl.data.reading import open_audio
-from keras_audio_ssl.data.sources import EXTENSIONS
-from keras_audio_ssl.data.sources import Names
-from keras_audio_ssl.data.sources import is_table
-from keras_audio_ssl.data.sources import scan_folder
+from keras_audio_ssl.data.clips.folder import EXTENSIONS
+from keras_audio_ssl.data.clips.folder import is_table
+from keras_audio_ssl.data.clips.folder import scan_folder
+from keras_audio_ssl.data.clips.manifest import read_manifest
+from keras_audio_ssl.data.clips.names import Names
+from keras_audio_ssl.data.isolation import open_audio
 from keras_audio_ssl.doctor.cache import FactsCache
 from keras_audio_ssl.doctor.facts import COLUMNS
 from keras_audio_ssl.doctor.facts import RECORD

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_audio_ssl._text import column_list
-from keras_audio_ssl.data.labels import sort_classes
-from keras_audio_ssl.data.levels import LOUD
-from keras_audio_ssl.data.manifest import MOST_SECONDS
+from keras_audio_ssl.data.audio.clipping import LOUD
+from keras_audio_ssl.data.clips.labels import sort_classes
+from keras_audio_ssl.data.clips.manifest import MOST_SECONDS
 from keras_audio_ssl.doctor.facts import SILENCE_DB
 from keras_audio_ssl.doctor.files import Survey
 

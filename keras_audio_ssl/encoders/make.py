@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_audio_ssl.data.given import whole_rate
+from keras_audio_ssl.data.clips.given import whole_rate
 from keras_audio_ssl.encoders.audio_ntt import AudioNTT
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.encoders.bidirectional import BidirectionalStack

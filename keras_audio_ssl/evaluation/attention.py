@@ -24,8 +24,8 @@ from keras import ops
 from keras_audio_ssl._text import some_skipped
 from keras_audio_ssl.data import AudioError
 from keras_audio_ssl.data import bucket
-from keras_audio_ssl.data.reading import open_audio
-from keras_audio_ssl.data.reading import read_part
+from keras_audio_ssl.data.audio import read_part
+from keras_audio_ssl.data.isolation import open_audio
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.evaluation.frames import intervals_at
 from keras_audio_ssl.evaluation.frames import read_intervals

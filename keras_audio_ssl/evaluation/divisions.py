@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from keras_audio_ssl._text import column_list
-from keras_audio_ssl.data.labels import sort_classes
+from keras_audio_ssl.data.clips.labels import sort_classes
 from keras_audio_ssl.evaluation.scoring import Fold
 from keras_audio_ssl.evaluation.scoring import divide
 

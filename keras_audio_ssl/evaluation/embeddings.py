@@ -12,7 +12,7 @@ import numpy as np
 from keras_audio_ssl._text import some_skipped
 from keras_audio_ssl.data import AudioError
 from keras_audio_ssl.data import read_audio
-from keras_audio_ssl.data.manifest import MOST_SECONDS
+from keras_audio_ssl.data.clips.manifest import MOST_SECONDS
 
 WHOLE = (0.0, 1.0)
 # What is decoded before the encoder is called: enough for clips of like length

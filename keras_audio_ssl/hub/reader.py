@@ -1,9 +1,9 @@
 """The process that reads files of strangers, and says what is in them.
 
-Runs as a script, in a Python of its own. A request names a file, what it is
-to be and what reading it may cost; each is read by a fork of this process,
-which has these limits. What is told is JSON of a bounded size, and arrays,
-byte for byte: nothing that whoever reads it would have to run or trust.
+A request names a file, what it is to be and what reading it may cost; each is
+read by a fork of this process, which has these limits. What is told is JSON of
+a bounded size, and arrays, byte for byte: nothing that whoever reads it would
+have to run or trust.
 """
 
 import contextlib
@@ -12,21 +12,28 @@ import os
 import signal
 import stat
 import struct
-import sys
 import time
-import types
 from pathlib import Path
 from typing import Any
+
+from keras_audio_ssl._child import ANSWER as ANSWER
+from keras_audio_ssl._child import ERROR
+from keras_audio_ssl._child import READY as READY
+from keras_audio_ssl._child import REASON_BYTES as REASON_BYTES
+from keras_audio_ssl._child import limit
+from keras_audio_ssl._child import ready
+from keras_audio_ssl._child import reason
+from keras_audio_ssl._child import receive
+from keras_audio_ssl._child import send
+from keras_audio_ssl._child import write
 
 # What it is to be, seconds of the processor, bytes of memory, bytes of path.
 REQUEST = struct.Struct("<cdQQ")
 KERAS, CHECKPOINT = b"K", b"C"
-# What it is, bytes of the body.
-ANSWER = struct.Struct("<cQ")
-READY, FOUND, ERROR = b"+", b"F", b"E"
+# An answer, beside `READY` and `ERROR`.
+FOUND = b"F"
 # Whether the arrays are wanted.
 GO_ON, ENOUGH = b"+", b"-"
-REASON_BYTES = 2000
 # A process that nobody asks any more goes.
 IDLE_SECONDS = 60
 # Seconds of the processor that it takes to start on a common machine; on one
@@ -36,32 +43,17 @@ START_SECONDS, SLOWEST = 0.25, 4.0
 CHANGED, SIGNAL = 3, 64
 
 
-def main(paths: list[str]) -> None:
-    """Answers requests from standard input on standard output.
-
-    Args:
-        paths: Where modules are found, `sys.path` of the parent.
-    """
-    sys.path[:] = paths
-    # Ctrl-C is for the parent; this process ends with its input.
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    _light_packages()
+def main() -> None:
+    """Answers requests from standard input on standard output."""
     import h5py  # noqa: F401
 
     import keras_audio_ssl.hub.layouts  # noqa: F401
 
     pace = min(SLOWEST, max(1.0, time.process_time() / START_SECONDS))
-    answers = os.dup(1)
-    # What libraries print must not come between the answers.
-    with open(os.devnull, "r+b") as nothing:
-        os.dup2(nothing.fileno(), 1)
-        os.write(answers, ANSWER.pack(READY, 0))
-        os.dup2(nothing.fileno(), 2)
-    while head := _receive(REQUEST.size):
+    answers = ready()
+    while head := receive(REQUEST.size, IDLE_SECONDS):
         kind, seconds, memory, size = REQUEST.unpack(head)
-        path = os.fsdecode(_receive(size))
+        path = os.fsdecode(receive(size, IDLE_SECONDS))
         if not hasattr(os, "fork"):
             _answer(answers, kind, path)
             return
@@ -81,18 +73,6 @@ def main(paths: list[str]) -> None:
             os._exit(code if code >= 0 else SIGNAL - code)
 
 
-def _light_packages() -> None:
-    """Stands in for the packages' `__init__`, which choose a backend."""
-    folder = Path(__file__).parent
-    for name, path in (
-        ("keras_audio_ssl", folder.parent),
-        ("keras_audio_ssl.hub", folder),
-    ):
-        package = types.ModuleType(name)
-        package.__path__ = [str(path)]
-        sys.modules[name] = package
-
-
 def _limit(seconds: float, memory: int) -> None:
     """This process may have so much more than it has now.
 
@@ -100,23 +80,16 @@ def _limit(seconds: float, memory: int) -> None:
         seconds: Of the processor.
         memory: Bytes of address space.
     """
-    import resource
-
     # Its default is to end the process.
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.alarm(60 + 10 * int(seconds))
-    for kind, most in (
-        (resource.RLIMIT_AS, _address_space() + memory),
-        (resource.RLIMIT_CPU, 2 + int(seconds)),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-    ):
-        hard = resource.getrlimit(kind)[1]
-        if hard != resource.RLIM_INFINITY:
-            most = min(most, hard)
-        # Not every system has every limit.
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(kind, (most, most))
+    limits = {
+        "RLIMIT_AS": _address_space() + memory,
+        "RLIMIT_CPU": 2 + int(seconds),
+        "RLIMIT_CORE": 0,
+        "RLIMIT_FSIZE": 0,
+    }
+    limit(limits, for_good=True)
 
 
 def _address_space() -> int:
@@ -142,17 +115,17 @@ def _answer(answers: int, kind: bytes, path: str) -> None:
                 told, arrays = _checkpoint(stream, size)
             text = json.dumps(told).encode()
         except (Refused, CheckpointError) as error:
-            _send(answers, ERROR, _text(str(error)))
+            send(answers, ERROR, reason(str(error)))
             return
         except MemoryError:
-            reason = "needs more memory than a file of its size may: refused."
-            _send(answers, ERROR, _text(reason))
+            why = "needs more memory than a file of its size may: refused."
+            send(answers, ERROR, reason(why))
             return
         except DAMAGE as error:
-            _send(answers, ERROR, _text(f"damaged file: {error}"))
+            send(answers, ERROR, reason(f"damaged file: {error}"))
             return
-        _send(answers, FOUND, text)
-        if (wanted := _receive(1)) != GO_ON:
+        send(answers, FOUND, text)
+        if (wanted := receive(1, IDLE_SECONDS)) != GO_ON:
             if wanted != ENOUGH:
                 os._exit(CHANGED)
             return
@@ -161,7 +134,7 @@ def _answer(answers: int, kind: bytes, path: str) -> None:
                 size -= len(piece)
                 if size < 0:
                     os._exit(CHANGED)
-                _write(answers, piece)
+                write(answers, piece)
             if size:
                 os._exit(CHANGED)
 
@@ -211,42 +184,3 @@ def _checkpoint(stream: Any, size: int) -> tuple:
         },
         [(c.size, c.pieces) for c in told.storages],
     )
-
-
-def _text(reason: str) -> bytes:
-    return reason.encode("utf-8", "replace")[:REASON_BYTES]
-
-
-def _receive(size: int) -> bytes:
-    """So many bytes, or none at the end of the input."""
-    parts = []
-    while size:
-        if os.name == "posix":
-            import select
-
-            if not select.select([0], [], [], IDLE_SECONDS)[0]:
-                return b""
-        part = os.read(0, min(size, 1 << 20))
-        if not part:
-            return b""
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-def _send(answers: int, kind: bytes, body: bytes) -> None:
-    _write(answers, ANSWER.pack(kind, len(body)))
-    _write(answers, body)
-
-
-def _write(answers: int, body: Any) -> None:
-    body = memoryview(body)
-    while body:
-        body = body[os.write(answers, body) :]
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
-        main(sys.argv[1:])
-    # Nothing is left to be tidied up, and it would take its time.
-    os._exit(0)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,6 @@ START_SECONDS = 120.0
 MAX_TOLD, MAX_VALUES = 12 << 20, 2_000_000
 # Arrays may be so many times as large as their file (`.npz` is compressed).
 FREE_BYTES, BYTES_PER_BYTE = 64 << 20, 4
-SCRIPT = Path(reader.__file__)
 
 
 class Unreadable(ValueError):
@@ -118,7 +116,7 @@ class _Child:
     """A process that reads, one file at a time."""
 
     def __init__(self) -> None:
-        self._process = start(SCRIPT)
+        self._process = start(reader.__name__)
         assert self._process.stdin and self._process.stdout
         self._to: Any = self._process.stdin
         self._from: Any = self._process.stdout

@@ -6,10 +6,10 @@ import time
 
 import numpy as np
 
-from keras_audio_ssl.data import isolate
-from keras_audio_ssl.data.audio import UNKNOWN_LENGTH
 from keras_audio_ssl.data.audio import AudioError
-from keras_audio_ssl.data.isolate import IsolatedFile
+from keras_audio_ssl.data.audio.file import UNKNOWN_LENGTH
+from keras_audio_ssl.data.isolation import IsolatedFile
+from keras_audio_ssl.data.isolation import parent
 from tests.broken.kinds import RATE
 from tests.broken.kinds import encoded
 from tests.broken.kinds import repair_pages
@@ -214,7 +214,7 @@ def fuzz(count, folder, seed=0, say=None, seconds=10.0):
     """
     files = seeds()
     counts, bad = collections.Counter(), []
-    before, isolate.SECONDS = isolate.SECONDS, seconds
+    before, parent.SECONDS = parent.SECONDS, seconds
     begin = time.monotonic()
     try:
         for number in range(count):
@@ -237,5 +237,5 @@ def fuzz(count, folder, seed=0, say=None, seconds=10.0):
                 speed = (number + 1) / (time.monotonic() - begin)
                 say(f"{number + 1} mutants, {speed:.0f}/s: {dict(total)}")
     finally:
-        isolate.SECONDS = before
+        parent.SECONDS = before
     return counts, bad

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_audio_ssl.data import decoder
+from keras_audio_ssl import _child
 from keras_audio_ssl.data import from_folder
 from keras_audio_ssl.data.audio import AudioError
 from tests.broken import fuzz
@@ -86,16 +86,16 @@ def test_a_file_without_permission_is_refused(tmp_path):
     path, _ = kinds.no_permission(tmp_path / "a", np.random.default_rng(0))
     code = f"""
 import runpy
-runpy.run_path({decoder.__file__!r})["_light_packages"]()
+runpy.run_path({_child.__file__!r})["light_packages"]("keras_audio_ssl.data.a")
 from keras_audio_ssl.data import audio
-from keras_audio_ssl.data import isolate
+from keras_audio_ssl.data.isolation import parent
 try:
     open({str(path)!r}, "rb").close()
 except PermissionError:
     pass
 else:
     print("nothing is denied to this user")
-for opener in (audio.AudioFile, isolate.IsolatedFile):
+for opener in (audio.AudioFile, parent.IsolatedFile):
     try:
         opener({str(path)!r})
     except audio.AudioError as error:

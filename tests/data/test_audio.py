@@ -12,7 +12,7 @@ from keras_audio_ssl.data import read_audio_native
 from keras_audio_ssl.data import resample
 from keras_audio_ssl.data.audio import AudioArray
 from keras_audio_ssl.data.audio import AudioFile
-from keras_audio_ssl.data.reading import read_part
+from keras_audio_ssl.data.audio import read_part
 from tests.data_folder import data_folder
 
 pytestmark = pytest.mark.no_backend

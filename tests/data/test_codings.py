@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from keras_audio_ssl.data import audio
 from keras_audio_ssl.data import from_folder
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
+from keras_audio_ssl.data.audio import file as audio_file
 from tests.broken import kinds
 
 pytestmark = pytest.mark.no_backend
@@ -75,16 +75,16 @@ def test_a_bogus_count_of_an_mp3_takes_no_memory(tmp_path, monkeypatch, frames):
     content[at + 8 : at + 12] = struct.pack(">I", frames)
     path.write_bytes(content)
     asked = []
-    read = audio.Sound.read
+    read = audio_file.Sound.read
 
     def watched(sound, samples):
         asked.append(samples)
         return read(sound, samples)
 
-    monkeypatch.setattr(audio.Sound, "read", watched)
+    monkeypatch.setattr(audio_file.Sound, "read", watched)
     with pytest.raises(AudioError, match="truncated: the header announces"):
         AudioFile(path)
-    assert asked and max(asked) <= audio.BLOCK
+    assert asked and max(asked) <= audio_file.BLOCK
 
 
 def test_a_read_after_one_that_failed_begins_where_it_should(
@@ -99,7 +99,7 @@ def test_a_read_after_one_that_failed_begins_where_it_should(
         whole = sound.read(0, sound.frames)
         sound.read(0, 100)
         with monkeypatch.context() as patch, pytest.raises(AudioError):
-            patch.setattr(audio.Sound, "read", failing)
+            patch.setattr(audio_file.Sound, "read", failing)
             sound.read(5000, 10)
         np.testing.assert_array_equal(sound.read(100, 500), whole[100:600])
 
@@ -162,5 +162,5 @@ def test_each_sample_of_many_small_float_files_is_looked_at(
     path, _ = kinds.not_finite(np.nan)(tmp_path / "nan", rng)
     data = from_folder(tmp_path, 0.01, 4)
     assert [name for name, _ in data.skipped] == [str(path)]
-    monkeypatch.setattr("keras_audio_ssl.data.dataset.CHECK_BYTES", 1200 * 400)
+    monkeypatch.setattr("keras_audio_ssl.data.checks.CHECK_BYTES", 1200 * 400)
     assert not from_folder(tmp_path, 0.01, 4).skipped

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from keras_audio_ssl.data import containers
 from keras_audio_ssl.data import from_folder
 from keras_audio_ssl.data import read_audio_native
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
-from keras_audio_ssl.data.isolate import IsolatedFile
+from keras_audio_ssl.data.audio import containers
+from keras_audio_ssl.data.isolation import IsolatedFile
 from tests.broken import kinds
 
 pytestmark = pytest.mark.no_backend

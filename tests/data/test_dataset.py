@@ -354,7 +354,7 @@ def test_replacements_do_not_depend_on_when_a_file_was_found_broken(
     folder, monkeypatch
 ):
     # Beyond so many files they are looked at when their turn comes.
-    monkeypatch.setattr("keras_audio_ssl.data.dataset.CHECK_FILES", 5)
+    monkeypatch.setattr("keras_audio_ssl.data.checks.CHECK_FILES", 5)
     for kind in ("wav-text", "flac-cut", "ogg-cut", "wav-nan"):
         broken(folder, kind)
     make = lambda: from_folder(folder, seconds=0.1, batch_size=7, seed=4)
@@ -379,7 +379,7 @@ def test_a_whole_pass(crop):
         assert clips(view, epoch) == list(range(1, 14))
     assert view.crop == ("start" if crop == "start" else "center")
     assert clips(data, 1) == clips(dataset(clips=13, crop=crop), 1)
-    assert len(list(view)[-1]["waveform"]) == 1 and not view._pending
+    assert len(list(view)[-1]["waveform"]) == 1 and not view._loader.pending
     assert clips(view.whole(), 0) == clips(view, 0)
 
 

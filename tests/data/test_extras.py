@@ -10,8 +10,8 @@ import soundfile
 from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.data import AudioError
 from keras_audio_ssl.data import read_audio
-from keras_audio_ssl.data.sources import ArrayClips
-from keras_audio_ssl.data.sources import FileClips
+from keras_audio_ssl.data.clips import ArrayClips
+from keras_audio_ssl.data.clips import FileClips
 
 pytestmark = pytest.mark.no_backend
 
@@ -49,8 +49,8 @@ def folder(tmp_path):
 
 
 def files(folder, count=5, spans=None, isolate=False, **options):
-    clips = Where(str(folder), [f"{k}.wav" for k in range(count)], spans=spans)
-    clips.isolate = isolate
+    names = [f"{k}.wav" for k in range(count)]
+    clips = Where(str(folder), names, spans=spans, isolate=isolate)
     options = {"seconds": 0.1, "batch_size": 5, "seed": 2, **options}
     return AudioDataset(clips, **options)
 

@@ -6,7 +6,7 @@ import pytest
 
 from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.data import from_arrays
-from keras_audio_ssl.data.sources import ArrayClips
+from keras_audio_ssl.data.clips import ArrayClips
 
 
 class Recorder(keras.Model):

@@ -7,10 +7,12 @@ import pytest
 import soundfile
 
 import keras_audio_ssl as kas
-from keras_audio_ssl.data.given import is_one
-from keras_audio_ssl.data.given import open_given
-from keras_audio_ssl.data.given import several
-from keras_audio_ssl.data.given import whole_rate
+from keras_audio_ssl.data import AudioDataset
+from keras_audio_ssl.data.clips import ArrayClips
+from keras_audio_ssl.data.clips.given import is_one
+from keras_audio_ssl.data.clips.given import open_given
+from keras_audio_ssl.data.clips.given import several
+from keras_audio_ssl.data.clips.given import whole_rate
 
 pytestmark = pytest.mark.no_backend
 
@@ -185,3 +187,12 @@ def test_what_a_data_set_says_of_itself(tmp_path):
     many = kas.data.from_arrays(np.zeros((300, 8000)), batch_size=100)
     assert many.hours == pytest.approx(300 * 0.5 / 3600)
     assert "300 clips, about 0.04 h; whole clips" in repr(many)
+
+
+@pytest.mark.parametrize("options", [{"seconds": -1.0}, {"batch_size": 99}])
+def test_a_dataset_that_could_not_be_made_can_be_printed(options):
+    """As debuggers and tracebacks with local variables do."""
+    data = object.__new__(AudioDataset)
+    with pytest.raises(ValueError):
+        data.__init__(ArrayClips(np.zeros((4, 100)), 1000), **options)
+    assert repr(data) == "<AudioDataset that could not be made>"

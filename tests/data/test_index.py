@@ -11,10 +11,10 @@ from keras_audio_ssl._files import cache_folder
 from keras_audio_ssl.data import builders
 from keras_audio_ssl.data import from_folder
 from keras_audio_ssl.data import from_manifest
-from keras_audio_ssl.data import index
-from keras_audio_ssl.data import manifest as manifest_module
-from keras_audio_ssl.data import sources
-from keras_audio_ssl.data.manifest import scan_manifest
+from keras_audio_ssl.data.clips import files
+from keras_audio_ssl.data.clips import index
+from keras_audio_ssl.data.clips import manifest as manifest_module
+from keras_audio_ssl.data.clips.manifest import scan_manifest
 from tests.data.test_sources import write
 
 pytestmark = pytest.mark.no_backend
@@ -29,7 +29,7 @@ TABLE = "file,start,end,kind,split\n" + "".join(
 @pytest.fixture(autouse=True)
 def many_are_few(tmp_path, monkeypatch):
     """More than five files are many; the cache is the test's own."""
-    monkeypatch.setattr("keras_audio_ssl.data.dataset.CHECK_FILES", 5)
+    monkeypatch.setattr("keras_audio_ssl.data.checks.CHECK_FILES", 5)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -81,7 +81,7 @@ def no_scan(monkeypatch):
             raise AssertionError("looked anew")
 
         monkeypatch.setattr(builders, "scan_manifest", fail)
-        monkeypatch.setattr(sources, "weigh", fail)
+        monkeypatch.setattr(files, "weigh", fail)
 
     return begin
 
@@ -138,7 +138,7 @@ def test_a_column_without_any_label_is_refused_each_time(manifest, caplog):
 
 def test_many_files_are_looked_at_as_few_are(manifest, monkeypatch):
     many = load(manifest)
-    monkeypatch.setattr("keras_audio_ssl.data.dataset.CHECK_FILES", 100)
+    monkeypatch.setattr("keras_audio_ssl.data.checks.CHECK_FILES", 100)
     few = load(manifest)
     assert sorted(many.skipped) == sorted(few.skipped)
     # A run may go on where the bound lies elsewhere.
@@ -146,7 +146,7 @@ def test_many_files_are_looked_at_as_few_are(manifest, monkeypatch):
 
 
 def test_few_files_are_looked_at_each_time(manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_audio_ssl.data.dataset.CHECK_FILES", 12)
+    monkeypatch.setattr("keras_audio_ssl.data.checks.CHECK_FILES", 12)
     data = load(manifest)
     assert index_files(tmp_path) == []
     write(tmp_path / "é00.wav", 3200)
@@ -367,9 +367,9 @@ def test_a_folder_of_many_files(tmp_path, monkeypatch):
     (tmp_path / "audio/gone.wav").symlink_to(tmp_path / "nowhere")
     opened = []
     monkeypatch.setattr(
-        sources,
+        files,
         "sniff",
-        lambda p, old=sources.sniff: opened.append(p) or old(p),
+        lambda p, old=files.sniff: opened.append(p) or old(p),
     )
     data = from_folder(tmp_path / "audio", 0.05, 4)
     assert data.num_clips == 8

@@ -11,61 +11,66 @@ import numpy as np
 import pytest
 import soundfile
 
-from keras_audio_ssl.data import decoder
+from keras_audio_ssl import _child
+from keras_audio_ssl.data import builders
+from keras_audio_ssl.data import from_alignments
 from keras_audio_ssl.data import from_folder
 from keras_audio_ssl.data import from_huggingface
-from keras_audio_ssl.data import isolate
+from keras_audio_ssl.data import from_manifest
 from keras_audio_ssl.data import isolated
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import AudioFile
-from keras_audio_ssl.data.isolate import IsolatedFile
+from keras_audio_ssl.data.builders import from_file
+from keras_audio_ssl.data.isolation import IsolatedFile
+from keras_audio_ssl.data.isolation import parent
 from tests.broken import kinds
 
 pytestmark = pytest.mark.no_backend
 
 ROOT = Path(__file__).parents[2]
 # A decoder that has faults: what happens is in the name of the file.
-FAULTY = f"""
-import importlib.util
+FAULTY = """
 import os
 import signal
 import sys
 import time
 
-spec = importlib.util.spec_from_file_location("decoder", {decoder.__file__!r})
-decoder = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(decoder)
+from keras_audio_ssl._child import light_packages
+
+light_packages("keras_audio_ssl.data.isolation.decoder")
+from keras_audio_ssl.data.isolation import decoder
+
 decoder.ALONE_SECONDS = 0
-serve = decoder._serve
+main, serve = decoder.main, decoder._serve
 
 def faulty(answers):
-    from keras_audio_ssl.data import audio
+    AudioFile = decoder.AudioFile
 
     def fault(name, when):
-        if f"{{when}} crash" in name:
+        if f"{when} crash" in name:
             os.kill(os.getpid(), signal.SIGSEGV)
-        if f"{{when}} exit" in name:
+        if f"{when} exit" in name:
             os._exit(3)
-        if f"{{when}} hang" in name:
+        if f"{when} hang" in name:
             while True:
                 pass
-        if f"{{when}} babble" in name:
+        if f"{when} babble" in name:
             os.write(answers, b"Wrong" * 100)
-        if f"{{when}} huge" in name:
+        if f"{when} huge" in name:
             os.write(answers, decoder.ANSWER.pack(b"W", 1 << 50))
-        if f"{{when}} error" in name:
+        if f"{when} error" in name:
             raise RuntimeError("an error of ours\\x1b[31m")
-        if f"{{when}} modules" in name:
+        if f"{when} modules" in name:
             some = ("keras", "tensorflow", "jax", "torch", "site", "numpy")
             some = [module for module in some if module in sys.modules]
-            raise audio.AudioError(name, " ".join(some))
-        if f"{{when}} second" in name and fault.opened > 1:
+            raise decoder.AudioError(name, " ".join(some))
+        if f"{when} second" in name and fault.opened > 1:
             os.kill(os.getpid(), signal.SIGSEGV)
 
     fault.opened = 0
 
-    class Faulty(audio.AudioFile):
+    class Faulty(AudioFile):
         def __init__(self, file, *args, **kwargs):
             fault.opened += 1
             fault(str(file), "open")
@@ -75,18 +80,17 @@ def faulty(answers):
             fault(self.name, "read")
             return super().read(*args)
 
-    audio.AudioFile = Faulty
+    decoder.AudioFile = Faulty
     serve(answers)
 
 decoder._serve = faulty
-decoder.main(int(sys.argv[1]), sys.argv[2:])
 """
 
 
 @pytest.fixture(autouse=True)
 def fresh():
     end_all()
-    isolate._deadly.clear()
+    parent._deadly.clear()
     yield
     end_all()
 
@@ -95,18 +99,18 @@ def end_all():
     # Datasets may still read ahead, between two files when they are looked at.
     ended = False
     while not ended:
-        wait_until(lambda: len(isolate._idle) == len(isolate._children))
-        isolate._end_all()
+        wait_until(lambda: len(parent._idle) == len(parent._children))
+        parent._end_all()
         time.sleep(0.05)
-        ended = not isolate._children
+        ended = not parent._children
 
 
 @pytest.fixture
 def faulty(tmp_path, monkeypatch):
     """A folder of files whose decoder has the faults in their names."""
-    script = tmp_path / "faulty.py"
-    script.write_text(FAULTY)
-    monkeypatch.setattr(isolate, "SCRIPT", script)
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(parent, "CHILD", "faulty")
     folder = tmp_path / "audio"
     folder.mkdir()
     return folder
@@ -119,7 +123,7 @@ def write(path, seconds=0.5, rate=16000, channels=1, seed=0, **kwargs):
 
 
 def children():
-    return {child._process.pid for child in isolate._children}
+    return {child._process.pid for child in parent._children}
 
 
 def pid(audio):
@@ -282,7 +286,7 @@ def test_a_child_that_is_killed_between_two_files_costs_none(tmp_path):
 def test_a_decoder_that_does_not_answer_costs_one_file(
     faulty, monkeypatch, when
 ):
-    monkeypatch.setattr(isolate, "SECONDS", 0.5)
+    monkeypatch.setattr(parent, "SECONDS", 0.5)
     bad = write(faulty / f"{when} hang.wav")
     good = write(faulty / "good.wav")
     begin = time.monotonic()
@@ -307,7 +311,7 @@ def test_a_decoder_that_does_not_answer_costs_one_file(
 
 
 def test_a_bomb_costs_one_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(isolate, "MEMORY", 360 << 20)
+    monkeypatch.setattr(parent, "MEMORY", 360 << 20)
     bomb = tmp_path / "bomb.flac"
     bomb.write_bytes(kinds.hours_of_silence())
     with IsolatedFile(bomb) as audio:
@@ -316,27 +320,27 @@ def test_a_bomb_costs_one_file(tmp_path, monkeypatch):
         with pytest.raises(AudioError, match="allocate"):
             audio.read(0, audio.frames)
         assert not audio.read(50_000_000, 1000).any()
-        monkeypatch.setattr(isolate, "MEMORY", 200 << 20)
+        monkeypatch.setattr(parent, "MEMORY", 200 << 20)
         with pytest.raises(AudioError, match="too many"):
             audio.read(0, audio.frames)
 
 
 def test_a_child_that_cannot_start_is_no_fault_of_a_file(tmp_path, monkeypatch):
-    script = tmp_path / "script.py"
-    script.write_text("import sys; sys.exit(7)")
-    monkeypatch.setattr(isolate, "SCRIPT", script)
+    (tmp_path / "ends_at_once.py").write_text("import sys; sys.exit(7)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(parent, "CHILD", "ends_at_once")
     with pytest.raises(OSError, match="could be started.*exit code 7"):
         IsolatedFile(write(tmp_path / "a.wav"))
 
 
 def test_children_without_work_are_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr(isolate, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(parent, "IDLE_SECONDS", 0.2)
     with IsolatedFile(write(tmp_path / "a.wav")):
         (child,) = children()
         time.sleep(1.0)
         assert children() == {child}
     wait_until(lambda: not children() and not Path(f"/proc/{child}").exists())
-    wait_until(lambda: isolate._watcher is None)
+    wait_until(lambda: parent._watcher is None)
     with IsolatedFile(tmp_path / "a.wav") as audio:
         assert audio.frames == 8000
 
@@ -373,10 +377,10 @@ def script(code, tmp_path, **kwargs):
     head = f"""
     import os, runpy, signal, sys, time
     # Without Keras, as it takes its time.
-    runpy.run_path({decoder.__file__!r})["_light_packages"]()
-    from keras_audio_ssl.data import isolate
+    runpy.run_path({_child.__file__!r})["light_packages"]("keras_audio_ssl.data.a")
+    from keras_audio_ssl.data.isolation import parent
     from keras_audio_ssl.data.reading import read_audio
-    from keras_audio_ssl.data.isolate import IsolatedFile
+    from keras_audio_ssl.data.isolation import IsolatedFile
     path = {str(tmp_path / "a.wav")!r}
     """
     write(tmp_path / "a.wav")
@@ -418,8 +422,8 @@ def test_children_end_with_a_parent_that_is_killed(faulty, tmp_path, busy):
     name = write(faulty / ("read hang.wav" if busy else "good.wav"))
     program = script(
         f"""
-        from pathlib import Path
-        isolate.SCRIPT, isolate.SECONDS = Path({str(isolate.SCRIPT)!r}), 2.0
+        sys.path.insert(0, {str(tmp_path)!r})
+        parent.CHILD, parent.SECONDS = {parent.CHILD!r}, 2.0
         audio = IsolatedFile({str(name)!r})
         print(audio._child._process.pid, flush=True)
         audio.read(0, 10)
@@ -478,7 +482,7 @@ def test_a_fork_has_children_of_its_own(tmp_path):
             same = (audio.read(0, 8000) == expected).all()
             with IsolatedFile(path) as other:
                 same &= (other.read(0, 8000) == expected).all()
-            mine = {child._process.pid for child in isolate._children}
+            mine = {child._process.pid for child in parent._children}
             print(bool(same), len(mine), *mine, flush=True)
             if fork:
                 code = os.waitpid(fork, 0)[1]
@@ -512,6 +516,41 @@ def test_batches_are_those_without_isolation(tmp_path):
     for a, b in zip(direct, apart, strict=True):
         np.testing.assert_array_equal(a["waveform"], b["waveform"])
         np.testing.assert_array_equal(a["lengths"], b["lengths"])
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_every_source_of_files_is_decoded_apart_if_asked(
+    tmp_path, monkeypatch, isolate
+):
+    monkeypatch.setattr("keras_audio_ssl.data.checks.CHECK_FILES", 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("a.wav", "b.wav"):
+        write(tmp_path / name)
+    table = tmp_path / "words.csv"
+    table.write_text(
+        "file,start,end,word\n"
+        "a.wav,0,0.2,no\na.wav,0.2,0.4,yes\nb.wav,0,0.2,no\nb.wav,0.2,0.4,no\n"
+    )
+
+    def look_up(*args):
+        raise AssertionError("the index was not used")
+
+    options = {"batch_size": 2, "isolate": isolate}
+    for source, where, more in (
+        (from_folder, tmp_path, {}),
+        (from_file, tmp_path / "a.wav", {"batch_size": 1}),
+        (from_manifest, table, {}),
+        # Now that it is in the index.
+        (from_manifest, table, {"seconds": 0.1}),
+        (from_alignments, tmp_path, {"alignments": table}),
+    ):
+        if "seconds" in more:
+            monkeypatch.setattr(builders, "scan_manifest", look_up)
+        end_all()
+        data = source(where, **{**options, **more})
+        end_all()
+        data.batch(0, 0)
+        assert bool(children()) == isolate, (source, more)
 
 
 def test_a_crash_is_named_among_the_skipped_files(faulty):

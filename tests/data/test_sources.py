@@ -11,7 +11,7 @@ from keras_audio_ssl.data import from_huggingface
 from keras_audio_ssl.data import from_manifest
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data import read_manifest
-from keras_audio_ssl.data.sources import Names
+from keras_audio_ssl.data.clips.names import Names
 from tests.data.test_audio import sound
 
 pytestmark = pytest.mark.no_backend

@@ -12,12 +12,12 @@ from sklearn.preprocessing import StandardScaler
 from keras_audio_ssl.data import from_manifest
 from keras_audio_ssl.data.synthetic import SyntheticCorpus
 from keras_audio_ssl.data.synthetic import synthetic
-from keras_audio_ssl.data.synthetic_sounds import RATE
-from keras_audio_ssl.data.synthetic_sounds import SOUNDS
-from keras_audio_ssl.data.synthetic_sounds import noise
-from keras_audio_ssl.data.synthetic_sounds import tract
-from keras_audio_ssl.data.synthetic_speech import VOICES
-from keras_audio_ssl.data.synthetic_speech import VOWELS
+from keras_audio_ssl.data.synthetic.sounds import RATE
+from keras_audio_ssl.data.synthetic.sounds import SOUNDS
+from keras_audio_ssl.data.synthetic.sounds import noise
+from keras_audio_ssl.data.synthetic.sounds import tract
+from keras_audio_ssl.data.synthetic.speech import VOICES
+from keras_audio_ssl.data.synthetic.speech import VOWELS
 
 pytestmark = pytest.mark.no_backend
 

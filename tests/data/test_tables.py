@@ -9,12 +9,12 @@ import soundfile
 from keras_audio_ssl.data import from_arrays
 from keras_audio_ssl.data import from_folder
 from keras_audio_ssl.data import from_manifest
-from keras_audio_ssl.data import manifest
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data import read_manifest
+from keras_audio_ssl.data.clips import FileClips
+from keras_audio_ssl.data.clips import manifest
 from keras_audio_ssl.data.dataset import AudioDataset
 from keras_audio_ssl.data.levels import odd_levels
-from keras_audio_ssl.data.sources import FileClips
 from keras_audio_ssl.doctor import Diagnosis
 from keras_audio_ssl.doctor import Settings
 from keras_audio_ssl.doctor import list_audio

@@ -7,9 +7,9 @@ import pytest
 from keras import ops
 
 import keras_audio_ssl as kas
-from keras_audio_ssl.data.synthetic_sounds import HOP
-from keras_audio_ssl.data.synthetic_speech import VOICES
-from keras_audio_ssl.data.synthetic_speech import speak
+from keras_audio_ssl.data.synthetic.sounds import HOP
+from keras_audio_ssl.data.synthetic.speech import VOICES
+from keras_audio_ssl.data.synthetic.speech import speak
 from keras_audio_ssl.methods.speech2vec import neighbours
 from tests.contract import batch
 from tests.gradients import gradients

@@ -11,11 +11,8 @@ import numpy as np
 from keras_audio_ssl._shapes import rows
 from keras_audio_ssl.data.audio import AudioArray
 from keras_audio_ssl.data.audio import AudioError
-from keras_audio_ssl.data.audio import AudioFile
-from keras_audio_ssl.data.isolate import IsolatedFile
-from keras_audio_ssl.data.reading import open_audio
-
-Opened = AudioFile | AudioArray | IsolatedFile
+from keras_audio_ssl.data.audio import AudioSource
+from keras_audio_ssl.data.isolation import open_audio
 
 
 def whole_rate(rate: Any, name: str = "sample_rate") -> int:
@@ -115,7 +112,7 @@ def open_given(
     name: str,
     isolate: bool = False,
     holder: str = "",
-) -> Opened:
+) -> AudioSource:
     """Opens one clip, whatever holds it; use it in a `with` statement.
 
     Args:

@@ -14,7 +14,7 @@ import soundfile
 from soundfile import _ffi as ffi
 from soundfile import _snd as lib
 
-from keras_audio_ssl.data.containers import Headed
+from keras_audio_ssl.data.audio.containers import Headed
 
 FLAC, OGG, MP3 = 0x170000, 0x200000, 0x230000
 WAV, WAVEX, AU = 0x010000, 0x130000, 0x030000

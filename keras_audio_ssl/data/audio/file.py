@@ -2,61 +2,43 @@
 
 import os
 import re
-import stat
 from typing import Any
 
 import numpy as np
 import soundfile
-import soxr
 
-from keras_audio_ssl._text import with_reason
-from keras_audio_ssl.data.containers import FEW_FRAMES
-from keras_audio_ssl.data.containers import Content
-from keras_audio_ssl.data.containers import flac_head
-from keras_audio_ssl.data.containers import flac_streams
-from keras_audio_ssl.data.containers import mpeg_counts
-from keras_audio_ssl.data.containers import mpeg_end
-from keras_audio_ssl.data.containers import mpeg_head
-from keras_audio_ssl.data.containers import mpeg_preroll
-from keras_audio_ssl.data.containers import mpeg_samples
-from keras_audio_ssl.data.containers import ogg_pages
-from keras_audio_ssl.data.containers import ogg_streams
-from keras_audio_ssl.data.containers import wav_behind
-from keras_audio_ssl.data.containers import wav_head
-from keras_audio_ssl.data.sound import AU
-from keras_audio_ssl.data.sound import FLAC
-from keras_audio_ssl.data.sound import MP3
-from keras_audio_ssl.data.sound import OGG
-from keras_audio_ssl.data.sound import WAV
-from keras_audio_ssl.data.sound import WAVEX
-from keras_audio_ssl.data.sound import Sound
+from keras_audio_ssl.data.audio.containers import FEW_FRAMES
+from keras_audio_ssl.data.audio.containers import Content
+from keras_audio_ssl.data.audio.containers import flac_head
+from keras_audio_ssl.data.audio.containers import flac_streams
+from keras_audio_ssl.data.audio.containers import mpeg_counts
+from keras_audio_ssl.data.audio.containers import mpeg_end
+from keras_audio_ssl.data.audio.containers import mpeg_head
+from keras_audio_ssl.data.audio.containers import mpeg_preroll
+from keras_audio_ssl.data.audio.containers import mpeg_samples
+from keras_audio_ssl.data.audio.containers import ogg_pages
+from keras_audio_ssl.data.audio.containers import ogg_streams
+from keras_audio_ssl.data.audio.containers import wav_behind
+from keras_audio_ssl.data.audio.containers import wav_head
+from keras_audio_ssl.data.audio.libsndfile import AU
+from keras_audio_ssl.data.audio.libsndfile import FLAC
+from keras_audio_ssl.data.audio.libsndfile import MP3
+from keras_audio_ssl.data.audio.libsndfile import OGG
+from keras_audio_ssl.data.audio.libsndfile import WAV
+from keras_audio_ssl.data.audio.libsndfile import WAVEX
+from keras_audio_ssl.data.audio.libsndfile import Sound
+from keras_audio_ssl.data.audio.source import FOREIGN
+from keras_audio_ssl.data.audio.source import AudioError
+from keras_audio_ssl.data.audio.source import check_finite
+from keras_audio_ssl.data.audio.source import check_regular
+from keras_audio_ssl.data.audio.source import convert
+from keras_audio_ssl.data.audio.source import name_of
+from keras_audio_ssl.data.audio.source import plain
 
 LAYERS = {"MPEG_LAYER_I": 1, "MPEG_LAYER_II": 2}
 # libsndfile's position is off after a seek into the last page of an Ogg.
 OGG_PREROLL = 8192
 UNKNOWN_LENGTH = 1 << 56
-# Endings of sound that libsndfile does not decode: named, never passed in
-# silence.
-FOREIGN = (
-    *(".3g2", ".3gp", ".aa", ".aac", ".aax", ".ac3", ".adts", ".ape"),
-    *(".amr", ".asf", ".avi", ".awb", ".dff", ".dsf", ".dss", ".dts"),
-    *(".eac3", ".ec3", ".f4a", ".f4v", ".flv", ".g722", ".gsm", ".m2ts"),
-    *(".m4a", ".m4b", ".m4p", ".m4r", ".m4v", ".mka", ".mkv", ".mov"),
-    *(".mp4", ".mpc", ".mpeg", ".mpg", ".mts", ".ofr", ".ogm", ".ogv"),
-    *(".pcm", ".qt", ".ra", ".raw", ".rm", ".rmvb", ".sd2", ".shn"),
-    *(".spx", ".tak", ".thd", ".tta", ".vob", ".vox", ".weba", ".webm"),
-    *(".wma", ".wmv", ".wv"),
-)
-# What libsndfile says of files, in words that say what is wrong with them.
-PLAIN = {
-    "Internal error : SF_INFO struct incomplete": (
-        "the header's sample rate, channels or length is impossible"
-    ),
-    "File does not exist or is not a regular file (possibly a pipe?)": (
-        "Format not recognised"
-    ),
-    "(Garbled error message from libsndfile)": "damaged data",
-}
 CHAIN = (
     "{} {} one after the other, of which the first alone would be read: "
     "decode it and encode it anew"
@@ -70,29 +52,6 @@ BLOCK = 1 << 18
 TAIL_BYTES = 1 << 17
 # So many bytes behind the end of a stream are tags, or were read ahead.
 AHEAD_BYTES = 1 << 13
-
-
-class AudioError(ValueError):
-    """A file (or array) that gives no usable audio, and why.
-
-    Args:
-        file: the file's name as the user gave it.
-        reason: what is wrong with it, in words.
-
-    Example:
-        >>> try:
-        ...     wave = read_audio("broken.flac", 16000)
-        ... except AudioError as error:
-        ...     print(error.file, error.reason)
-    """
-
-    def __init__(self, file: Any, reason: str) -> None:
-        super().__init__(str(file), reason)
-        self.file = str(file)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return with_reason(self.file, self.reason)
 
 
 class AudioFile:
@@ -407,131 +366,3 @@ class AudioFile:
         if ending in FOREIGN:
             return convert(ending)
         return f"not readable as audio: {plain(error)}"
-
-
-class AudioArray:
-    """An array, read like an `AudioFile`.
-
-    Args:
-        array: samples `(samples,)`, or `(channels, samples)` as well as
-            `(samples, channels)` (the shorter axis holds the channels);
-            floats in [-1, 1], or integers, which are scaled by their range.
-        rate: sample rate in Hz.
-        name: name used in errors.
-    """
-
-    floating = True
-
-    def __init__(self, array: Any, rate: int, name: str) -> None:
-        wave = np.asarray(array)
-        if wave.ndim == 2:
-            wave = wave.mean(axis=int(np.argmin(wave.shape)), dtype="float64")
-        if wave.ndim != 1 or wave.dtype.kind not in "fiu":
-            raise AudioError(
-                name,
-                "samples must be numbers of shape (samples,) or "
-                f"(channels, samples), not {wave.dtype} {np.shape(array)}",
-            )
-        kind = np.asarray(array).dtype
-        if kind.kind == "u":
-            half = (np.iinfo(kind).max + 1) // 2
-            wave = (wave.astype("float64") - half) / half
-        elif kind.kind == "i":
-            wave = wave / (np.iinfo(kind).max + 1.0)
-        if not len(wave):
-            raise AudioError(name, "no samples")
-        self.name, self.rate, self.frames = name, int(rate), len(wave)
-        self._wave = wave
-
-    def __enter__(self) -> "AudioArray":
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        pass
-
-    def read(self, start: int, frames: int) -> np.ndarray:
-        wave = np.array(self._wave[start : start + frames], "float32")
-        check_finite(wave, self.name, self.rate, start)
-        return wave
-
-
-def name_of(file: Any, name: Any = None) -> str:
-    """What errors call a file: its path, unless it has another name."""
-    if name is None:
-        name = "a file in memory" if isinstance(file, bytes) else file
-    return str(name)
-
-
-def convert(ending: str) -> str:
-    """What to do about a file with an ending among `FOREIGN`."""
-    return f"{ending} cannot be decoded: convert it to WAV, FLAC, OGG or MP3"
-
-
-def check_regular(path: Any, name: str) -> None:
-    """Raises `AudioError` unless `path` is a file, found and readable.
-
-    A named pipe or a device would block the reader for ever.
-    """
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError) as error:
-        broken = os.path.islink(path)
-        raise AudioError(
-            name, f"broken link ({plain(error)})" if broken else plain(error)
-        ) from None
-    if stat.S_ISDIR(mode):
-        raise AudioError(name, "a folder, not a file")
-    if not stat.S_ISREG(mode):
-        raise AudioError(name, "not a regular file")
-
-
-def check_finite(wave: np.ndarray, name: str, rate: int, start: int) -> None:
-    if np.isfinite(wave.sum()):
-        return
-    finite = np.isfinite(wave)
-    if not finite.all():
-        at = (start + int(np.argmin(finite))) / rate
-        raise AudioError(name, f"NaN or infinite sample at {at:.2f} s")
-
-
-def resampled_length(samples: int, rate_in: int, rate_out: int) -> int:
-    """Length of `resample`'s answer: to the nearest sample."""
-    return (2 * samples * rate_out + rate_in) // (2 * rate_in)
-
-
-def resample(waveform: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
-    """Changes the sample rate with soxr's high quality filter.
-
-    Args:
-        waveform: float32 `(samples,)`.
-        rate_in: its sample rate in Hz.
-        rate_out: wanted sample rate in Hz.
-
-    Returns:
-        float32 `(round(samples * rate_out / rate_in),)`.
-
-    Example:
-        >>> resample(np.zeros(44100, "float32"), 44100, 16000).shape
-        (16000,)
-    """
-    if rate_in == rate_out:
-        return waveform
-    for name, rate in (("rate_in", rate_in), ("rate_out", rate_out)):
-        if rate < 1:
-            raise ValueError(
-                f"`{name}` must be positive, in Hz. Received: {name}={rate}"
-            )
-    size = resampled_length(len(waveform), rate_in, rate_out)
-    out = soxr.resample(waveform, rate_in, rate_out, quality="HQ")[:size]
-    if len(out) < size:
-        out = np.pad(out, (0, size - len(out)))
-    return out
-
-
-def plain(error: BaseException) -> str:
-    """An error's text without the path, which stands beside it anyway."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = getattr(error, "error_string", None) or str(error)
-    text = " ".join(str(text).split()).rstrip(".")
-    return PLAIN.get(text, text) or type(error).__name__

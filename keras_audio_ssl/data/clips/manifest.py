@@ -14,13 +14,13 @@ import numpy as np
 
 from keras_audio_ssl._text import column_list
 from keras_audio_ssl._text import few
-from keras_audio_ssl.data.labels import NO_LABEL
-from keras_audio_ssl.data.labels import NOTHING_LABELLED
-from keras_audio_ssl.data.labels import class_codes
-from keras_audio_ssl.data.labels import sort_classes
-from keras_audio_ssl.data.sources import FileClips
-from keras_audio_ssl.data.sources import Names
-from keras_audio_ssl.data.sources import Skipped
+from keras_audio_ssl.data.clips.base import Skipped
+from keras_audio_ssl.data.clips.files import FileClips
+from keras_audio_ssl.data.clips.labels import NO_LABEL
+from keras_audio_ssl.data.clips.labels import NOTHING_LABELLED
+from keras_audio_ssl.data.clips.labels import class_codes
+from keras_audio_ssl.data.clips.labels import sort_classes
+from keras_audio_ssl.data.clips.names import Names
 
 # Letters of a row and columns of a table: more than any has, and no harm.
 ROW, COLUMNS = 1 << 20, 1 << 14
@@ -213,6 +213,7 @@ def scan_manifest(
     classes: Sequence[str] | None = None,
     max_files: int | None = None,
     unlabelled: bool = False,
+    isolate: bool = False,
 ) -> tuple[FileClips, Skipped]:
     """The clips of a manifest; see `from_manifest`."""
     files = _Numbers()
@@ -293,6 +294,7 @@ def scan_manifest(
         np.array(spans, "float64").reshape(-1, 2) if spans else None,
         np.array(codes, "int32") if label is not None else None,
         seen if label is not None else None,
+        isolate,
     )
     if keep is not None:
         clips.keep(np.flatnonzero(keep))

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from typing import NoReturn
 
@@ -17,9 +16,9 @@ import numpy as np
 
 from keras_audio_ssl._process import start
 from keras_audio_ssl._text import printable
-from keras_audio_ssl.data import decoder
 from keras_audio_ssl.data.audio import AudioError
-from keras_audio_ssl.data.audio import name_of
+from keras_audio_ssl.data.audio.source import name_of
+from keras_audio_ssl.data.isolation import decoder
 
 # A child may have so many bytes of address space; a part that takes more
 # cannot be read at once.
@@ -33,7 +32,7 @@ START_SECONDS = 120.0
 # Children that have had nothing to do for so long are ended.
 IDLE_SECONDS = 60.0
 TICK = 0.25
-SCRIPT = Path(decoder.__file__)
+CHILD = decoder.__name__
 # A crop of some seconds passes a pipe of this size at one go.
 PIPE_BYTES = 1 << 20
 
@@ -249,7 +248,7 @@ class _Child:
         self._lock = threading.Lock()
         self._left: float | None = None
         self._late = False
-        self._process = start(SCRIPT, str(MEMORY))
+        self._process = start(CHILD, str(MEMORY))
         assert self._process.stdin and self._process.stdout
         self._to: Any = self._process.stdin
         self._from: Any = self._process.stdout

@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_audio_ssl.data.synthetic_sounds import HOP
-from keras_audio_ssl.data.synthetic_sounds import RATE
-from keras_audio_ssl.data.synthetic_sounds import Array
-from keras_audio_ssl.data.synthetic_sounds import Rng
-from keras_audio_ssl.data.synthetic_sounds import curve
-from keras_audio_ssl.data.synthetic_sounds import noise
-from keras_audio_ssl.data.synthetic_sounds import partials
-from keras_audio_ssl.data.synthetic_sounds import tone
-from keras_audio_ssl.data.synthetic_sounds import tract
+from keras_audio_ssl.data.synthetic.sounds import HOP
+from keras_audio_ssl.data.synthetic.sounds import RATE
+from keras_audio_ssl.data.synthetic.sounds import Array
+from keras_audio_ssl.data.synthetic.sounds import Rng
+from keras_audio_ssl.data.synthetic.sounds import curve
+from keras_audio_ssl.data.synthetic.sounds import noise
+from keras_audio_ssl.data.synthetic.sounds import partials
+from keras_audio_ssl.data.synthetic.sounds import tone
+from keras_audio_ssl.data.synthetic.sounds import tract
 
 Script = list[tuple[str, int]]
 

@@ -11,28 +11,28 @@ import soundfile
 import soxr
 
 from keras_audio_ssl.data.builders import from_arrays
+from keras_audio_ssl.data.clips.segments import AlignedArrays
+from keras_audio_ssl.data.clips.segments import Segment
+from keras_audio_ssl.data.clips.segments import SegmentTable
 from keras_audio_ssl.data.dataset import AudioDataset
-from keras_audio_ssl.data.segments import AlignedArrays
-from keras_audio_ssl.data.segments import Segment
-from keras_audio_ssl.data.segments import SegmentTable
-from keras_audio_ssl.data.synthetic_sounds import HOP
-from keras_audio_ssl.data.synthetic_sounds import RATE
-from keras_audio_ssl.data.synthetic_sounds import SOUNDS
-from keras_audio_ssl.data.synthetic_sounds import Array
-from keras_audio_ssl.data.synthetic_sounds import Rng
-from keras_audio_ssl.data.synthetic_sounds import band
-from keras_audio_ssl.data.synthetic_sounds import curve
-from keras_audio_ssl.data.synthetic_sounds import fft_size
-from keras_audio_ssl.data.synthetic_sounds import frequencies
-from keras_audio_ssl.data.synthetic_sounds import log_uniform
-from keras_audio_ssl.data.synthetic_sounds import noise
-from keras_audio_ssl.data.synthetic_sounds import partials
-from keras_audio_ssl.data.synthetic_sounds import tone
-from keras_audio_ssl.data.synthetic_speech import SYLLABLES
-from keras_audio_ssl.data.synthetic_speech import VOICES
-from keras_audio_ssl.data.synthetic_speech import Script
-from keras_audio_ssl.data.synthetic_speech import script
-from keras_audio_ssl.data.synthetic_speech import speak
+from keras_audio_ssl.data.synthetic.sounds import HOP
+from keras_audio_ssl.data.synthetic.sounds import RATE
+from keras_audio_ssl.data.synthetic.sounds import SOUNDS
+from keras_audio_ssl.data.synthetic.sounds import Array
+from keras_audio_ssl.data.synthetic.sounds import Rng
+from keras_audio_ssl.data.synthetic.sounds import band
+from keras_audio_ssl.data.synthetic.sounds import curve
+from keras_audio_ssl.data.synthetic.sounds import fft_size
+from keras_audio_ssl.data.synthetic.sounds import frequencies
+from keras_audio_ssl.data.synthetic.sounds import log_uniform
+from keras_audio_ssl.data.synthetic.sounds import noise
+from keras_audio_ssl.data.synthetic.sounds import partials
+from keras_audio_ssl.data.synthetic.sounds import tone
+from keras_audio_ssl.data.synthetic.speech import SYLLABLES
+from keras_audio_ssl.data.synthetic.speech import VOICES
+from keras_audio_ssl.data.synthetic.speech import Script
+from keras_audio_ssl.data.synthetic.speech import script
+from keras_audio_ssl.data.synthetic.speech import speak
 
 Segments = list[tuple[float, float, str]]
 

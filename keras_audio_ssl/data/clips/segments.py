@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_audio_ssl.data.sources import ArrayClips
-from keras_audio_ssl.data.sources import Clips
-from keras_audio_ssl.data.sources import FileClips
+from keras_audio_ssl.data.clips.arrays import ArrayClips
+from keras_audio_ssl.data.clips.base import Clips
+from keras_audio_ssl.data.clips.files import FileClips
 
 
 class Segment(NamedTuple):

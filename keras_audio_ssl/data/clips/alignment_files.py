@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from keras_audio_ssl._text import column_list
 from keras_audio_ssl.data.audio import AudioError
-from keras_audio_ssl.data.manifest import Table
-from keras_audio_ssl.data.sources import Skipped
+from keras_audio_ssl.data.clips.base import Skipped
+from keras_audio_ssl.data.clips.manifest import Table
 
 # Labels of silence and of the speaker's noises: no words.
 SILENCES = frozenset(

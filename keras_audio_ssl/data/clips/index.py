@@ -13,9 +13,9 @@ import numpy as np
 
 from keras_audio_ssl._files import cache_folder
 from keras_audio_ssl._files import written_whole
-from keras_audio_ssl.data.sources import FileClips
-from keras_audio_ssl.data.sources import Names
-from keras_audio_ssl.data.sources import Skipped
+from keras_audio_ssl.data.clips.base import Skipped
+from keras_audio_ssl.data.clips.files import FileClips
+from keras_audio_ssl.data.clips.names import Names
 
 log = logging.getLogger("keras_audio_ssl")
 
@@ -71,13 +71,17 @@ class ManifestIndex:
         self.path = folder / "manifests" / f"{name}.index"
         self._key = _digest([*what, status.st_size, status.st_mtime_ns])
 
-    def read(self) -> tuple[FileClips, Skipped] | None:
-        """The clips and what was skipped, or `None`: to be found anew."""
+    def read(self, isolate: bool) -> tuple[FileClips, Skipped] | None:
+        """The clips and what was skipped, or `None`: to be found anew.
+
+        Args:
+            isolate: as for `FileClips`.
+        """
         if self.path is None:
             return None
         try:
             arrays = self._load(self.path)
-            return None if arrays is None else self._unpack(arrays)
+            return None if arrays is None else self._unpack(arrays, isolate)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -145,7 +149,9 @@ class ManifestIndex:
             for part, kind in zip(arrays, TYPES.values(), strict=True)
         ]
 
-    def _unpack(self, arrays: list[np.ndarray]) -> tuple[FileClips, Skipped]:
+    def _unpack(
+        self, arrays: list[np.ndarray], isolate: bool
+    ) -> tuple[FileClips, Skipped]:
         """The clips of arrays that may be wrong in any way.
 
         Raises:
@@ -174,6 +180,7 @@ class ManifestIndex:
             spans.reshape(-1, 2) if len(spans) else None,
             labels if len(labels) else None,
             list(classes) if len(labels) else None,
+            isolate,
         )
         found.sizes, found.weighed = part["sizes"], True
         pairs = iter(words)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_audio_ssl._text import few
-from keras_audio_ssl.data.sources import Clips
+from keras_audio_ssl.data.clips.base import Clips
 
 # What says that a clip has no label, as text.
 UNLABELLED = ("", "-1")
