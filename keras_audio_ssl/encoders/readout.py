@@ -7,6 +7,7 @@ from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.blocks import softmax
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.encoders.encoder import Encoder
+from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import waveform_and_lengths
 
 
@@ -14,18 +15,24 @@ class Readout(Encoder):
     """An encoder whose vectors join the levels of another one.
 
     Where a representation is read decides as much as how it was trained.
-    Frames of finer levels are averaged to the frame rate of the encoder, or
-    of the coarsest level that is read; a clip's last frame over those finer
-    ones that there are, where the encoder's strides round up.
+    Levels of another frame rate than that of the result are brought to it:
+    frames of finer ones are averaged, a clip's last frame over those that
+    there are, where the encoder's strides round up; frames of coarser ones
+    are repeated, a clip's last one for as long as finer ones follow.
 
     Args:
         encoder: `Encoder` to read.
         levels: `"all"`, or indices of its levels, first is 0, last is -1.
         pooling: Statistics over time that make the clip vector: some of
             `"mean"`, `"max"`, `"std"`.
+        rate: Frame rate of the result: `"coarsest"` of the encoder's own and
+            of those of the levels that are read; or `"finest"` of these
+            levels, for what is shorter than a frame of the encoder, such as
+            phones.
 
     Raises:
-        ValueError: A level that the encoder does not have.
+        ValueError: A level that the encoder does not have, or an unknown
+            `rate`.
 
     Example:
 
@@ -33,13 +40,18 @@ class Readout(Encoder):
     """
 
     def __init__(
-        self, encoder, levels="all", pooling=("mean", "max", "std"), **kwargs
+        self,
+        encoder,
+        levels="all",
+        pooling=("mean", "max", "std"),
+        rate="coarsest",
+        **kwargs,
     ):
         if levels != "all":
             levels = [int(i) for i in levels]
         super().__init__(
             encoder.frontend,
-            LevelsBackbone(encoder.backbone, levels, tuple(pooling)),
+            LevelsBackbone(encoder.backbone, levels, tuple(pooling), rate),
             **kwargs,
         )
 
@@ -47,8 +59,9 @@ class Readout(Encoder):
 class LevelsBackbone(Backbone):
     """A backbone's levels, joined; see `Readout`."""
 
-    def __init__(self, backbone, levels, pooling, **kwargs):
+    def __init__(self, backbone, levels, pooling, rate="coarsest", **kwargs):
         super().__init__(**kwargs)
+        check_choice("rate", rate, ("coarsest", "finest"))
         count = len(backbone.dims)
         wanted = list(range(count)) if levels == "all" else levels
         if not wanted or any(not -count <= i < count for i in wanted):
@@ -61,10 +74,14 @@ class LevelsBackbone(Backbone):
         self.min_frames = backbone.min_frames
         self.dims = [backbone.dims[i] for i in self.indices]
         self.strides = [backbone.strides[i] for i in self.indices]
-        # The level that sets the rate, unless it is the encoder's own.
-        self.coarsest = max(self.indices, key=lambda i: backbone.strides[i])
-        if backbone.strides[self.coarsest] <= backbone.stride:
-            self.coarsest = None
+        # The level that sets the rate; None where it is the encoder's own.
+        choose = max if rate == "coarsest" else min
+        self.pace = choose(self.indices, key=lambda i: backbone.strides[i])
+        if (
+            rate == "coarsest"
+            and backbone.strides[self.pace] <= backbone.stride
+        ):
+            self.pace = None
         self.pooling = FramePool(pooling, join="concat", name="pooling")
 
     def level_lengths(self, lengths, level=-1):
@@ -84,12 +101,14 @@ class LevelsBackbone(Backbone):
 
     @property
     def stride(self):
-        return max(self.backbone.stride, *self.strides)
+        if self.pace is None:
+            return self.backbone.stride
+        return self.backbone.strides[self.pace]
 
     def frame_lengths(self, lengths):
-        if self.coarsest is None:
+        if self.pace is None:
             return self.backbone.frame_lengths(lengths)
-        return self.backbone.level_lengths(lengths, self.coarsest)
+        return self.backbone.level_lengths(lengths, self.pace)
 
     def read(
         self, features, lengths=None, training=None, return_attention=False
@@ -108,13 +127,18 @@ class LevelsBackbone(Backbone):
         )
         hidden = [outputs["hidden"][i] for i in self.indices]
         pace = outputs["frames"]
-        if self.coarsest is not None:
-            pace = outputs["hidden"][self.coarsest]
+        if self.pace is not None:
+            pace = outputs["hidden"][self.pace]
         count, paced = ops.shape(pace)[1], []
-        for i, level in enumerate(hidden):
-            step = self.stride // self.strides[i]
+        for i, (level, stride) in enumerate(
+            zip(hidden, self.strides, strict=True)
+        ):
             valid = self.lengths_of(lengths, i)
-            paced.append(averaged(level, count, step, valid))
+            if stride > self.stride:
+                level = repeated(level, count, stride // self.stride, valid)
+            else:
+                level = averaged(level, count, self.stride // stride, valid)
+            paced.append(level)
         return outputs, hidden, paced
 
     def lengths_of(self, lengths, level):
@@ -144,17 +168,19 @@ class WeightedSum(Encoder):
 
     The weights are a softmax that is trained with the task, all equal at
     first. In a `Classifier` with `freeze` they are trained, and the head, and
-    nothing else. Levels of a finer rate are averaged as by `Readout`.
+    nothing else. Levels of other rates are averaged or repeated as by
+    `Readout`.
 
     Args:
         encoder: `Encoder` whose levels are of one width.
         levels: `"all"`, or indices of its levels.
         pooling: Statistics over time that make the clip vector: some of
             `"mean"`, `"max"`, `"std"`.
+        rate: As of `Readout`.
 
     Raises:
-        ValueError: A level that the encoder does not have, or levels of
-            different width.
+        ValueError: A level that the encoder does not have, levels of
+            different width, or an unknown `rate`.
 
     Reference:
         Yang et al., 2021, "SUPERB", arXiv 2105.01051, section 3.
@@ -164,12 +190,19 @@ class WeightedSum(Encoder):
     >>> classifier = kas.Classifier(kas.WeightedSum(encoder), freeze=True)
     """
 
-    def __init__(self, encoder, levels="all", pooling=("mean",), **kwargs):
+    def __init__(
+        self,
+        encoder,
+        levels="all",
+        pooling=("mean",),
+        rate="coarsest",
+        **kwargs,
+    ):
         if levels != "all":
             levels = [int(i) for i in levels]
         super().__init__(
             encoder.frontend,
-            MixedBackbone(encoder.backbone, levels, tuple(pooling)),
+            MixedBackbone(encoder.backbone, levels, tuple(pooling), rate),
             **kwargs,
         )
 
@@ -196,8 +229,8 @@ class WeightedSum(Encoder):
 class MixedBackbone(LevelsBackbone):
     """A backbone's levels, mixed; see `WeightedSum`."""
 
-    def __init__(self, backbone, levels, pooling, **kwargs):
-        super().__init__(backbone, levels, pooling, **kwargs)
+    def __init__(self, backbone, levels, pooling, rate="coarsest", **kwargs):
+        super().__init__(backbone, levels, pooling, rate, **kwargs)
         if len(set(self.dims)) > 1:
             raise ValueError(
                 "`WeightedSum` needs levels of one width. Received: "
@@ -262,3 +295,26 @@ def averaged(level, count, step, lengths=None):
         for x, width in ((level, dim), (valid, 1))
     )
     return ops.cast(sums / ops.maximum(shares, 1.0), dtype)
+
+
+def repeated(level, count, times, lengths=None):
+    """Frames that stand for several each.
+
+    Args:
+        level: `(batch, frames, dim)`.
+        count: Frames wanted.
+        times: How often each comes.
+        lengths: `(batch,)`, valid frames; the last of them is what follows
+            it, too. All of them if None.
+
+    Returns:
+        `(batch, count, dim)`.
+    """
+    clips, frames, _ = ops.shape(level)
+    if lengths is None:
+        lengths = ops.full((clips,), frames)
+    last = ops.maximum(ops.cast(lengths, "int32") - 1, 0)
+    which = ops.minimum(
+        ops.arange(count, dtype="int32") // times, last[:, None]
+    )
+    return ops.take_along_axis(level, which[..., None], axis=1)

@@ -4,9 +4,11 @@ import pytest
 from keras import ops
 
 import keras_audio_ssl as kas
+from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import RecurrentStack
 from keras_audio_ssl.encoders.readout import averaged
+from keras_audio_ssl.encoders.readout import repeated
 from keras_audio_ssl.features import LogMel
 from tests.encoders.tiny import RoundsUp
 from tests.encoders.tiny import array
@@ -75,3 +77,56 @@ def test_levels_of_one_rate_are_as_they_were():
     got = array(kas.Readout(encoder)(wave)["frames"])
     want = np.concatenate([array(h) for h in hidden], -1)
     np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("frames", [93, 96])
+def test_the_finest_rate_repeats_what_is_coarser(frames):
+    net = readout(rate="finest").backbone
+    x = noise(2, frames, 5)
+    out = net(x)
+    fine, coarse = (array(h) for h in out["hidden"])
+    got = array(out["frames"])
+    assert got.shape == (2, fine.shape[1], 8)
+    np.testing.assert_array_equal(got[..., :4], fine)
+    for i in range(fine.shape[1]):
+        np.testing.assert_array_equal(got[:, i, 4:], coarse[:, i // 2])
+    assert int(array(net.frame_lengths([frames]))[0]) == fine.shape[1]
+    # The clip vector is that of the levels, whatever the rate.
+    usual = readout().backbone
+    np.testing.assert_allclose(array(usual(x)["clip"]), array(out["clip"]))
+
+
+def test_the_last_frame_stands_for_what_follows_it():
+    x = noise(2, 3, 4)
+    got = array(repeated(ops.convert_to_tensor(x), 8, 2, np.array([3, 2])))
+    np.testing.assert_array_equal(got[0], x[0, [0, 0, 1, 1, 2, 2, 2, 2]])
+    np.testing.assert_array_equal(got[1], x[1, [0, 0, 1, 1, 1, 1, 1, 1]])
+    got = array(repeated(ops.convert_to_tensor(x), 7, 2))
+    np.testing.assert_array_equal(got, x[:, [0, 0, 1, 1, 2, 2, 2]])
+
+
+@pytest.mark.parametrize("strides", ["up", "down"])
+def test_at_the_finest_rate_padding_stays_out(strides, tmp_path):
+    encoder = readout(rate="finest")
+    if strides == "down":
+        cnn = AudioNTT(16, conv_channels=4, dim=6)
+        encoder = kas.Readout(Encoder(LogMel(n_mels=16), cnn), rate="finest")
+        assert encoder.frame_rate == 50
+    waves = [noise(1, n, seed=n)[0] for n in (15520, 15680, 9001, 12345, 8400)]
+    frames = encoder.embed_frames(waves)
+    encoder.save(tmp_path / "fine.keras")
+    opened = kas.load_encoder(
+        tmp_path / "fine.keras", custom_objects={"RoundsUp": RoundsUp}
+    )
+    assert opened.frame_rate == encoder.frame_rate
+    for wave, rows, again in zip(
+        waves, frames, opened.embed_frames(waves), strict=True
+    ):
+        alone = encoder(wave[None])
+        np.testing.assert_allclose(array(alone["frames"])[0], rows, atol=1e-5)
+        np.testing.assert_array_equal(rows, again)
+
+
+def test_an_unknown_rate_is_refused():
+    with pytest.raises(ValueError, match="rate"):
+        readout(rate="fine")
