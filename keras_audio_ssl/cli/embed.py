@@ -139,7 +139,7 @@ def embed(args, output):
 
 def settings_of(args, clips):
     """What the vectors depend on: an encoder's file, the clips, how read."""
-    from keras_audio_ssl.hub.load import find_encoder
+    from keras_audio_ssl.hub.encoder_files import find_encoder
 
     path = find_encoder(args.encoder)
     return {

@@ -15,14 +15,15 @@ from keras_audio_ssl._files import FileError
 from keras_audio_ssl._files import written_whole
 from keras_audio_ssl._text import printable
 from keras_audio_ssl.encoders import Encoder
-from keras_audio_ssl.hub import archive
-from keras_audio_ssl.hub import reader
 from keras_audio_ssl.hub.shipped import SHIPPED
-from keras_audio_ssl.hub.strangers import Unreadable
-from keras_audio_ssl.hub.strangers import told_of
-from keras_audio_ssl.hub.trust import check_config
-from keras_audio_ssl.hub.trust import class_of
-from keras_audio_ssl.hub.trust import limited
+from keras_audio_ssl.hub.untrusted import keras_file
+from keras_audio_ssl.hub.untrusted import reading_child
+from keras_audio_ssl.hub.untrusted.errors import Refused
+from keras_audio_ssl.hub.untrusted.errors import Unreadable
+from keras_audio_ssl.hub.untrusted.keras_config import check_config
+from keras_audio_ssl.hub.untrusted.keras_config import class_of
+from keras_audio_ssl.hub.untrusted.reading_parent import told_of
+from keras_audio_ssl.hub.untrusted.variable_limits import limited
 from keras_audio_ssl.methods import PretextModel
 
 
@@ -176,7 +177,7 @@ def _open(path, custom, compiled, trusted):
         if isinstance(error, OSError) and apart:
             # No fault of the file's: no room for a copy, or no process.
             raise
-        if isinstance(error, (Unreadable, archive.Refused)):
+        if isinstance(error, (Unreadable, Refused)):
             raise FileError(f"{path}: {error}") from error
         # Keras, zipfile and HDF5 each have errors of their own.
         raise FileError(f"{path} cannot be opened: {error}") from error
@@ -185,8 +186,8 @@ def _open(path, custom, compiled, trusted):
 def _opened_here(path, custom, compiled, trusted):
     """A file that is ours, or that the user trusts."""
     with path.open("rb") as stream:
-        members = archive.members_of(stream, path.stat().st_size)
-        config = archive.config_of(members)
+        members = keras_file.members_of(stream, path.stat().st_size)
+        config = keras_file.config_of(members)
     config = check_config(config, path, custom, compiled, not trusted)
     _check_class(config, path, custom)
     return keras.saving.load_model(
@@ -216,7 +217,7 @@ def _written_anew(path, custom, compiled, folder):
     """
     import h5py
 
-    with told_of(reader.KERAS, path) as found:
+    with told_of(reading_child.KERAS, path) as found:
         config = check_config(found.told["config"], path, custom, compiled)
         _check_class(config, path, custom)
         text = json.dumps(config)

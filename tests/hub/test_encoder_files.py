@@ -110,7 +110,7 @@ def test_names_lie_in_a_folder(tmp_path, monkeypatch, saved):
 
 def test_the_default_folder_is_the_checkouts(monkeypatch):
     monkeypatch.delenv("KERAS_AUDIO_SSL_WEIGHTS", raising=False)
-    from keras_audio_ssl.hub.load import weights_folder
+    from keras_audio_ssl.hub.encoder_files import weights_folder
 
     package = os.path.dirname(kas.__file__)
     assert (
@@ -223,7 +223,7 @@ HOSTILE = [
     entry("subprocess", "Popen"),
     entry("pickle", "loads"),
     entry("keras_audio_ssl.data", "AudioDataset"),
-    entry("keras_audio_ssl.hub.load", "load_encoder"),
+    entry("keras_audio_ssl.hub.encoder_files", "load_encoder"),
     entry("keras_audio_ssl.encoders.encoder", "os"),
     entry("keras_audio_ssl.encoders.encoder", "Clip"),
     entry("keras_audio_ssl.encoders.nowhere", "Encoder"),

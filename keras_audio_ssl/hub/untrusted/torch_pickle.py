@@ -10,7 +10,7 @@ from typing import Any
 from typing import BinaryIO
 from typing import NamedTuple
 
-from keras_audio_ssl._files import FileError
+from keras_audio_ssl.hub.untrusted.errors import CheckpointError
 
 # Far above what a checkpoint of thousands of tensors needs.
 MAX_STEPS = 400_000
@@ -38,16 +38,6 @@ DTYPES = (
     "bfloat16 bool complex128 complex64 double float float16 float32 float64 "
     "half int int16 int32 int64 int8 long short uint8"
 )
-
-
-class CheckpointError(FileError):
-    """A checkpoint that cannot be read, or holds more than data.
-
-    Attributes:
-        report: `ImportReport` so far, where an importer raised it.
-    """
-
-    report: Any = None
 
 
 class Storage(NamedTuple):

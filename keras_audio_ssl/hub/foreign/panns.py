@@ -9,14 +9,14 @@ from keras_audio_ssl.encoders import Res1dNet31
 from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import LogMel
 from keras_audio_ssl.features import Waveform
-from keras_audio_ssl.hub.audio_ntt import batch_norm
-from keras_audio_ssl.hub.audio_ntt import dense
-from keras_audio_ssl.hub.importers import Rule
-from keras_audio_ssl.hub.importers import StateDict
-from keras_audio_ssl.hub.importers import note_frontend
-from keras_audio_ssl.hub.importers import numbered_batches
-from keras_audio_ssl.hub.importers import reversed_axes
-from keras_audio_ssl.hub.importers import time_first
+from keras_audio_ssl.hub.foreign.audio_ntt import batch_norm
+from keras_audio_ssl.hub.foreign.audio_ntt import dense
+from keras_audio_ssl.hub.foreign.state_dict import Rule
+from keras_audio_ssl.hub.foreign.state_dict import StateDict
+from keras_audio_ssl.hub.foreign.state_dict import note_frontend
+from keras_audio_ssl.hub.foreign.state_dict import numbered_batches
+from keras_audio_ssl.hub.foreign.state_dict import reversed_axes
+from keras_audio_ssl.hub.foreign.state_dict import time_first
 
 NETWORKS = {"cnn6": CNN6, "cnn14": CNN14}
 # The release's log-mel at 32 kHz; bands of equal area, decibels.

@@ -8,10 +8,10 @@ from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import RecurrentStack
 from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import recipe
-from keras_audio_ssl.hub.importers import Rule
-from keras_audio_ssl.hub.importers import StateDict
-from keras_audio_ssl.hub.importers import note_frontend
-from keras_audio_ssl.hub.importers import reversed_axes
+from keras_audio_ssl.hub.foreign.state_dict import Rule
+from keras_audio_ssl.hub.foreign.state_dict import StateDict
+from keras_audio_ssl.hub.foreign.state_dict import note_frontend
+from keras_audio_ssl.hub.foreign.state_dict import reversed_axes
 from keras_audio_ssl.methods.apc import APC
 
 

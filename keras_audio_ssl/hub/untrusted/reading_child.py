@@ -50,7 +50,7 @@ def main(paths: list[str]) -> None:
     _light_packages()
     import h5py  # noqa: F401
 
-    import keras_audio_ssl.hub.layouts  # noqa: F401
+    import keras_audio_ssl.hub.untrusted.checkpoint_layouts  # noqa: F401
 
     pace = min(SLOWEST, max(1.0, time.process_time() / START_SECONDS))
     answers = os.dup(1)
@@ -85,8 +85,9 @@ def _light_packages() -> None:
     """Stands in for the packages' `__init__`, which choose a backend."""
     folder = Path(__file__).parent
     for name, path in (
-        ("keras_audio_ssl", folder.parent),
-        ("keras_audio_ssl.hub", folder),
+        ("keras_audio_ssl", folder.parents[1]),
+        ("keras_audio_ssl.hub", folder.parent),
+        ("keras_audio_ssl.hub.untrusted", folder),
     ):
         package = types.ModuleType(name)
         package.__path__ = [str(path)]
@@ -128,9 +129,9 @@ def _address_space() -> int:
 
 
 def _answer(answers: int, kind: bytes, path: str) -> None:
-    from keras_audio_ssl.hub.archive import DAMAGE
-    from keras_audio_ssl.hub.archive import Refused
-    from keras_audio_ssl.hub.unpickle import CheckpointError
+    from keras_audio_ssl.hub.untrusted.errors import CheckpointError
+    from keras_audio_ssl.hub.untrusted.errors import Refused
+    from keras_audio_ssl.hub.untrusted.keras_file import DAMAGE
 
     with contextlib.ExitStack() as stack:
         try:
@@ -178,11 +179,11 @@ def _open(path: str) -> Any:
 def _keras(stream: Any, size: int, stack: contextlib.ExitStack) -> tuple:
     import numpy as np
 
-    from keras_audio_ssl.hub import archive
+    from keras_audio_ssl.hub.untrusted import keras_file
 
-    members = archive.members_of(stream, size)
-    config = archive.config_of(members)
-    found = stack.enter_context(archive.weights_of(members))
+    members = keras_file.members_of(stream, size)
+    config = keras_file.config_of(members)
+    found = stack.enter_context(keras_file.weights_of(members))
 
     def whole(array):
         flat = np.asarray(array.node[()]).reshape(-1)
@@ -200,9 +201,11 @@ def _keras(stream: Any, size: int, stack: contextlib.ExitStack) -> tuple:
 
 
 def _checkpoint(stream: Any, size: int) -> tuple:
-    from keras_audio_ssl.hub import layouts
+    from keras_audio_ssl.hub.untrusted import checkpoint_layouts
 
-    told = layouts.Told(*layouts.read_layout(stream, size))
+    told = checkpoint_layouts.Told(
+        *checkpoint_layouts.read_layout(stream, size)
+    )
     return (
         {
             "rows": told.rows,

@@ -20,14 +20,14 @@ from keras_audio_ssl.callbacks.resume import last_checkpoint
 from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.features import recipe
-from keras_audio_ssl.hub import archive
-from keras_audio_ssl.hub import load
+from keras_audio_ssl.hub import encoder_files
 from keras_audio_ssl.hub import load_encoder
 from keras_audio_ssl.hub import load_model
 from keras_audio_ssl.hub import read_checkpoint
-from keras_audio_ssl.hub import reader
 from keras_audio_ssl.hub import save_encoder
-from keras_audio_ssl.hub import strangers
+from keras_audio_ssl.hub.untrusted import keras_file
+from keras_audio_ssl.hub.untrusted import reading_child
+from keras_audio_ssl.hub.untrusted import reading_parent
 from tests.contract import batch
 
 
@@ -70,8 +70,10 @@ def test_a_file_that_costs_too_much_is_named(
     path = tmp_path / "large.npz"
     np.savez_compressed(path, a=np.zeros(60 << 20, "u1"))
     with monkeypatch.context() as patch:
-        patch.setattr(strangers, limit, {"SECONDS": 0.02, "MEMORY": 0}[limit])
-        patch.setattr(strangers, "MEMORY_PER_BYTE", 0)
+        patch.setattr(
+            reading_parent, limit, {"SECONDS": 0.02, "MEMORY": 0}[limit]
+        )
+        patch.setattr(reading_parent, "MEMORY_PER_BYTE", 0)
         with pytest.raises(FileError, match=words) as caught:
             read_checkpoint(path)
     assert str(path) in str(caught.value)
@@ -82,7 +84,7 @@ def test_a_file_that_costs_too_much_is_named(
 @pytest.mark.no_backend
 def test_a_child_that_is_gone_is_replaced(npz):
     read_checkpoint(npz)
-    (child,) = strangers._idle
+    (child,) = reading_parent._idle
     os.kill(child._process.pid, signal.SIGKILL)
     child._process.wait()
     assert read_checkpoint(npz)["a"].tolist() == [1, 1, 1]
@@ -92,10 +94,12 @@ def test_a_child_that_is_gone_is_replaced(npz):
 def test_a_reader_that_crashes_is_an_error_of_the_file(npz, monkeypatch):
     def killed(*args):
         # As a decoder that overwrites memory would, before any answer.
-        raise strangers._Dead("the reader crashed (signal SIGSEGV): refused.")
+        raise reading_parent._Dead(
+            "the reader crashed (signal SIGSEGV): refused."
+        )
 
     with monkeypatch.context() as patch:
-        patch.setattr(strangers._Child, "_hear", killed)
+        patch.setattr(reading_parent._Child, "_hear", killed)
         with pytest.raises(FileError, match=r"a\.npz: the reader crashed"):
             read_checkpoint(npz)
     assert read_checkpoint(npz)["a"].tolist() == [1, 1, 1]
@@ -122,23 +126,27 @@ def test_a_reader_that_crashes_is_an_error_of_the_file(npz, monkeypatch):
 def test_what_a_child_tells_is_not_trusted(npz, monkeypatch, told):
     # A file that has taken its reader over may tell anything.
     answers = [
-        (reader.FOUND, json.dumps(told).encode()),
+        (reading_child.FOUND, json.dumps(told).encode()),
     ]
-    child = strangers._Child()
-    monkeypatch.setattr(strangers, "_take", lambda: child)
+    child = reading_parent._Child()
+    monkeypatch.setattr(reading_parent, "_take", lambda: child)
     monkeypatch.setattr(child, "_hear", lambda: answers.pop())
     monkeypatch.setattr(child, "_read", lambda size: np.zeros(size, "u1"))
     with pytest.raises(FileError, match=r"a\.npz"):
         read_checkpoint(npz)
-    strangers._idle[:] = [c for c in strangers._idle if c is not child]
+    reading_parent._idle[:] = [
+        c for c in reading_parent._idle if c is not child
+    ]
     child.end()
 
 
 @pytest.mark.no_backend
 def test_an_answer_has_a_bounded_size(npz, monkeypatch):
-    child = strangers._Child()
-    monkeypatch.setattr(strangers, "_take", lambda: child)
-    head = reader.ANSWER.pack(reader.FOUND, strangers.MAX_TOLD + 1)
+    child = reading_parent._Child()
+    monkeypatch.setattr(reading_parent, "_take", lambda: child)
+    head = reading_child.ANSWER.pack(
+        reading_child.FOUND, reading_parent.MAX_TOLD + 1
+    )
     monkeypatch.setattr(
         child, "_read", lambda size: np.frombuffer(head[:size], "u1")
     )
@@ -164,8 +172,8 @@ def test_files_are_read_side_by_side(npz):
         thread.join()
     assert not wrong
     # Not one more than were needed, and all of them still there.
-    assert 1 <= len(strangers._idle) <= 4
-    assert all(child.alive for child in strangers._idle)
+    assert 1 <= len(reading_parent._idle) <= 4
+    assert all(child.alive for child in reading_parent._idle)
 
 
 def test_the_parent_opens_no_strangers_file(saved, monkeypatch):
@@ -192,7 +200,7 @@ def test_files_that_are_ours_or_trusted_need_no_child(
 ):
     encoder, path = saved
     own = save_encoder(encoder, tmp_path / "own.keras")
-    monkeypatch.setattr(load, "told_of", None)
+    monkeypatch.setattr(encoder_files, "told_of", None)
     assert load_encoder(path, trusted=True).dim == 6
     assert load_encoder(own).dim == 6
     # Changed, or put in its place, it is a stranger's.
@@ -214,7 +222,7 @@ def test_what_is_no_fault_of_the_file_is_not_said_of_it(
     with pytest.raises(OSError, match="gone"):
         last_checkpoint(tmp_path)
     monkeypatch.undo()
-    monkeypatch.setattr(strangers, "_idle", [])
+    monkeypatch.setattr(reading_parent, "_idle", [])
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no python"))
     for door in (load_encoder, read_checkpoint):
         with pytest.raises(OSError, match="no python"):
@@ -225,7 +233,7 @@ def test_what_is_no_fault_of_the_file_is_not_said_of_it(
 def test_one_large_array_is_read_in_the_memory_of_its_file(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(strangers, "MEMORY", 16 << 20)
+    monkeypatch.setattr(reading_parent, "MEMORY", 16 << 20)
     out = io.BytesIO()
     with h5py.File(out, "w") as file:
         file["a"] = np.arange(8 << 20, dtype="f4")
@@ -234,7 +242,7 @@ def test_one_large_array_is_read_in_the_memory_of_its_file(
         file.writestr("config.json", '{"class_name": "a"}')
         file.writestr("metadata.json", "{}")
         file.writestr("model.weights.h5", out.getvalue())
-    with strangers.told_of(reader.KERAS, path) as found:
+    with reading_parent.told_of(reading_child.KERAS, path) as found:
         assert found.told["arrays"] == [["a", "float32", [8 << 20]]]
         assert found.array("float32", (8 << 20,))[-1] == (8 << 20) - 1
 
@@ -333,7 +341,7 @@ def test_weights_that_are_damaged_inside_are_passed_over(tmp_path):
 def test_members_are_read_where_they_lie(saved):
     content = saved[1].read_bytes()
     stream = io.BytesIO(content)
-    members = archive.members_of(stream, len(content))
+    members = keras_file.members_of(stream, len(content))
     with zipfile.ZipFile(stream) as file:
         for name, part in members.items():
             assert b"".join(part.pieces()) == file.read(name)

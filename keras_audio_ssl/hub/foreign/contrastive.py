@@ -13,15 +13,15 @@ from keras_audio_ssl.encoders import ResNet18
 from keras_audio_ssl.encoders import WaveformResNet18
 from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import recipe
-from keras_audio_ssl.hub.apc import gru
-from keras_audio_ssl.hub.audio_ntt import batch_norm
-from keras_audio_ssl.hub.audio_ntt import dense
-from keras_audio_ssl.hub.importers import Rule
-from keras_audio_ssl.hub.importers import StateDict
-from keras_audio_ssl.hub.importers import note_frontend
-from keras_audio_ssl.hub.importers import numbered_batches
-from keras_audio_ssl.hub.importers import reversed_axes
-from keras_audio_ssl.hub.importers import time_first
+from keras_audio_ssl.hub.foreign.apc import gru
+from keras_audio_ssl.hub.foreign.audio_ntt import batch_norm
+from keras_audio_ssl.hub.foreign.audio_ntt import dense
+from keras_audio_ssl.hub.foreign.state_dict import Rule
+from keras_audio_ssl.hub.foreign.state_dict import StateDict
+from keras_audio_ssl.hub.foreign.state_dict import note_frontend
+from keras_audio_ssl.hub.foreign.state_dict import numbered_batches
+from keras_audio_ssl.hub.foreign.state_dict import reversed_axes
+from keras_audio_ssl.hub.foreign.state_dict import time_first
 
 CLASSES = "gives classes, which are no part of the encoder"
 

@@ -1,6 +1,7 @@
 """What a `.keras` file holds, as plain values: no Keras, nothing is run.
 
-Where the file is a stranger's, this runs in a child process (`reader.py`).
+Where the file is a stranger's, this runs in a child process
+(`reading_child.py`).
 """
 
 import contextlib
@@ -14,6 +15,8 @@ from collections.abc import Iterator
 from typing import Any
 from typing import BinaryIO
 from typing import NamedTuple
+
+from keras_audio_ssl.hub.untrusted.errors import Refused
 
 MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
 MAX_CONFIG = 2 * 2**20
@@ -38,10 +41,6 @@ DAMAGE = (
     TypeError,
     ValueError,
 )
-
-
-class Refused(ValueError):
-    """Why a file is not read; whoever knows its name adds that."""
 
 
 class Part(io.RawIOBase):

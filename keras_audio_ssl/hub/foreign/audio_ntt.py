@@ -6,11 +6,11 @@ from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import recipe
-from keras_audio_ssl.hub.importers import Rule
-from keras_audio_ssl.hub.importers import StateDict
-from keras_audio_ssl.hub.importers import note_frontend
-from keras_audio_ssl.hub.importers import numbered_batches
-from keras_audio_ssl.hub.importers import reversed_axes
+from keras_audio_ssl.hub.foreign.state_dict import Rule
+from keras_audio_ssl.hub.foreign.state_dict import StateDict
+from keras_audio_ssl.hub.foreign.state_dict import note_frontend
+from keras_audio_ssl.hub.foreign.state_dict import numbered_batches
+from keras_audio_ssl.hub.foreign.state_dict import reversed_axes
 
 
 def audio_ntt(

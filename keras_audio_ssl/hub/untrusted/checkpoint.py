@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from keras_audio_ssl._text import printable
-from keras_audio_ssl.hub import reader
-from keras_audio_ssl.hub.strangers import Unreadable
-from keras_audio_ssl.hub.strangers import told_of
-from keras_audio_ssl.hub.unpickle import MAX_REPEATED
-from keras_audio_ssl.hub.unpickle import CheckpointError
+from keras_audio_ssl.hub.untrusted import reading_child
+from keras_audio_ssl.hub.untrusted.errors import CheckpointError
+from keras_audio_ssl.hub.untrusted.errors import Unreadable
+from keras_audio_ssl.hub.untrusted.reading_parent import told_of
+from keras_audio_ssl.hub.untrusted.torch_pickle import MAX_REPEATED
 
 MAX_NODES, MAX_DEPTH = 100_000, 100
 
@@ -48,7 +48,7 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
     if not path.is_file():
         raise CheckpointError(f"No such file: {path}")
     try:
-        with told_of(reader.CHECKPOINT, path) as found:
+        with told_of(reading_child.CHECKPOINT, path) as found:
             return _tree(found)
     except (CheckpointError, Unreadable) as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -97,7 +97,7 @@ def tensors_of(tree: Any) -> dict[str, np.ndarray]:
 
 
 def _tree(found):
-    """What `layouts.Told` told, with arrays in the place of tensors."""
+    """What `Told` has told, with arrays in the place of tensors."""
     told = found.told
     arrays = [_storage(found, dtype, size) for dtype, size in told["storages"]]
     values: list[Any] = []

@@ -9,9 +9,9 @@ from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import Transformer
 from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import recipe
-from keras_audio_ssl.hub.importers import Rule
-from keras_audio_ssl.hub.importers import StateDict
-from keras_audio_ssl.hub.importers import note_frontend
+from keras_audio_ssl.hub.foreign.state_dict import Rule
+from keras_audio_ssl.hub.foreign.state_dict import StateDict
+from keras_audio_ssl.hub.foreign.state_dict import note_frontend
 from keras_audio_ssl.methods import method_class
 from keras_audio_ssl.methods.reconstruction import MaskedReconstruction
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from keras_audio_ssl._process import start
 from keras_audio_ssl._text import printable
-from keras_audio_ssl.hub import reader
+from keras_audio_ssl.hub.untrusted import reading_child
+from keras_audio_ssl.hub.untrusted.errors import Unreadable
 
 # What reading a file may cost: this much, and so much a byte of it; more time
 # where the child has started slowly.
@@ -28,18 +29,14 @@ START_SECONDS = 120.0
 MAX_TOLD, MAX_VALUES = 12 << 20, 2_000_000
 # Arrays may be so many times as large as their file (`.npz` is compressed).
 FREE_BYTES, BYTES_PER_BYTE = 64 << 20, 4
-SCRIPT = Path(reader.__file__)
-
-
-class Unreadable(ValueError):
-    """Why a file is not read; its text does not name it."""
+SCRIPT = Path(reading_child.__file__)
 
 
 class Found:
     """What a child has told of a file.
 
     Attributes:
-        told: JSON of `reader.py`.
+        told: JSON of `reading_child.py`.
     """
 
     def __init__(self, child: "_Child", told: Any) -> None:
@@ -50,7 +47,7 @@ class Found:
         if self.begun:
             return False
         with contextlib.suppress(_Dead):
-            self._child.tell(reader.ENOUGH)
+            self._child.tell(reading_child.ENOUGH)
             return True
         return False
 
@@ -66,7 +63,7 @@ class Found:
         """
         if not self.begun:
             self.begun = True
-            self._child.tell(reader.GO_ON)
+            self._child.tell(reading_child.GO_ON)
         kind = np.dtype(dtype)
         size = math.prod(shape) * kind.itemsize
         flat = self._child.receive(size).view(kind)
@@ -79,7 +76,8 @@ def told_of(kind: bytes, path: str | os.PathLike) -> Iterator[Found]:
     """Has a file read by a child process.
 
     Args:
-        kind: What it is to be: `reader.KERAS` or `reader.CHECKPOINT`.
+        kind: What it is to be: `KERAS` or `CHECKPOINT` of
+            `reading_child.py`.
         path: The file.
 
     Yields:
@@ -152,11 +150,13 @@ class _Child:
         memory = MEMORY + MEMORY_PER_BYTE * size
         self._left = FREE_BYTES + BYTES_PER_BYTE * size
         body = os.fsencode(path)
-        request = reader.REQUEST.pack(kind, self._seconds, memory, len(body))
+        request = reading_child.REQUEST.pack(
+            kind, self._seconds, memory, len(body)
+        )
         with self._within(120 + 20 * self._seconds):
             self.tell(request + body)
             answer, text = self._hear()
-        if answer == reader.ERROR:
+        if answer == reading_child.ERROR:
             return printable(text.decode("utf-8", "replace")), None
         if sum(map(text.count, (b",", b"[", b"{"))) > MAX_VALUES:
             raise Unreadable("it holds more values than it may: refused.")
@@ -185,11 +185,13 @@ class _Child:
         self._from.close()
 
     def _hear(self):
-        kind, size = reader.ANSWER.unpack(self._read(reader.ANSWER.size).data)
+        kind, size = reading_child.ANSWER.unpack(
+            self._read(reading_child.ANSWER.size).data
+        )
         most = {
-            reader.READY: 0,
-            reader.FOUND: MAX_TOLD,
-            reader.ERROR: reader.REASON_BYTES,
+            reading_child.READY: 0,
+            reading_child.FOUND: MAX_TOLD,
+            reading_child.ERROR: reading_child.REASON_BYTES,
         }
         if size > most.get(kind, -1):
             raise _Dead("the reader crashed (an impossible answer)")
@@ -235,7 +237,11 @@ class _Child:
         except subprocess.TimeoutExpired:
             self._kill()
             code = self._process.wait()
-        number = code - reader.SIGNAL if code > reader.SIGNAL else max(0, -code)
+        number = (
+            code - reading_child.SIGNAL
+            if code > reading_child.SIGNAL
+            else max(0, -code)
+        )
         slow = [
             getattr(signal, name, None)
             for name in ("SIGPROF", "SIGXCPU", "SIGALRM")
@@ -245,7 +251,7 @@ class _Child:
                 f"reading it takes more than {self._seconds:.1f} s of the "
                 "processor: refused."
             )
-        if code == reader.CHANGED:
+        if code == reading_child.CHANGED:
             return "it changed while it was read."
         if number:
             with contextlib.suppress(ValueError):

@@ -2,7 +2,7 @@
 
 Where tensors lie is told, and the rest as a tree of plain values; nothing in
 a file is imported or run. The files are strangers', so this runs in a child
-process (`reader.py`).
+process (`reading_child.py`).
 """
 
 import itertools
@@ -17,13 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_audio_ssl.hub.archive import PIECE
-from keras_audio_ssl.hub.archive import Part
-from keras_audio_ssl.hub.unpickle import CheckpointError
-from keras_audio_ssl.hub.unpickle import Name
-from keras_audio_ssl.hub.unpickle import Storage
-from keras_audio_ssl.hub.unpickle import Tensor
-from keras_audio_ssl.hub.unpickle import read_pickle
+from keras_audio_ssl.hub.untrusted.errors import CheckpointError
+from keras_audio_ssl.hub.untrusted.keras_file import PIECE
+from keras_audio_ssl.hub.untrusted.keras_file import Part
+from keras_audio_ssl.hub.untrusted.torch_pickle import Name
+from keras_audio_ssl.hub.untrusted.torch_pickle import Storage
+from keras_audio_ssl.hub.untrusted.torch_pickle import Tensor
+from keras_audio_ssl.hub.untrusted.torch_pickle import read_pickle
 
 MAX_PICKLE = 32 * 2**20
 MAX_HEADER = 16 * 2**20
