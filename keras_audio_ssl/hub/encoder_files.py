@@ -1,4 +1,4 @@
-"""Opening and keeping encoders."""
+"""Encoders in `.keras` files: opened, saved, found by their names."""
 
 import contextlib
 import hashlib

@@ -364,7 +364,9 @@ def test_an_imported_encoder_is_saved_and_opened(write, tmp_path):
 
 def test_every_format_has_its_function():
     for entry in FORMATS.values():
-        module = importlib.import_module(f"keras_audio_ssl.hub.foreign.{entry.file}")
+        module = importlib.import_module(
+            f"keras_audio_ssl.hub.foreign.{entry.file}"
+        )
         assert callable(getattr(module, entry.function))
         assert entry.licence and entry.title
 

@@ -106,16 +106,16 @@ def _tree(found):
         # A row before this one: a tree, then, and no circle.
         return values[told[0]] if isinstance(told, list) else told
 
-    for kind, *rest in told["rows"]:
-        if kind == "bytes":
+    for row_type, *rest in told["rows"]:
+        if row_type == "bytes":
             values.append(rest[0].encode("latin-1"))
-        elif kind == "tensor":
+        elif row_type == "tensor":
             values.append(_tensor(arrays[rest[0]], *rest[1:]))
-        elif kind == "dict":
+        elif row_type == "dict":
             values.append({value(k): value(v) for k, v in rest[0]})
         else:
             made = [value(v) for v in rest[0]]
-            values.append(tuple(made) if kind == "tuple" else made)
+            values.append(tuple(made) if row_type == "tuple" else made)
     return value(told["root"])
 
 
@@ -126,11 +126,11 @@ def _storage(found, dtype, size):
         upper = found.array(dtype[0] + "u2", (size // 2,)).astype("uint32")
         flat = (upper << 16).view("float32")
     else:
-        kind = np.dtype(dtype)
-        if kind.kind not in "biufcUS" or not kind.itemsize:
+        numpy_dtype = np.dtype(dtype)
+        if numpy_dtype.kind not in "biufcUS" or not numpy_dtype.itemsize:
             raise CheckpointError(f"refused: it holds {printable(dtype)}")
-        flat = found.array(dtype, (size // kind.itemsize,))
-        flat = flat.astype(kind.newbyteorder("="), copy=False)
+        flat = found.array(dtype, (size // numpy_dtype.itemsize,))
+        flat = flat.astype(numpy_dtype.newbyteorder("="), copy=False)
     flat.flags.writeable = False
     return flat
 

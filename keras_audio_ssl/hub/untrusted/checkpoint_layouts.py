@@ -290,7 +290,7 @@ def _read_safetensors(stream, size):
     if length > min(MAX_HEADER, size - 8):
         raise CheckpointError("damaged file: its header is cut short")
     header = json.loads(stream.read(length))
-    first, rest = 8 + length, size - 8 - length
+    data_start, rest = 8 + length, size - 8 - length
     header.pop("__metadata__", None)
     if len(header) > MAX_TENSORS:
         raise CheckpointError(f"more than {MAX_TENSORS} tensors: refused")
@@ -315,7 +315,7 @@ def _read_safetensors(stream, size):
         contents[name] = Content(
             _dtype(dtype, "<"),
             end - start,
-            Part(stream, first + start, end - start).pieces,
+            Part(stream, data_start + start, end - start).pieces,
         )
     places.sort()
     for (_, end, one), (start, _, other) in itertools.pairwise(places):
@@ -354,7 +354,7 @@ class Told:
         content: Gives the content of a storage.
 
     Attributes:
-        rows: `[kind, ...]`, see `_row`.
+        rows: `[type, ...]`, see `_row`.
         root: The tree itself, as a value in a row.
         storages: `Content`s by their number.
     """
@@ -401,8 +401,8 @@ class Told:
             ]
             return ["dict", pairs]
         if isinstance(node, (list, tuple)):
-            kind = "list" if isinstance(node, list) else "tuple"
-            return [kind, [self._value(value, depth + 1) for value in node]]
+            row_type = "list" if isinstance(node, list) else "tuple"
+            return [row_type, [self._value(value, depth + 1) for value in node]]
         raise CheckpointError(f"refused: the pickle holds {type(node)}")
 
     def _storage(self, storage):

@@ -65,8 +65,8 @@ CLASSES = {
     "keras.src.models.functional": {"Functional"},
     "keras.src.models.sequential": {"Sequential"},
 }
-# Modules of which every class of this kind is pure arithmetic.
-KINDS = {
+# Modules in which every subclass of a base is pure arithmetic.
+BASES = {
     "keras.constraints": "keras.constraints.Constraint",
     "keras.initializers": "keras.initializers.Initializer",
     "keras.regularizers": "keras.regularizers.Regularizer",
@@ -363,7 +363,7 @@ def _allowed(entry, trusted):
         return module in (None, "builtins") and _is_plain(entry)
     if name in CLASSES.get(module, ()):
         return True
-    return module in KINDS and _is_kind(module, name)
+    return module in BASES and _is_subclass(module, name)
 
 
 def _is_plain(entry):
@@ -381,12 +381,12 @@ def _is_ours(module, name, registered):
         found = getattr(importlib.import_module(module), name, None)
     except ImportError:
         return False
-    kind = keras.layers.Layer
+    base = keras.layers.Layer
     if room == "engine":
-        kind = keras.optimizers.schedules.LearningRateSchedule
+        base = keras.optimizers.schedules.LearningRateSchedule
     return (
         isinstance(found, type)
-        and issubclass(found, kind)
+        and issubclass(found, base)
         and found is keras.saving.get_registered_object(registered)
     )
 
@@ -402,11 +402,11 @@ def _is_activation(entry):
     )
 
 
-def _is_kind(module, name):
-    *path, label = KINDS[module].split(".")
-    kind = getattr(importlib.import_module(".".join(path)), label)
+def _is_subclass(module, name):
+    *path, label = BASES[module].split(".")
+    base = getattr(importlib.import_module(".".join(path)), label)
     found = getattr(importlib.import_module(module), name, None)
-    return isinstance(found, type) and issubclass(found, kind)
+    return isinstance(found, type) and issubclass(found, base)
 
 
 def _is_registered(name):

@@ -278,10 +278,10 @@ def _plain(h5py, node, name):
 
 def _dtype(h5py, node):
     """The name of a dataset's type, or None for what holds no numbers."""
-    kind = node.dtype
-    if kind.kind in "biuf" and kind.itemsize in (1, 2, 4, 8):
-        return kind.name
-    if kind != "V2" or h5py.h5a.get_num_attrs(node) != 1:
+    dtype = node.dtype
+    if dtype.kind in "biuf" and dtype.itemsize in (1, 2, 4, 8):
+        return dtype.name
+    if dtype != "V2" or h5py.h5a.get_num_attrs(node) != 1:
         return None
     # As Keras writes what HDF5 has no type for: one word, in the file itself.
     attribute = h5py.h5a.open(node, index=0)

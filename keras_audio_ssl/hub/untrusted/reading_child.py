@@ -60,17 +60,17 @@ def main(paths: list[str]) -> None:
         os.write(answers, ANSWER.pack(READY, 0))
         os.dup2(nothing.fileno(), 2)
     while head := _receive(REQUEST.size):
-        kind, seconds, memory, size = REQUEST.unpack(head)
+        expected, seconds, memory, size = REQUEST.unpack(head)
         path = os.fsdecode(_receive(size))
         if not hasattr(os, "fork"):
-            _answer(answers, kind, path)
+            _answer(answers, expected, path)
             return
         fork = os.fork()
         if not fork:
             code = 1
             try:
                 _limit(pace * seconds, memory)
-                _answer(answers, kind, path)
+                _answer(answers, expected, path)
                 code = 0
             finally:
                 os._exit(code)
@@ -106,18 +106,18 @@ def _limit(seconds: float, memory: int) -> None:
     # Its default is to end the process.
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.alarm(60 + 10 * int(seconds))
-    for kind, most in (
+    for limit, most in (
         (resource.RLIMIT_AS, _address_space() + memory),
         (resource.RLIMIT_CPU, 2 + int(seconds)),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
     ):
-        hard = resource.getrlimit(kind)[1]
+        hard = resource.getrlimit(limit)[1]
         if hard != resource.RLIM_INFINITY:
             most = min(most, hard)
         # Not every system has every limit.
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(kind, (most, most))
+            resource.setrlimit(limit, (most, most))
 
 
 def _address_space() -> int:
@@ -128,7 +128,7 @@ def _address_space() -> int:
         return 1 << 30
 
 
-def _answer(answers: int, kind: bytes, path: str) -> None:
+def _answer(answers: int, expected: bytes, path: str) -> None:
     from keras_audio_ssl.hub.untrusted.errors import CheckpointError
     from keras_audio_ssl.hub.untrusted.errors import Refused
     from keras_audio_ssl.hub.untrusted.keras_file import DAMAGE
@@ -137,7 +137,7 @@ def _answer(answers: int, kind: bytes, path: str) -> None:
         try:
             stream = stack.enter_context(_open(path))
             size = os.fstat(stream.fileno()).st_size
-            if kind == KERAS:
+            if expected == KERAS:
                 told, arrays = _keras(stream, size, stack)
             else:
                 told, arrays = _checkpoint(stream, size)
@@ -237,8 +237,8 @@ def _receive(size: int) -> bytes:
     return b"".join(parts)
 
 
-def _send(answers: int, kind: bytes, body: bytes) -> None:
-    _write(answers, ANSWER.pack(kind, len(body)))
+def _send(answers: int, answer: bytes, body: bytes) -> None:
+    _write(answers, ANSWER.pack(answer, len(body)))
     _write(answers, body)
 
 

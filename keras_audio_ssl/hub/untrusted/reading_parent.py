@@ -64,19 +64,19 @@ class Found:
         if not self.begun:
             self.begun = True
             self._child.tell(reading_child.GO_ON)
-        kind = np.dtype(dtype)
-        size = math.prod(shape) * kind.itemsize
-        flat = self._child.receive(size).view(kind)
+        numpy_dtype = np.dtype(dtype)
+        size = math.prod(shape) * numpy_dtype.itemsize
+        flat = self._child.receive(size).view(numpy_dtype)
         flat.flags.writeable = False
         return flat.reshape(shape)
 
 
 @contextlib.contextmanager
-def told_of(kind: bytes, path: str | os.PathLike) -> Iterator[Found]:
+def told_of(expected: bytes, path: str | os.PathLike) -> Iterator[Found]:
     """Has a file read by a child process.
 
     Args:
-        kind: What it is to be: `KERAS` or `CHECKPOINT` of
+        expected: What it is to be: `KERAS` or `CHECKPOINT` of
             `reading_child.py`.
         path: The file.
 
@@ -91,7 +91,7 @@ def told_of(kind: bytes, path: str | os.PathLike) -> Iterator[Found]:
     size = os.stat(path).st_size
     child, found, whole = _take(), None, False
     try:
-        reason, told = child.ask(kind, path, size)
+        reason, told = child.ask(expected, path, size)
         if reason is not None:
             whole = True
             raise Unreadable(reason)
@@ -135,11 +135,13 @@ class _Child:
     def alive(self) -> bool:
         return self._owner == os.getpid() and self._process.poll() is None
 
-    def ask(self, kind: bytes, path: str, size: int) -> tuple[str | None, Any]:
+    def ask(
+        self, expected: bytes, path: str, size: int
+    ) -> tuple[str | None, Any]:
         """What is in a file, as JSON; its arrays follow.
 
         Args:
-            kind: As for `told_of`.
+            expected: As for `told_of`.
             path: Absolute.
             size: Its bytes.
 
@@ -151,7 +153,7 @@ class _Child:
         self._left = FREE_BYTES + BYTES_PER_BYTE * size
         body = os.fsencode(path)
         request = reading_child.REQUEST.pack(
-            kind, self._seconds, memory, len(body)
+            expected, self._seconds, memory, len(body)
         )
         with self._within(120 + 20 * self._seconds):
             self.tell(request + body)
@@ -185,7 +187,7 @@ class _Child:
         self._from.close()
 
     def _hear(self):
-        kind, size = reading_child.ANSWER.unpack(
+        answer, size = reading_child.ANSWER.unpack(
             self._read(reading_child.ANSWER.size).data
         )
         most = {
@@ -193,9 +195,9 @@ class _Child:
             reading_child.FOUND: MAX_TOLD,
             reading_child.ERROR: reading_child.REASON_BYTES,
         }
-        if size > most.get(kind, -1):
+        if size > most.get(answer, -1):
             raise _Dead("the reader crashed (an impossible answer)")
-        return kind, bytes(self._read(size))
+        return answer, bytes(self._read(size))
 
     def _read(self, size):
         body = np.empty(size, "uint8")

@@ -60,7 +60,7 @@ class Tensor(NamedTuple):
 class Name(NamedTuple):
     """What stands for a class or function that a pickle may name."""
 
-    kind: str
+    role: str
     value: str
 
 
@@ -262,18 +262,18 @@ class _Reader:
     def reduce(self, function, arguments):
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise CheckpointError("refused: the pickle calls a value")
-        if function.kind == "ordered":
+        if function.role == "ordered":
             pairs = self.entries(arguments[:1])
             for pair in pairs:
                 if len(self.entries((pair,))) != 2:
                     raise CheckpointError("damaged pickle: no pairs")
             self.check_keys(key for key, _ in pairs)
             return Ordered(pairs)
-        if function.kind == "attributes" and not arguments:
+        if function.role == "attributes" and not arguments:
             return Attributes()
-        if function.kind == "size":
+        if function.role == "size":
             return tuple(self.entries(arguments))
-        if function.kind == "device":
+        if function.role == "device":
             if len(arguments) > 2 or any(
                 type(part) not in (str, int)
                 or (type(part) is str and len(part) > MAX_WORD)
@@ -281,13 +281,13 @@ class _Reader:
             ):
                 raise CheckpointError("refused: a device that is no name")
             return ":".join(map(str, arguments))
-        if function.kind == "parameter":
+        if function.role == "parameter":
             if not isinstance(arguments[0], Tensor):
                 raise CheckpointError(
                     "damaged pickle: a parameter of no tensor"
                 )
             return arguments[0]
-        if function.kind == "tensor":
+        if function.role == "tensor":
             return self.tensor(*arguments[:4], *arguments[6:])
         raise CheckpointError(f"refused: the pickle calls {function.value}")
 
@@ -339,11 +339,11 @@ class _Reader:
             )
 
     def storage(self, identity):
-        kind, dtype, key, _, size = identity[:5]
+        tag, dtype, key, _, size = identity[:5]
         if (
-            kind != "storage"
+            tag != "storage"
             or not isinstance(dtype, Name)
-            or dtype.kind != "storage"
+            or dtype.role != "storage"
             or not isinstance(key, str)
             or not key.isascii()
             or not key.isdigit()

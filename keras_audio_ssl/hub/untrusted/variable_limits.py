@@ -42,11 +42,11 @@ def limited(held: int, arrays: int, path: str | os.PathLike) -> Iterator[None]:
     }
     owner = threading.get_ident()
 
-    def spend(kind, count, words):
+    def spend(resource, count, words):
         # Not whole, or negative: left would grow, or be no number for good.
         whole = isinstance(count, int) and count >= 0
-        left[kind] = left[kind] - count if whole else -1
-        if left[kind] < 0:
+        left[resource] = left[resource] - count if whole else -1
+        if left[resource] < 0:
             raise FileError(
                 f"{path} asks for {words}, and holds {held} bytes in {arrays} "
                 "arrays: refused."
