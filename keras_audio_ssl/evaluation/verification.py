@@ -10,12 +10,12 @@ import numpy as np
 from keras_audio_ssl._text import column_list
 from keras_audio_ssl._text import some_skipped
 from keras_audio_ssl.data import read_manifest
-from keras_audio_ssl.evaluation.divisions import with_values
 from keras_audio_ssl.evaluation.embeddings import WHOLE
 from keras_audio_ssl.evaluation.embeddings import as_embeddings
-from keras_audio_ssl.evaluation.geometry import unit_rows
 from keras_audio_ssl.evaluation.probes import spans
+from keras_audio_ssl.evaluation.rows import with_values
 from keras_audio_ssl.evaluation.scoring import check_seen
+from keras_audio_ssl.evaluation.vectors import unit_rows
 
 
 @dataclasses.dataclass

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from keras_audio_ssl.evaluation.scoring import Fold
-from keras_audio_ssl.evaluation.scoring import divide
+from keras_audio_ssl.evaluation.folds import Fold
+from keras_audio_ssl.evaluation.folds import divide
 from keras_audio_ssl.evaluation.scoring import score
 
 pytestmark = pytest.mark.no_backend

@@ -4,13 +4,12 @@ import os
 
 import numpy as np
 
-from keras_audio_ssl._text import column_list
-from keras_audio_ssl.data import read_manifest
-from keras_audio_ssl.evaluation.divisions import check_labels
-from keras_audio_ssl.evaluation.divisions import divisions
-from keras_audio_ssl.evaluation.divisions import numbers
-from keras_audio_ssl.evaluation.divisions import take
-from keras_audio_ssl.evaluation.divisions import with_values
+from keras_audio_ssl.evaluation.folds import make_folds
+from keras_audio_ssl.evaluation.intervals import intervals_at
+from keras_audio_ssl.evaluation.intervals import read_intervals
+from keras_audio_ssl.evaluation.rows import seconds_of
+from keras_audio_ssl.evaluation.rows import take
+from keras_audio_ssl.evaluation.rows import with_values
 from keras_audio_ssl.evaluation.scoring import score
 
 # All frames of an hour are too many to learn from in reasonable time.
@@ -27,10 +26,10 @@ def frame_probe(
     """
     path, intervals, label = read_intervals(manifest, path, label)
     intervals, unnamed = with_values(intervals, [label])
-    table, skipped = with_values(table, [division[0]])
+    table, skipped = with_values(table, [division.fold])
     if unnamed:
         skipped.append((str(path), f"{len(unnamed)} intervals have no {label}"))
-    start, end = (numbers(intervals, k, path) for k in ("start", "end"))
+    start, end = (seconds_of(intervals, k, path) for k in ("start", "end"))
     if np.isnan(start).any() or np.isnan(end).any():
         raise ValueError(f"Each row of {path} needs a start and an end.")
     rows_of: dict[str, list[int]] = {}
@@ -66,12 +65,12 @@ def frame_probe(
         )
     seed = options["seed"]
     x, labels, where = middles.joined(intervals[label])
-    folds, groups = divisions(take(table, where), labels, division, seed)
+    folds, groups = make_folds(take(table, where), labels, division, seed)
     result = score(x, labels, folds, groups, task=label, **options)
     if not every_frame:
         return result, skipped
     x, labels, where = spread.joined(intervals[label])
-    folds, _ = divisions(take(table, where), labels, division, seed)
+    folds, _ = make_folds(take(table, where), labels, division, seed)
     rng = np.random.default_rng(seed)
     accuracy = []
     progress = options["progress"]
@@ -90,42 +89,6 @@ def frame_probe(
     result.frame_accuracy = float(np.mean(accuracy))
     result.frames = len(labels)
     return result, skipped
-
-
-def intervals_at(start, end, frames, rate):
-    """The interval that holds the middle of each frame.
-
-    Args:
-        start: `(intervals,)` seconds, rising.
-        end: `(intervals,)` seconds.
-        frames: How many, each of `1 / rate` seconds.
-        rate: Hz.
-
-    Returns:
-        `(frames,)`, index of the interval, -1 where there is none.
-    """
-    centre = (np.arange(frames) + 0.5) / rate
-    which = np.searchsorted(start, centre, side="right") - 1
-    return np.where((which >= 0) & (centre < end[which]), which, -1)
-
-
-def read_intervals(manifest, path, label):
-    """The table of intervals: `(path, table, column of the labels)`."""
-    if not os.path.isfile(path):
-        path = os.path.join(os.path.dirname(os.fspath(manifest)), path)
-    intervals = read_manifest(path)
-    others = [c for c in intervals if c not in ("file", "start", "end")]
-    if label is None:
-        label = others[0] if len(others) == 1 else "label"
-    for name in ("file", "start", "end", label):
-        if name not in intervals:
-            raise ValueError(
-                f"No column {name!r} in {path}. "
-                f"Its columns: {column_list(list(intervals))}"
-            )
-    named = [name for name in intervals[label] if name]
-    check_labels(named, label, path, single=True)
-    return path, intervals, label
 
 
 class Examples:

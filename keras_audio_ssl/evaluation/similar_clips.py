@@ -13,7 +13,7 @@ from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.data import AudioError
 from keras_audio_ssl.data import from_folder
 from keras_audio_ssl.data import from_manifest
-from keras_audio_ssl.evaluation.neighbours import Neighbours
+from keras_audio_ssl.evaluation.nearest_neighbours import Neighbours
 
 BLOCK = 256
 

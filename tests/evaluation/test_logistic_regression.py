@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from keras_audio_ssl.evaluation import linear
-from keras_audio_ssl.evaluation.linear import Logistic
-from keras_audio_ssl.evaluation.linear import fewer_dims
-from keras_audio_ssl.evaluation.linear import standardise
+from keras_audio_ssl.evaluation import logistic_regression
+from keras_audio_ssl.evaluation.logistic_regression import Logistic
+from keras_audio_ssl.evaluation.logistic_regression import fewer_dims
+from keras_audio_ssl.evaluation.vectors import standardise
 
 pytestmark = pytest.mark.no_backend
 
@@ -78,8 +78,8 @@ def test_nothing_but_constants_is_finite():
 
 
 def test_many_of_both_take_principal_components(monkeypatch):
-    monkeypatch.setattr(linear, "MAX_DIMS", 50)
-    monkeypatch.setattr(linear, "COMPONENTS", 20)
+    monkeypatch.setattr(logistic_regression, "MAX_DIMS", 50)
+    monkeypatch.setattr(logistic_regression, "COMPONENTS", 20)
     x, y = clusters(300, 80)
     train, test = Logistic.prepare(x[:200], x[200:])
     assert train.shape == (200, 20) and test.shape == (100, 20)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from keras_audio_ssl.evaluation import neighbours
-from keras_audio_ssl.evaluation.neighbours import Neighbours
+from keras_audio_ssl.evaluation import nearest_neighbours
+from keras_audio_ssl.evaluation.nearest_neighbours import Neighbours
 
 pytestmark = pytest.mark.no_backend
 
@@ -21,7 +21,7 @@ def by_hand(x, y, test, k):
 
 
 def test_votes_are_those_of_a_loop(monkeypatch):
-    monkeypatch.setattr(neighbours, "BLOCK", 7)
+    monkeypatch.setattr(nearest_neighbours, "BLOCK", 7)
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 40)
     x = rng.standard_normal((40, 5)) + y[:, None]

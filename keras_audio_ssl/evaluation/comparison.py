@@ -91,15 +91,15 @@ class ProbeTable:
         return {**self.rows["clip"].to_dict(), "rows": rows}
 
     def __str__(self) -> str:
-        first = self.rows["clip"]
+        own = self.rows["clip"]
         titles = {"log_mel": "log-mel mean and deviation"}
         for key, reading in READINGS.items():
             titles[key] = f"{self.name}, {reading}"
             titles[f"{key}_untrained"] = "  the same, untrained"
         width = max(len(titles[key]) for key in self.rows)
         lines = [
-            f"{first.task}: {len(first.classes)} classes, {first.n} examples, "
-            f"most frequent {first.chance:.3f}",
+            f"{own.task}: {len(own.classes)} classes, {own.n} examples, "
+            f"most frequent {own.chance:.3f}",
             f"{'':<{width}}  accuracy  95 % interval  values",
         ]
         for key, row in self.rows.items():
@@ -113,8 +113,8 @@ class ProbeTable:
                 word = self.against_untrained(key)
                 told = "no different from" if word == LIKE else f"{word} than"
                 lines.append(f"{reading}: {told} untrained, by 95 %")
-        lines.append(f"audio in pretraining: {first.seen or 'not said'}")
-        return "\n".join(lines + first.skipped_in_words())
+        lines.append(f"audio in pretraining: {own.seen or 'not said'}")
+        return "\n".join(lines + own.skipped_in_words())
 
 
 def probe_beside(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from keras_audio_ssl.evaluation.vectors import standardise
+
 # scikit-learn is imported where it computes: whoever uses the package for
 # anything else would wait a second for it.
 
@@ -71,32 +73,6 @@ class Logistic:
                 model.set_params(C=grid[i])
                 out[i] = model.fit(x, y).predict(test)
         return out
-
-
-def standardise(
-    train: np.ndarray, test: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scales each value to mean 0 and deviation 1 on the training part.
-
-    Values that are constant there, up to rounding, become 0 everywhere.
-
-    Args:
-        train: `(examples, dims)`.
-        test: `(test examples, dims)`.
-
-    Returns:
-        Both, float32.
-    """
-    mean = train.mean(axis=0, dtype="float64")
-    std = train.std(axis=0, dtype="float64")
-    noise = 1e-6 * (np.abs(mean) + np.sqrt(np.mean(np.square(std))))
-    constant = std <= noise
-    scale = np.where(constant, 0.0, 1 / np.where(constant, 1.0, std))
-    first, second = (
-        ((x - mean.astype("float32")) * scale.astype("float32"))
-        for x in (train.astype("float32"), test.astype("float32"))
-    )
-    return first, second
 
 
 def fewer_dims(

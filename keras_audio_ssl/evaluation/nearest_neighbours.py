@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_audio_ssl.evaluation.linear import standardise
+from keras_audio_ssl.evaluation.vectors import standardise
 
 BLOCK = 1024
 
@@ -27,11 +27,11 @@ class Neighbours:
         train: np.ndarray, test: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Standardises, and scales each example to unit length."""
-        first, second = (
+        a, b = (
             x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
             for x in standardise(train, test)
         )
-        return first, second
+        return a, b
 
     @staticmethod
     def predict(
