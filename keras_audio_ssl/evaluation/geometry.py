@@ -115,6 +115,8 @@ def neighbour_accuracy(x: np.ndarray, labels: np.ndarray) -> float:
             f"Received: shape {labels.shape}"
         )
     x, _ = Neighbours.prepare(x, x)
+    # Of equal neighbours the first, so that a collapse has one figure;
+    # `NearestNeighbors` takes any.
     similarity = x @ x.T
     np.fill_diagonal(similarity, -np.inf)
     return float((labels[similarity.argmax(axis=1)] == labels).mean())

@@ -42,16 +42,18 @@ class Neighbours:
         steps: int = 0,
     ) -> np.ndarray:
         """Predicted classes for each k; arguments as of `Logistic.predict`."""
+        from sklearn.neighbors import NearestNeighbors
+
         out = np.zeros((len(grid), len(test)), y.dtype)
         counts = [min(int(k), len(x)) for k in grid]
         classes = int(y.max()) + 1
+        nearest = NearestNeighbors(n_neighbors=max(counts), metric="cosine")
+        nearest.fit(x)
         for start in range(0, len(test), BLOCK):
             block = test[start : start + BLOCK]
-            similarity = block @ x.T
-            order = np.argsort(-similarity, axis=1, kind="stable")
-            order = order[:, : max(counts)]
-            # Opposite directions must not take votes away.
-            weight = 1 + np.take_along_axis(similarity, order, axis=1)
+            distance, order = nearest.kneighbors(block)
+            # 1 and the cosine: opposite directions must take no votes away.
+            weight = 2 - distance
             rows = np.arange(len(block))[:, None]
             for i, k in enumerate(counts):
                 votes = np.zeros((len(block), classes))

@@ -17,6 +17,8 @@ def standardise(
     Returns:
         Both, float32.
     """
+    # `StandardScaler` leaves what is constant in training as large as it is in
+    # the test part.
     mean = train.mean(axis=0, dtype="float64")
     std = train.std(axis=0, dtype="float64")
     noise = 1e-6 * (np.abs(mean) + np.sqrt(np.mean(np.square(std))))

@@ -102,6 +102,7 @@ def equal_error_rate(scores: Any, same: Any) -> tuple[float, float]:
             "There must be pairs of one class and of two. Received: "
             f"{int(same.sum())} of one and {int((~same).sum())} of two"
         )
+    # `sklearn.metrics.det_curve` leaves out the end where nothing is accepted.
     thresholds = np.unique(scores)
     # Each threshold, and one above all: nothing is accepted there.
     above = np.append(thresholds, np.nextafter(thresholds[-1], np.inf))
