@@ -1,6 +1,7 @@
 """What is imported is declared, and what is declared is used."""
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -10,7 +11,9 @@ import pytest
 
 pytestmark = pytest.mark.no_backend
 
-ROOT = Path(__file__).parents[1]
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+PACKAGE = ROOT / "keras_audio_ssl"
 BACKENDS = {"jax", "tensorflow", "torch"}
 # Modules with another name than the distribution they come in.
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "sphinxarg": "sphinx-argparse"}
@@ -23,34 +26,32 @@ def distribution(module):
     return DISTRIBUTIONS.get(top, top.lower().replace("_", "-"))
 
 
-def imported(*paths):
-    """Distributions whose modules are imported, without Python's and ours."""
-    found = set()
-    for node in nodes(paths):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    tops = {name.split(".")[0] for name in found}
-    ours = {"keras_audio_ssl", "tests"}
-    return set(map(distribution, tops - ours - sys.stdlib_module_names))
+@functools.cache
+def of_modules(path):
+    """Distributions that code imports, and those that a text in it names."""
+    modules, texts = set(), set()
+    for file in [path] if path.is_file() else path.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules.add(node.module.split(".")[0])
+            elif isinstance(node, ast.Constant):
+                texts.add(node.value)
+    ours = {"keras_audio_ssl", "tests", *sys.stdlib_module_names}
+    named = (x for x in texts if re.fullmatch(r"[\w.]+", str(x)))
+    return (
+        {distribution(name) for name in modules - ours},
+        {distribution(str(name)) for name in named},
+    )
 
 
-def named(*paths):
-    """Distributions of modules that a text in the code names."""
-    return {
-        distribution(node.value)
-        for node in nodes(paths)
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and re.fullmatch(r"[\w.]+", node.value)
-    }
+def imported(path):
+    return of_modules(path)[0]
 
 
-def nodes(paths):
-    for path in paths:
-        for file in [path] if path.is_file() else path.rglob("*.py"):
-            yield from ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+def used(path):
+    return set().union(*of_modules(path))
 
 
 @pytest.fixture(scope="module")
@@ -68,24 +69,20 @@ def declared():
 def test_what_the_package_imports_is_declared(declared):
     extras = set(declared) - {"dev", "docs"}
     everything = set().union(*(declared[extra] for extra in extras))
-    assert imported(ROOT / "keras_audio_ssl") <= everything
+    assert imported(PACKAGE) <= everything
 
 
-def test_what_the_package_declares_it_imports(declared):
-    package = ROOT / "keras_audio_ssl"
-    assert declared[""] <= imported(package)
+def test_what_the_package_declares_it_uses(declared):
+    assert declared[""] <= imported(PACKAGE)
     for extra in set(declared) - {"", "dev", "docs"}:
-        assert declared[extra] <= imported(package) | named(package), extra
+        assert declared[extra] <= used(PACKAGE), extra
 
 
 def test_what_the_tests_import_is_declared(declared):
-    known = declared[""] | declared["dev"] | BACKENDS
-    assert imported(ROOT / "tests") <= known
+    assert imported(TESTS) <= declared[""] | declared["dev"] | BACKENDS
 
 
 def test_what_is_declared_for_tests_and_documentation_is_used(declared):
-    code = ROOT / "tests", ROOT / "keras_audio_ssl"
     assert declared["dev"] >= COMMANDS
-    assert declared["dev"] <= imported(*code) | named(*code) | COMMANDS
-    conf = ROOT / "docs" / "conf.py"
-    assert declared["docs"] <= imported(conf) | named(conf)
+    assert declared["dev"] <= used(PACKAGE) | used(TESTS) | COMMANDS
+    assert declared["docs"] <= used(ROOT / "docs" / "conf.py")
