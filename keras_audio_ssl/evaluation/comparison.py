@@ -177,6 +177,6 @@ def was_seen(encoder: Any, manifest: Any, where: Any = None) -> str | None:
     ) as file:
         seen = {os.path.realpath(r["file"]) for r in csv.DictReader(file)}
     folder = os.path.dirname(os.path.abspath(manifest))
-    asked = read_manifest(manifest, where=where)["file"]
-    files = {os.path.realpath(os.path.join(folder, name)) for name in asked}
+    names = read_manifest(manifest, where=where)["file"]
+    files = {os.path.realpath(os.path.join(folder, name)) for name in names}
     return "seen unlabelled" if files & seen else "unseen"

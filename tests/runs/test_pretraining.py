@@ -13,7 +13,7 @@ import soundfile
 
 import keras_audio_ssl as kas
 from keras_audio_ssl.callbacks import HistoryCSV
-from keras_audio_ssl.cli.common import parse_settings
+from keras_audio_ssl.cli.arguments import parse_settings
 from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.runs import Failure
 from keras_audio_ssl.runs import Interrupted
@@ -77,17 +77,17 @@ def test_a_folder_becomes_an_encoder(audio, tmp_path):
 def test_without_a_preset_the_plan_fits_the_machine(tmp_path, monkeypatch):
     import keras_audio_ssl.backend as backend
     from keras_audio_ssl.runs import plan
-    from keras_audio_ssl.runs.asked import Asked
+    from keras_audio_ssl.runs.arguments import Arguments
 
     small = kas.COLA.TRAINING["tiny"]
-    asked = Asked("cola", arrays(), tmp_path / "x.keras", say=print)
+    arguments = Arguments("cola", arrays(), tmp_path / "x.keras", say=print)
     for accelerated, preset in ((False, "tiny"), (True, "paper")):
         monkeypatch.setattr(backend, "is_accelerated", lambda a=accelerated: a)
-        settled = plan.settled(asked)
+        settled = plan.settled(arguments)
         assert settled.preset == preset and settled.fitted
         # A run that goes on stays what it was, wherever it goes on.
         before = {"preset": "tiny", "steps": 7}
-        again = plan.settled(asked, before)
+        again = plan.settled(arguments, before)
         assert (again.preset, again.steps) == ("tiny", 7)
     for hours, clips, steps in (
         (0.001, 10, small["steps"]),
@@ -103,7 +103,7 @@ def test_without_a_preset_the_plan_fits_the_machine(tmp_path, monkeypatch):
     assert plan.fitting_steps(data, paper, "paper") == paper["steps"]
     data.hours = 0.0
     assert plan.fitting_steps(data, paper, "paper") == 2000
-    explicit = Asked("cola", arrays(), tmp_path / "x.keras", preset="paper")
+    explicit = Arguments("cola", arrays(), tmp_path / "x.keras", preset="paper")
     assert plan.settled(explicit) is explicit
 
 
@@ -123,7 +123,7 @@ def test_what_it_makes_of_the_users_audio(tmp_path):
     found = own_audio.look_at_own_audio(
         kas.evaluation.LogMelStatistics(),
         kas.data.from_arrays(tones.astype("float32"), batch_size=8),
-        type("Asked", (), {"progress": False, "say": print}),
+        type("Arguments", (), {"progress": False, "say": print}),
     )
     # By chance one in fifteen.
     assert found["trained"]["own_half_nearest"] > 0.7
@@ -134,7 +134,7 @@ def test_what_it_makes_of_the_users_audio(tmp_path):
 def test_what_takes_classes_takes_their_names(tmp_path):
     from keras_audio_ssl.methods import method_class
     from keras_audio_ssl.runs import plan
-    from keras_audio_ssl.runs.asked import Asked
+    from keras_audio_ssl.runs.arguments import Arguments
 
     data = kas.data.from_arrays(
         waves(8), np.array(["low", "high"] * 4), batch_size=8
@@ -144,8 +144,8 @@ def test_what_takes_classes_takes_their_names(tmp_path):
     ]
     assert sorted(able) == ["clar", "lim"]
     for method in [*able, "permutations"]:
-        asked = Asked(method, data, tmp_path / "x.keras", preset="tiny")
-        model = plan.make_model(asked, method_class(method), None)
+        arguments = Arguments(method, data, tmp_path / "x.keras", preset="tiny")
+        model = plan.make_model(arguments, method_class(method), None)
         assert (model.get_config().get("classes") is None) is (
             method not in able
         )

@@ -1,28 +1,19 @@
-"""What the commands share: data, settings, results."""
+"""Arguments that commands share, and errors in their words."""
 
 import contextlib
 import json
 import re
 
 from keras_audio_ssl._files import FileError
-from keras_audio_ssl._text import write
 from keras_audio_ssl.runs.stopping import Failure
-
-
-def finish(args, result, text):
-    """Prints a command's result, as JSON or in words."""
-    if args.json:
-        write(json.dumps(result, indent=2, default=str))
-    else:
-        write(text)
 
 
 def add_data(parser, required=True, synthetic=True):
     """Adds `--data`, `--where` and `--isolate`."""
-    kinds = "folder or manifest (CSV)" + (
+    text = "folder or manifest (CSV)" + (
         ", or 'synthetic'" if synthetic else ""
     )
-    parser.add_argument("--data", required=required, help=kinds)
+    parser.add_argument("--data", required=required, help=text)
     parser.add_argument(
         "--where",
         action="append",
@@ -117,6 +108,5 @@ def in_flags(names):
         yield
     except (ValueError, ImportError) as error:
         text = re.sub(r'`(\w+)(?:=(\w+)|\["(\w+)"\])?`', flag, str(error))
-        kinds = (Failure, FileError, ImportError, ValueError)
-        kind = next(kind for kind in kinds if isinstance(error, kind))
-        raise kind(text) from error
+        types = (Failure, FileError, ImportError, ValueError)
+        raise next(t for t in types if isinstance(error, t))(text) from error

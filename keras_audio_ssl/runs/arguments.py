@@ -12,7 +12,7 @@ from keras_audio_ssl.methods import METHODS
 
 
 @dataclass(frozen=True)
-class Asked:
+class Arguments:
     """The arguments of `pretrain`, of which those are refused that cannot be.
 
     What takes Keras to know is refused later, by `prepare`.

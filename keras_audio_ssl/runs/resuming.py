@@ -8,15 +8,15 @@ from keras_audio_ssl.runs.plan import prepare
 from keras_audio_ssl.runs.report import versions
 
 
-def make_ready(asked, before):
+def make_ready(arguments, before):
     """A run as it is before its next step.
 
     Args:
-        asked: The arguments, settled.
+        arguments: Those of the run, settled.
         before: `config.json` of the run that goes on; None for a new one.
 
     Returns:
-        `(plan, first, config)`: its model compiled and, where it goes on,
+        `(plan, steps_done, config)`: its model compiled and, where it goes on,
         in the state of the last checkpoint; the steps done; all settings.
 
     Raises:
@@ -27,21 +27,24 @@ def make_ready(asked, before):
     from keras_audio_ssl.callbacks.resume import last_checkpoint
     from keras_audio_ssl.callbacks.resume import record
 
-    plain = json.loads(as_json(asked.plain()))
-    saved, first = None, 0
+    plain = json.loads(as_json(arguments.plain()))
+    saved, steps_done = None, 0
     if before is not None:
         then = {key: before.get(key) for key in plain}
-        refuse_changed(asked, differences(then, plain))
-        saved, first = last_checkpoint(asked.folder / "checkpoints", asked.say)
+        refuse_changed(arguments, differences(then, plain))
+        saved, steps_done = last_checkpoint(
+            arguments.folder / "checkpoints", arguments.say
+        )
     # The file that the encoder came from may be gone, or replaced, by now.
-    plan = prepare(asked, None if saved is None else saved.encoder)
+    plan = prepare(arguments, None if saved is None else saved.encoder)
     now = record(plan.model, plan.data)
     if before is not None:
-        same_run(asked, before, now, plan.data)
-    if first > plan.steps:
+        same_run(arguments, before, now, plan.data)
+    if steps_done > plan.steps:
         raise ValueError(
-            f"{asked.folder} has done {first} steps already, and {plan.steps} "
-            "are asked for: ask for more, or choose another `output`."
+            f"{arguments.folder} has done {steps_done} steps already, and "
+            f"{plan.steps} are asked for: ask for more, or choose another "
+            "`output`."
         )
     plan.compile_model()
     if saved is not None:
@@ -54,23 +57,23 @@ def make_ready(asked, before):
         "versions": versions(),
         **now,
     }
-    return plan, first, config
+    return plan, steps_done, config
 
 
-def same_run(asked, before, now, data):
+def same_run(arguments, before, now, data):
     """Refuses to go on with another model or other data."""
     from keras_audio_ssl.callbacks.resume import changes
 
-    table = contents_file(asked.folder)
-    refuse_changed(asked, changes(before, now, table, data))
+    table = contents_file(arguments.folder)
+    refuse_changed(arguments, changes(before, now, table, data))
 
 
-def refuse_changed(asked, changed):
+def refuse_changed(arguments, changed):
     """Says what of a run is not as it was, if anything is."""
     if changed:
         raise ValueError(
-            f"{asked.folder} holds a run of other data or settings, which it "
-            "would go on with: restore them, replace it with "
+            f"{arguments.folder} holds a run of other data or settings, which "
+            "it would go on with: restore them, replace it with "
             "`overwrite=True`, or choose another `output`. Changed: "
             + "; ".join(changed)
         )

@@ -14,7 +14,7 @@ ROW_BYTES = 20
 CHECK_ROWS = 4096  # that are in memory at a time
 
 
-class Journal:
+class VectorJournal:
     """Rows `(number of the file, second, vector)` on disk, in order.
 
     Each row has a check sum. What follows a damaged one is dropped, and named:

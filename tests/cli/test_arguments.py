@@ -4,7 +4,7 @@ import pytest
 
 from keras_audio_ssl.cli import COMMANDS
 from keras_audio_ssl.cli import make_parser
-from keras_audio_ssl.cli.common import in_flags
+from keras_audio_ssl.cli.arguments import in_flags
 from keras_audio_ssl.runs import Failure
 from keras_audio_ssl.runs import Interrupted
 

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from keras_audio_ssl.cli.journal import Journal
+from keras_audio_ssl.cli.vector_journal import VectorJournal
 
 pytestmark = pytest.mark.no_backend
 
@@ -15,7 +15,7 @@ DIM = 8
 
 def filled(folder, said=None, settings="a"):
     say = [].append if said is None else said.append
-    return Journal(folder, settings, DIM, say)
+    return VectorJournal(folder, settings, DIM, say)
 
 
 @pytest.fixture
