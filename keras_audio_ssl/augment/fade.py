@@ -84,8 +84,8 @@ class Fade(Augmentation):
             ops.cast(ops.minimum(ops.floor(v * half), last), "int32")
             for v in (u[1], u[2])
         )
-        kind = ops.minimum(ops.cast(u[0] * len(SHAPES), "int32"), 4)
-        return {"shape": kind, "rise": rise, "fall": fall}
+        shape = ops.minimum(ops.cast(u[0] * len(SHAPES), "int32"), 4)
+        return {"shape": shape, "rise": rise, "fall": fall}
 
     def apply(self, x, lengths=None, *, shape, rise, fall):
         return fade(x, shape, rise, fall, lengths)

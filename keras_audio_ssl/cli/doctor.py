@@ -360,7 +360,7 @@ def numbers(seconds, fact):
 
 def write_page(path, diagnosis, summary, isolate):
     """The page: numbers, distributions, and a few clips to listen to."""
-    from keras_audio_ssl.doctor.summary import levels
+    from keras_audio_ssl.doctor.summary import decibels
     from keras_audio_ssl.viz.doctor_page import doctor_page
 
     facts = diagnosis.survey.facts[diagnosis.readable]
@@ -384,7 +384,7 @@ def write_page(path, diagnosis, summary, isolate):
         },
         {
             "title": "Level",
-            "values": levels(diagnosis),
+            "values": decibels(diagnosis),
             "unit": "dBFS",
             "text": spread(summary["level_db"], " dB")
             if summary["level_db"]
@@ -438,8 +438,8 @@ def choose_clips(diagnosis):
             if not left or len(chosen) == PLAYERS - TYPICAL:
                 continue
             file, detail = left[0]
-            level = KINDS[finding.kind].level
-            about = {"level": level, "title": finding.title}
+            severity = KINDS[finding.kind].severity
+            about = {"level": severity, "title": finding.title}
             words = f"{detail}; {file_words(diagnosis, file)}"
             chosen.append((rank, turn, (file, about, words)))
             seen.add(file)

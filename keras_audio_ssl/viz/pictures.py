@@ -161,9 +161,9 @@ def png_uri(shades):
     )
     data = b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body))
-        + kind
+        + name
         + body
-        + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in parts
+        + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in parts
     )
     return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
