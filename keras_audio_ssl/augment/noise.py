@@ -34,8 +34,8 @@ def add_noise(x, noise, snr_db, lengths=None):
     Returns:
         Like `x`; silence stays silence.
     """
-    level = rms(x, lengths) * 10.0 ** (-snr_db[:, None] / 20.0)
-    return x + masked(level * noise, lengths)
+    scale = rms(x, lengths) * 10.0 ** (-snr_db[:, None] / 20.0)
+    return x + masked(scale * noise, lengths)
 
 
 class WhiteNoise(Augmentation):
