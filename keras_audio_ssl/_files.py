@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -171,19 +172,26 @@ def as_json(value: Any) -> str:
 def cache_folder() -> Path | None:
     """The user's folder of what can be made again.
 
-    `keras_audio_ssl` in `XDG_CACHE_HOME`, by default in `~/.cache`. It need
-    not exist, and may be deleted.
+    `keras_audio_ssl` where the system keeps caches: in `XDG_CACHE_HOME`, by
+    default in `~/.cache`, in `~/Library/Caches` on macOS and in the user's
+    local application data on Windows. It need not exist, and may be deleted.
 
     Returns:
         The folder, or None for a user without a home.
     """
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():  # as its specification says
-        try:
-            base = Path.home() / ".cache"
-        except RuntimeError:
-            return None
-    return base / "keras_audio_ssl"
+    # Not at the head: the processes that read files of strangers need none.
+    from platformdirs import user_cache_path
+
+    try:
+        folder = user_cache_path("keras_audio_ssl", appauthor=False)
+        if sys.platform in ("darwin", "win32"):
+            # Where it lay at first, as on Linux.
+            before = Path.home() / ".cache" / "keras_audio_ssl"
+            if before.is_dir() and not os.environ.get("XDG_CACHE_HOME"):
+                return before
+    except RuntimeError:
+        return None
+    return folder if folder.is_absolute() else None
 
 
 def drafts(path: str | os.PathLike) -> list[Path]:

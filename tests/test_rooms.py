@@ -137,6 +137,16 @@ def test_no_storey_of_data_imports_a_higher_one():
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) > 20
 
 
+def test_what_reads_strangers_files_is_a_room_of_its_own():
+    room = "keras_audio_ssl.hub.untrusted"
+    shared = {f"keras_audio_ssl.{name}" for name in SHARED}
+    for path in (PACKAGE / "hub" / "untrusted").glob("*.py"):
+        for name in imports(path):
+            if name.startswith("keras_audio_ssl"):
+                own = name == room or name.startswith(f"{room}.")
+                assert own or name in shared, f"{path}: {name}"
+
+
 def test_a_backend_is_imported_in_its_own_room_alone():
     for path in PACKAGE.rglob("*.py"):
         heads = {n.split(".")[0] for n in imports(path, top_only=True)}

@@ -58,11 +58,11 @@ def fade(x, shape, rise, fall, lengths=None):
     """
     place = ops.arange(ops.shape(x)[1], dtype="int32")[None]
     lengths = valid_lengths(ops.shape(x), lengths)[:, None]
-    level = ramp(place, rise, shape)
+    gain = ramp(place, rise, shape)
     # Seen from the end, what falls rises.
     fall = ops.where(fall > 1, fall, 0)
-    level = level * ramp(lengths - 1 - place, fall, shape)
-    return x * level
+    gain = gain * ramp(lengths - 1 - place, fall, shape)
+    return x * gain
 
 
 class Fade(Augmentation):
@@ -84,8 +84,8 @@ class Fade(Augmentation):
             ops.cast(ops.minimum(ops.floor(v * half), last), "int32")
             for v in (u[1], u[2])
         )
-        kind = ops.minimum(ops.cast(u[0] * len(SHAPES), "int32"), 4)
-        return {"shape": kind, "rise": rise, "fall": fall}
+        shape = ops.minimum(ops.cast(u[0] * len(SHAPES), "int32"), 4)
+        return {"shape": shape, "rise": rise, "fall": fall}
 
     def apply(self, x, lengths=None, *, shape, rise, fall):
         return fade(x, shape, rise, fall, lengths)

@@ -34,8 +34,8 @@ def add_noise(x, noise, snr_db, lengths=None):
     Returns:
         Like `x`; silence stays silence.
     """
-    level = rms(x, lengths) * 10.0 ** (-snr_db[:, None] / 20.0)
-    return x + masked(level * noise, lengths)
+    scale = rms(x, lengths) * 10.0 ** (-snr_db[:, None] / 20.0)
+    return x + masked(scale * noise, lengths)
 
 
 class WhiteNoise(Augmentation):
@@ -158,9 +158,9 @@ class MixedNoise(Augmentation):
     def draw(self, shape, lengths=None, seed=None):
         u = keras.random.uniform((3, shape[0]), seed=seed)
         (least, most), (faint, loud) = self.clip, self.noise
-        kind = ops.cast(u[0] * len(self.falls), "int32")
-        kind = ops.minimum(kind, len(self.falls) - 1)
-        fall = ops.take(ops.convert_to_tensor(self.falls, "float32"), kind)
+        which = ops.cast(u[0] * len(self.falls), "int32")
+        which = ops.minimum(which, len(self.falls) - 1)
+        fall = ops.take(ops.convert_to_tensor(self.falls, "float32"), which)
         white = keras.random.normal(shape, seed=seed)
         return {
             "noise": coloured(white, ops.maximum(fall, 0.0)),

@@ -52,9 +52,9 @@ class Bidirectional(Layer):
 
     def __init__(self, dim, units, **kwargs):
         super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
-        self.ahead = self.cell(units, name="ahead", **kind)
-        self.back = self.cell(units, name="back", **kind)
+        policy = {"dtype": self.dtype_policy}
+        self.ahead = self.cell(units, name="ahead", **policy)
+        self.back = self.cell(units, name="back", **policy)
         for direction in (self.ahead, self.back):
             direction.build((None, None, dim))
 

@@ -17,12 +17,12 @@ class COLAHead(Layer):
 
     def __init__(self, input_dim, output_dim, normalize=True, **kwargs):
         super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
-        self.dense = keras.layers.Dense(output_dim, name="dense", **kind)
+        policy = {"dtype": self.dtype_policy}
+        self.dense = keras.layers.Dense(output_dim, name="dense", **policy)
         self.dense.build((None, input_dim))
         if normalize:
             self.norm = keras.layers.LayerNormalization(
-                epsilon=1e-3, name="norm", **kind
+                epsilon=1e-3, name="norm", **policy
             )
             self.norm.build((None, output_dim))
 

@@ -107,18 +107,19 @@ class ConvNorm1D(Layer):
         super().__init__(**kwargs)
         check_choice("norm", norm, NORMS)
         check_choice("activation", activation, ("relu", None))
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.conv = keras.layers.Conv1D(
             filters, kernel_size, stride, dilation_rate=dilation,
-            use_bias=False, kernel_initializer="he_normal", name="conv", **kind,
+            use_bias=False, kernel_initializer="he_normal", name="conv",
+            **policy,
         )  # fmt: skip
         if norm == "group":
-            self.normal = GroupNorm(filters, groups, name="norm", **kind)
+            self.normal = GroupNorm(filters, groups, name="norm", **policy)
         else:
             # As in PyTorch, not Keras' own defaults.
             self.normal = BatchNorm(
                 momentum=0.9, epsilon=1e-5, name="norm",
-                gamma_initializer=gamma_initializer, **kind,
+                gamma_initializer=gamma_initializer, **policy,
             )  # fmt: skip
 
     def build(self, input_shape):

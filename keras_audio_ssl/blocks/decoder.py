@@ -32,16 +32,16 @@ class FrameDecoder(Layer):
         super().__init__(**kwargs)
         if layers < 1:
             raise ValueError(f"`layers` must be positive. Received: {layers}")
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         widths = [dim, *[units] * layers]
         self.hidden = [
-            keras.layers.Dense(units, "elu", name=f"hidden_{i}", **kind)
+            keras.layers.Dense(units, "elu", name=f"hidden_{i}", **policy)
             for i in range(layers)
         ]
         for layer, width in zip(self.hidden, widths, strict=False):
             layer.build((None, None, width))
-        self.drop = drop_out(dropout, "dropout", **kind)
-        self.out = keras.layers.Dense(output_dim, name="out", **kind)
+        self.drop = drop_out(dropout, "dropout", **policy)
+        self.out = keras.layers.Dense(output_dim, name="out", **policy)
         self.out.build((None, None, units))
 
     def call(self, x, training=None):

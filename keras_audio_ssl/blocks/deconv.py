@@ -39,11 +39,11 @@ class DeconvHead(Layer):
             raise ValueError(
                 f"`stride` must be a power of two. Received: {stride}"
             )
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.rows = -(-bins // stride)
         self.channels = (filters or dim) if stride > 1 else 1
         self.dense = keras.layers.Dense(
-            self.rows * self.channels, name="dense", **kind
+            self.rows * self.channels, name="dense", **policy
         )
         self.dense.build((None, None, dim))
         self.convs, rows = [], self.rows
@@ -53,7 +53,7 @@ class DeconvHead(Layer):
                 1 if last else self.channels, 3, 2, "same",
                 data_format="channels_last",
                 activation=None if last else "relu",
-                name=f"conv_{i}", **kind,
+                name=f"conv_{i}", **policy,
             )  # fmt: skip
             conv.build((None, None, rows, self.channels))
             self.convs.append(conv)

@@ -45,7 +45,7 @@ class FactorizedBlock(Layer):
     def __init__(self, width, filters, pool=None, enlarge=False, **kwargs):
         super().__init__(**kwargs)
         check_choice("pool", pool, POOLS)
-        kind = {
+        options = {
             "kernel_initializer": "glorot_uniform",
             "momentum": 0.9,
             "epsilon": 1e-5,
@@ -53,10 +53,10 @@ class FactorizedBlock(Layer):
         }
         kernels = [(1, 3), (3, 1)] if enlarge else [(3, 1), (1, 3)]
         self.first = ConvNorm(
-            filters, kernels[0], activation="relu", name="first", **kind
+            filters, kernels[0], activation="relu", name="first", **options
         )
         self.second = ConvNorm(
-            filters, kernels[1], activation=None, name="second", **kind
+            filters, kernels[1], activation=None, name="second", **options
         )
         self.shortcut = keras.layers.Dense(
             filters, use_bias=False, name="shortcut", dtype=self.dtype_policy

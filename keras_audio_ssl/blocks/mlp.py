@@ -29,12 +29,12 @@ class MLPHead(Layer):
         self, input_dim, hidden_dim, output_dim, epsilon=1e-5, **kwargs
     ):
         super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
-        self.hidden = keras.layers.Dense(hidden_dim, name="hidden", **kind)
+        policy = {"dtype": self.dtype_policy}
+        self.hidden = keras.layers.Dense(hidden_dim, name="hidden", **policy)
         self.norm = keras.layers.BatchNormalization(
-            momentum=0.9, epsilon=epsilon, name="norm", **kind
+            momentum=0.9, epsilon=epsilon, name="norm", **policy
         )
-        self.out = keras.layers.Dense(output_dim, name="out", **kind)
+        self.out = keras.layers.Dense(output_dim, name="out", **policy)
         self.hidden.build((None, input_dim))
         self.norm.build((None, hidden_dim))
         self.out.build((None, hidden_dim))
@@ -65,20 +65,20 @@ class DeepHead(Layer):
 
     def __init__(self, input_dim, hidden_dim, output_dim, **kwargs):
         super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.hidden, self.norms, width = [], [], input_dim
         for i in range(2):
-            dense = keras.layers.Dense(hidden_dim, name=f"hidden_{i}", **kind)
+            dense = keras.layers.Dense(hidden_dim, name=f"hidden_{i}", **policy)
             dense.build((None, width))
             norm = BatchNorm(
-                momentum=0.9, epsilon=1e-5, name=f"norm_{i}", **kind
+                momentum=0.9, epsilon=1e-5, name=f"norm_{i}", **policy
             )
             norm.build((None, hidden_dim))
             self.hidden.append(dense)
             self.norms.append(norm)
             width = hidden_dim
         self.out = keras.layers.Dense(
-            output_dim, use_bias=False, name="out", **kind
+            output_dim, use_bias=False, name="out", **policy
         )
         self.out.build((None, hidden_dim))
 
@@ -107,10 +107,10 @@ class ClassBranch(Layer):
 
     def __init__(self, input_dim, classes, **kwargs):
         super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
-        self.norm = BatchNorm(momentum=0.9, epsilon=1e-5, name="norm", **kind)
+        policy = {"dtype": self.dtype_policy}
+        self.norm = BatchNorm(momentum=0.9, epsilon=1e-5, name="norm", **policy)
         self.out = keras.layers.Dense(
-            classes, use_bias=False, name="out", **kind
+            classes, use_bias=False, name="out", **policy
         )
         self.norm.build((None, input_dim))
         self.out.build((None, input_dim))

@@ -49,25 +49,25 @@ class BasicBlock(Layer):
 
     def __init__(self, channels, filters, kernel_size=3, stride=1, **kwargs):
         super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.first = conv_relu(
-            filters, kernel_size, stride, name="first", **kind
+            filters, kernel_size, stride, name="first", **policy
         )
         self.second = conv_relu(
-            filters, kernel_size, activation=None, name="second", **kind
+            filters, kernel_size, activation=None, name="second", **policy
         )
         self.first.build((None, None, None, channels))
         self.second.build((None, None, None, filters))
         self.shortcut = None
         if self.first.strides != (1, 1) or channels != filters:
             self.shortcut = conv_relu(
-                filters, 1, stride, None, name="shortcut", **kind
+                filters, 1, stride, None, name="shortcut", **policy
             )
             self.shortcut.build((None, None, None, channels))
 
     def call(self, x, lengths=None, training=None):
-        kind = {"lengths": lengths, "training": training}
-        y = self.second(self.first(x, **kind), **kind)
+        options = {"lengths": lengths, "training": training}
+        y = self.second(self.first(x, **options), **options)
         if self.shortcut is not None:
-            x = self.shortcut(x, **kind)
+            x = self.shortcut(x, **options)
         return ops.relu(x + y)

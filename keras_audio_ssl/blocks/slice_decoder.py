@@ -50,22 +50,25 @@ class SliceDecoder(Layer):
                     f"`{name}` must be a multiple of {unit}, the nearest are "
                     f"{' and '.join(near)}. Received: {size}"
                 )
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         width = 2 * channels[0]
         self.least = (frames // unit, bins // unit, width)
         self.dense = keras.layers.Dense(
-            self.least[0] * self.least[1] * width, "relu", name="dense", **kind
+            self.least[0] * self.least[1] * width,
+            "relu",
+            name="dense",
+            **policy,
         )
         self.dense.build((None, dim))
         self.blocks = []
         for i, filters in enumerate(channels):
             self.blocks.append(
                 FactorizedBlock(
-                    width, filters, enlarge=True, name=f"block_{i}", **kind
+                    width, filters, enlarge=True, name=f"block_{i}", **policy
                 )
             )
             width = filters
-        self.out = keras.layers.Dense(slices, name="out", **kind)
+        self.out = keras.layers.Dense(slices, name="out", **policy)
         self.out.build((None, None, None, width))
 
     def call(self, x, training=None):

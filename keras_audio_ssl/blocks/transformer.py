@@ -164,12 +164,12 @@ class SelfAttention(Layer):
             raise ValueError(
                 f"`heads` must divide the width {dim}. Received: {heads}"
             )
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.query, self.key, self.value, self.out = (
-            normal_dense(dim, dim, name, truncated=truncated, **kind)
+            normal_dense(dim, dim, name, truncated=truncated, **policy)
             for name in ("query", "key", "value", "out")
         )
-        self.drop = drop_out(dropout, "dropout", **kind)
+        self.drop = drop_out(dropout, "dropout", **policy)
 
     def call(
         self,
@@ -236,20 +236,22 @@ class TransformerBlock(Layer):
     ):
         super().__init__(**kwargs)
         check_choice("activation", activation, tuple(ACTIVATIONS))
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.attention = SelfAttention(
-            dim, heads, dropout, truncated, name="attention", **kind
+            dim, heads, dropout, truncated, name="attention", **policy
         )
-        self.attention_norm = layer_norm(dim, "attention_norm", epsilon, **kind)
+        self.attention_norm = layer_norm(
+            dim, "attention_norm", epsilon, **policy
+        )
         self.inner = normal_dense(
-            feed_forward, dim, "inner", activation, truncated, **kind
+            feed_forward, dim, "inner", activation, truncated, **policy
         )
         self.outer = normal_dense(
-            dim, feed_forward, "outer", truncated=truncated, **kind
+            dim, feed_forward, "outer", truncated=truncated, **policy
         )
-        self.outer_norm = layer_norm(dim, "outer_norm", epsilon, **kind)
+        self.outer_norm = layer_norm(dim, "outer_norm", epsilon, **policy)
         self.drops = [
-            drop_out(dropout, f"dropout_{i}", **kind) for i in range(2)
+            drop_out(dropout, f"dropout_{i}", **policy) for i in range(2)
         ]
 
     def call(
@@ -295,10 +297,10 @@ class PredictionHead(Layer):
 
     def __init__(self, dim, output_dim, epsilon=1e-12, **kwargs):
         super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
-        self.hidden = normal_dense(dim, dim, "hidden", "gelu", **kind)
-        self.norm = layer_norm(dim, "norm", epsilon, **kind)
-        self.out = normal_dense(output_dim, dim, "out", **kind)
+        policy = {"dtype": self.dtype_policy}
+        self.hidden = normal_dense(dim, dim, "hidden", "gelu", **policy)
+        self.norm = layer_norm(dim, "norm", epsilon, **policy)
+        self.out = normal_dense(output_dim, dim, "out", **policy)
 
     def call(self, x):
         return self.out(self.norm(self.hidden(x)))

@@ -37,11 +37,11 @@ class WordDecoder(Layer):
     def __init__(self, dim, output_dim, feed="embedding", **kwargs):
         super().__init__(**kwargs)
         check_choice("feed", feed, FEEDS)
-        kind = {"dtype": self.dtype_policy}
-        self.lstm = LSTM(dim, name="lstm", **kind)
+        policy = {"dtype": self.dtype_policy}
+        self.lstm = LSTM(dim, name="lstm", **policy)
         width = dim if feed == "embedding" else dim + output_dim
         self.lstm.build((None, None, width))
-        self.out = keras.layers.Dense(output_dim, name="out", **kind)
+        self.out = keras.layers.Dense(output_dim, name="out", **policy)
         self.out.build((None, None, dim))
 
     def call(self, z, frames, target=None):

@@ -119,7 +119,7 @@ def changed_files(path, data) -> str:
         path, newline="", encoding="utf-8", errors="surrogateescape"
     ) as file:
         before = {r["file"]: int(r["bytes"]) for r in csv.DictReader(file)}
-    kinds: dict[str, list[str]] = {
+    changed: dict[str, list[str]] = {
         "new": [],
         "gone or unreadable": [],
         "of another size": [],
@@ -128,14 +128,14 @@ def changed_files(path, data) -> str:
         # What is left in the end is gone.
         was = before.pop(name, None)
         if was != size:
-            kinds["new" if was is None else "of another size"].append(name)
-    kinds["gone or unreadable"] = list(before)
+            changed["new" if was is None else "of another size"].append(name)
+    changed["gone or unreadable"] = list(before)
     parts = []
-    for kind, names in kinds.items():
+    for change, names in changed.items():
         if names:
             some = ", ".join(map(printable, sorted(names)[:3]))
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            parts.append(f"{len(names)} files {kind}: {some}{more}")
+            parts.append(f"{len(names)} files {change}: {some}{more}")
     return "; ".join(parts) or "other parts of the files"
 
 

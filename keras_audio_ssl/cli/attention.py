@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from keras_audio_ssl._optional import need
-from keras_audio_ssl.cli.common import finish
+from keras_audio_ssl.cli.results import print_result
 from keras_audio_ssl.runs.progress import Progress
 from keras_audio_ssl.runs.stopping import Failure
 
@@ -75,16 +75,16 @@ def run(args):
         "files": [path.name for path in written],
         **summary(found),
     }
-    finish(args, result, words(found, written))
+    print_result(args, result, words(found, written))
 
 
 def words(found, written):
     """The result, some lines."""
     layers, heads, frames, _ = found.maps.shape
-    kinds = found.study.categories.tolist()
+    categories = found.study.categories.tolist()
     counts = ", ".join(
-        f"{kinds.count(kind)} {kind}"
-        for kind in ("global", "vertical", "diagonal")
+        f"{categories.count(category)} {category}"
+        for category in ("global", "vertical", "diagonal")
     )
     lines = [
         f"{layers} layers of {heads} heads over {frames} frames, "

@@ -4,9 +4,9 @@ from datetime import datetime
 from pathlib import Path
 
 from keras_audio_ssl._files import write_text
-from keras_audio_ssl.cli.common import finish
-from keras_audio_ssl.cli.common import parse_settings
+from keras_audio_ssl.cli.arguments import parse_settings
 from keras_audio_ssl.cli.pretrain import positive
+from keras_audio_ssl.cli.results import print_result
 from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.runs.progress import Progress
 
@@ -84,7 +84,7 @@ def run(args):
     when = f"{datetime.now():%Y-%m-%d %H:%M}"
     page = study_page(study.setting, rows, examples(study.setting), when)
     write_text(output, page)
-    finish(args, study.to_dict(), f"{study}\npage  {output}")
+    print_result(args, study.to_dict(), f"{study}\npage  {output}")
 
 
 def examples(setting):

@@ -245,12 +245,12 @@ def text_lines(summary, args):
             ("classes", f"{len(summary['classes']):,}, {size} clips each")
         )
     lines += [("", f"  {name:<11}{text}") for name, text in table]
-    for level, head, style in (
+    for severity, head, style in (
         ("skipped", "Training would skip", "red"),
         ("check", "Look at these", "yellow"),
         ("note", "Good to know", "cyan"),
     ):
-        found = [f for f in summary["findings"] if f["level"] == level]
+        found = [f for f in summary["findings"] if f["level"] == severity]
         if found:
             lines.append((f"bold {style}", head))
         for finding in found:
@@ -301,7 +301,7 @@ def print_lines(lines):
 def write_clips(path, diagnosis):
     """A row for each clip: the manifest's columns, then what was found."""
     listing, facts = diagnosis.listing, diagnosis.survey.facts
-    kinds = diagnosis.problems()
+    problems = diagnosis.problems()
     folder = os.path.dirname(os.path.abspath(path))
     given = ["file"]
     if listing.spans is not None:
@@ -320,7 +320,7 @@ def write_clips(path, diagnosis):
                 row += [number_text(t) for t in listing.spans[clip]]
             row += [values[clip] for values in listing.columns.values()]
             row += numbers(diagnosis.seconds[clip], facts[number])
-            row += [" ".join(kinds[number]), "yes" if usable[clip] else "no"]
+            row += [" ".join(problems[number]), "yes" if usable[clip] else "no"]
             yield row
 
     write_table(path, (*given, *names), rows(), "surrogateescape")
@@ -360,7 +360,7 @@ def numbers(seconds, fact):
 
 def write_page(path, diagnosis, summary, isolate):
     """The page: numbers, distributions, and a few clips to listen to."""
-    from keras_audio_ssl.doctor.summary import levels
+    from keras_audio_ssl.doctor.summary import decibels
     from keras_audio_ssl.viz.doctor_page import doctor_page
 
     facts = diagnosis.survey.facts[diagnosis.readable]
@@ -384,7 +384,7 @@ def write_page(path, diagnosis, summary, isolate):
         },
         {
             "title": "Level",
-            "values": levels(diagnosis),
+            "values": decibels(diagnosis),
             "unit": "dBFS",
             "text": spread(summary["level_db"], " dB")
             if summary["level_db"]
@@ -438,14 +438,14 @@ def choose_clips(diagnosis):
             if not left or len(chosen) == PLAYERS - TYPICAL:
                 continue
             file, detail = left[0]
-            level = KINDS[finding.kind].level
-            about = {"level": level, "title": finding.title}
+            severity = KINDS[finding.kind].severity
+            about = {"level": severity, "title": finding.title}
             words = f"{detail}; {file_words(diagnosis, file)}"
             chosen.append((rank, turn, (file, about, words)))
             seen.add(file)
     chosen = [entry for _, _, entry in sorted(chosen, key=lambda c: c[:2])]
-    kinds = diagnosis.problems()
-    good = [k for k in np.flatnonzero(diagnosis.usable) if not kinds[k]]
+    problems = diagnosis.problems()
+    good = [k for k in np.flatnonzero(diagnosis.usable) if not problems[k]]
     rng = np.random.default_rng(0)
     typical = rng.permutation(good)[:TYPICAL]
     plain = {"level": "note", "title": "at random"}

@@ -8,10 +8,10 @@ from keras_audio_ssl._files import written_whole
 from keras_audio_ssl._optional import need
 from keras_audio_ssl._text import some_skipped
 from keras_audio_ssl._text import with_reason
-from keras_audio_ssl.cli.common import add_data
-from keras_audio_ssl.cli.common import finish
-from keras_audio_ssl.cli.common import parse_levels
-from keras_audio_ssl.cli.journal import Journal
+from keras_audio_ssl.cli.arguments import add_data
+from keras_audio_ssl.cli.arguments import parse_levels
+from keras_audio_ssl.cli.results import print_result
+from keras_audio_ssl.cli.vector_journal import VectorJournal
 from keras_audio_ssl.runs.lock import only_one
 from keras_audio_ssl.runs.progress import Progress
 from keras_audio_ssl.runs.progress import say
@@ -88,7 +88,7 @@ def embed(args, output):
         encoder = Readout(encoder, parse_levels(args.levels))
     clips, unread = audio_files(args)
     files = clips.files
-    journal = Journal(
+    journal = VectorJournal(
         output.with_name(f".{output.name}.partial"),
         settings_of(args, clips),
         encoder.dim,
@@ -134,12 +134,12 @@ def embed(args, output):
     if skipped:
         lines.append(f"{len(skipped)} files were skipped:")
         lines += [f"  {with_reason(*pair)}" for pair in skipped[:20]]
-    finish(args, result, "\n".join(lines))
+    print_result(args, result, "\n".join(lines))
 
 
 def settings_of(args, clips):
     """What the vectors depend on: an encoder's file, the clips, how read."""
-    from keras_audio_ssl.hub.load import find_encoder
+    from keras_audio_ssl.hub.encoder_files import find_encoder
 
     path = find_encoder(args.encoder)
     return {
@@ -328,10 +328,10 @@ def whole_batches(journal, count, args):
             journal.cut(rows, count)
         return
     done = {*numbers.tolist(), *(number for number, _ in journal.skipped)}
-    first = next((i for i in range(count) if i not in done), count)
-    if first < count:
-        first -= first % args.batch_size
-    journal.cut(int((numbers < first).sum()), first)
+    undone = next((i for i in range(count) if i not in done), count)
+    if undone < count:
+        undone -= undone % args.batch_size
+    journal.cut(int((numbers < undone).sum()), undone)
 
 
 def write(output, files, journal, with_start):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from keras_audio_ssl.cli.common import finish
+from keras_audio_ssl.cli.results import print_result
 from keras_audio_ssl.export import FORMATS
 from keras_audio_ssl.export import ExportError
 from keras_audio_ssl.export import format_of
@@ -64,7 +64,7 @@ def run(args):
         if args.samples
         else f"{encoder.min_samples} samples or more"
     )
-    finish(
+    print_result(
         args,
         result,
         f"{output}: `waveform` (batch, samples) at {encoder.sample_rate} Hz, "

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from keras_audio_ssl.cli.common import finish
-from keras_audio_ssl.cli.common import parse_settings
+from keras_audio_ssl.cli.arguments import parse_settings
+from keras_audio_ssl.cli.results import print_result
 
 
 def add_arguments(parser):
@@ -47,7 +47,7 @@ def run(args):
         **parse_settings(args.set),
     )
     save_encoder(encoder, output)
-    finish(
+    print_result(
         args,
         {"encoder": str(output), "report": report.to_dict()},
         f"{report}\nencoder  {output}",

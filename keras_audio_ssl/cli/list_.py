@@ -1,6 +1,6 @@
 """`keras-audio-ssl list`."""
 
-from keras_audio_ssl.cli.common import finish
+from keras_audio_ssl.cli.results import print_result
 from keras_audio_ssl.methods import METHODS
 
 
@@ -16,7 +16,7 @@ def add_arguments(parser):
 
 def run(args):
     result, text = about(args.method) if args.method else everything()
-    finish(args, result, text)
+    print_result(args, result, text)
 
 
 def everything():

@@ -2,10 +2,10 @@
 
 import shlex
 
-from keras_audio_ssl.cli.common import add_data
-from keras_audio_ssl.cli.common import finish
-from keras_audio_ssl.cli.common import in_flags
-from keras_audio_ssl.cli.common import parse_settings
+from keras_audio_ssl.cli.arguments import add_data
+from keras_audio_ssl.cli.arguments import in_flags
+from keras_audio_ssl.cli.arguments import parse_settings
+from keras_audio_ssl.cli.results import print_result
 from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.runs.pretraining import pretrain
 from keras_audio_ssl.runs.progress import say
@@ -126,4 +126,4 @@ def run(args):
             f"\n         keras-audio-ssl probe {encoder} "
             "--manifest LABELS.csv --label COLUMN"
         )
-    finish(args, result, text)
+    print_result(args, result, text)

@@ -1,8 +1,8 @@
 """`keras-audio-ssl probe ENCODER`."""
 
-from keras_audio_ssl.cli.common import add_isolate
-from keras_audio_ssl.cli.common import finish
-from keras_audio_ssl.cli.common import parse_levels
+from keras_audio_ssl.cli.arguments import add_isolate
+from keras_audio_ssl.cli.arguments import parse_levels
+from keras_audio_ssl.cli.results import print_result
 from keras_audio_ssl.runs.progress import Progress
 
 
@@ -127,4 +127,4 @@ def run(args):
                 progress=report,
                 scoring=score,
             )
-    finish(args, result.to_dict(), str(result))
+    print_result(args, result.to_dict(), str(result))

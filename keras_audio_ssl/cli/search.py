@@ -1,8 +1,8 @@
 """`keras-audio-ssl search ENCODER`."""
 
-from keras_audio_ssl.cli.common import add_data
-from keras_audio_ssl.cli.common import finish
-from keras_audio_ssl.cli.common import in_flags
+from keras_audio_ssl.cli.arguments import add_data
+from keras_audio_ssl.cli.arguments import in_flags
+from keras_audio_ssl.cli.results import print_result
 from keras_audio_ssl.runs.progress import Progress
 
 
@@ -45,4 +45,4 @@ def run(args):
         "searched": found.searched,
         "skipped": [list(item) for item in found.skipped],
     }
-    finish(args, result, str(found))
+    print_result(args, result, str(found))

@@ -270,9 +270,9 @@ class _Spectrum:
             return 0.0
         # Three bins together, in dB: single bins of noise scatter.
         smooth = np.convolve(self._power, np.ones(3) / 3, "same")
-        level = 10 * np.log10(np.maximum(smooth, 1e-30))
-        sums = np.cumsum(np.r_[0.0, level])
-        above = np.maximum.accumulate(level[::-1])[::-1]
+        decibels = 10 * np.log10(np.maximum(smooth, 1e-30))
+        sums = np.cumsum(np.r_[0.0, decibels])
+        above = np.maximum.accumulate(decibels[::-1])[::-1]
         # Steep in octaves: dark sounds fall slowly. From what lies just below
         # and from the whole octave below: a partial may stand alone.
         ends = np.arange(max(20, bins // 10), int(bins / (1 + GAP)))

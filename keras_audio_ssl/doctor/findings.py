@@ -38,12 +38,12 @@ class Kind(NamedTuple):
     """One way in which a file can be wrong or odd.
 
     Attributes:
-        level: `"skipped"` (training leaves it out), `"check"` or `"note"`.
+        severity: `"skipped"` (training leaves it out), `"check"` or `"note"`.
         title: in a word or two.
         advice: what it does to training, and what to do.
     """
 
-    level: str
+    severity: str
     title: str
     advice: str
 

@@ -54,7 +54,7 @@ def summarize(diagnosis: Diagnosis, where: list[str] | None = None) -> dict:
         "usable_hours": round(float(usable.sum()) / 3600, 9),
         "silent_share": round(silent, 4),
         "seconds": quantiles(known),
-        "level_db": quantiles(levels(diagnosis)),
+        "level_db": quantiles(decibels(diagnosis)),
         "bandwidth": quantiles(readable["bandwidth"]),
         "rates": count(readable["rate"]),
         "channels": count(readable["channels"]),
@@ -64,7 +64,7 @@ def summarize(diagnosis: Diagnosis, where: list[str] | None = None) -> dict:
         "findings": [
             {
                 "kind": finding.kind,
-                "level": KINDS[finding.kind].level,
+                "level": KINDS[finding.kind].severity,
                 "title": finding.title,
                 "advice": KINDS[finding.kind].advice,
                 "files": [
@@ -79,7 +79,7 @@ def summarize(diagnosis: Diagnosis, where: list[str] | None = None) -> dict:
     return result
 
 
-def levels(diagnosis: Diagnosis) -> np.ndarray:
+def decibels(diagnosis: Diagnosis) -> np.ndarray:
     """dBFS of each readable file that is not digital silence."""
     rms = diagnosis.survey.facts["rms"][diagnosis.readable]
     return 20 * np.log10(rms[rms > 0])

@@ -62,25 +62,25 @@ class AudioNTT(Backbone):
                 f"`dim` must exceed the convolution's {conv_dim} features. "
                 f"Received: dim={dim}"
             )
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.blocks = []
         for i in range(blocks):
-            block = ConvBlock(conv_channels, name=f"block_{i}", **kind)
+            block = ConvBlock(conv_channels, name=f"block_{i}", **policy)
             channels = conv_channels if i else 1
             block.build((None, None, n_features // 2**i, channels))
             self.blocks.append(block)
         self.fc1 = keras.layers.Dense(
-            self.hidden_dim, activation="relu", name="fc1", **kind
+            self.hidden_dim, activation="relu", name="fc1", **policy
         )
         self.fc2 = keras.layers.Dense(
-            out_dim, activation="relu", name="fc2", **kind
+            out_dim, activation="relu", name="fc2", **policy
         )
         self.dropout = keras.layers.Dropout(
-            dropout, seed=fresh_seed(), name="dropout", **kind
+            dropout, seed=fresh_seed(), name="dropout", **policy
         )
         self.fc1.build((None, None, conv_dim))
         self.fc2.build((None, None, self.hidden_dim))
-        self.pooling = FramePool(("mean", "max"), name="pooling", **kind)
+        self.pooling = FramePool(("mean", "max"), name="pooling", **policy)
         self.dims = [
             conv_channels * (n_features // 2 ** (i + 1)) for i in range(blocks)
         ] + [self.hidden_dim, dim]

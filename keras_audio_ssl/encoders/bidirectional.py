@@ -25,13 +25,13 @@ class BidirectionalStack(Backbone):
         super().__init__(**kwargs)
         if layers < 1:
             raise ValueError(f"`layers` must be positive. Received: {layers}")
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         widths = [n_features] + [2 * units] * layers
         self.layers = [
-            BidirectionalLSTM(width, units, name=f"lstm_{i}", **kind)
+            BidirectionalLSTM(width, units, name=f"lstm_{i}", **policy)
             for i, width in enumerate(widths[:-1])
         ]
-        self.pooling = EndsPool(name="pooling", **kind)
+        self.pooling = EndsPool(name="pooling", **policy)
         self.dims, self.strides = widths[1:], [1] * layers
 
     def levels(self, features, lengths=None, training=None):

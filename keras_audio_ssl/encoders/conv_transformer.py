@@ -137,29 +137,29 @@ class MPCTransformer(ConvTransformer):
                 f"`channels` must divide the {n_features} features. "
                 f"Received: {channels}"
             )
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.convs, bins, width = [], n_features // channels, channels
         for i in range(2):
             conv = ConvNorm(
                 filters, 3, 2, pad=((0, 1), (bins % 2, 1)), activation=None,
-                kernel_initializer="glorot_uniform", name=f"conv_{i}", **kind,
+                kernel_initializer="glorot_uniform", name=f"conv_{i}", **policy,
             )  # fmt: skip
             conv.build((None, None, bins, width))
             self.convs.append(conv)
             bins, width = -(-bins // 2), filters
-        self.dense = keras.layers.Dense(units, name="dense", **kind)
+        self.dense = keras.layers.Dense(units, name="dense", **policy)
         self.dense.build((None, None, bins * filters))
         self.layers = [
             TransformerBlock(
                 units, heads, feed_forward, dropout, "gelu_tanh",
-                epsilon=1e-8, truncated=True, name=f"layer_{i}", **kind,
+                epsilon=1e-8, truncated=True, name=f"layer_{i}", **policy,
             )
             for i in range(layers)
         ]  # fmt: skip
-        self.drop = drop_out(dropout, "dropout", **kind)
+        self.drop = drop_out(dropout, "dropout", **policy)
         if prunable:
             self.head_mask = head_mask(self, layers, heads)
-        self.pooling = FramePool(("mean",), name="pooling", **kind)
+        self.pooling = FramePool(("mean",), name="pooling", **policy)
         self.dims, self.strides = [units] * (layers + 1), [STEP] * (layers + 1)
         if reference_padding:
             self.min_frames, self.exact_lengths = STEP, False
@@ -213,30 +213,30 @@ class MAMTransformer(ConvTransformer):
     ):
         super().__init__(**kwargs)
         check_sizes(layers, units)
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.convs, bins, width = [], n_features, 1
         for i in range(2):
             conv = keras.layers.Conv2D(
                 units, 3, 2, "same", "channels_last", activation="relu",
-                name=f"conv_{i}", **kind,
+                name=f"conv_{i}", **policy,
             )  # fmt: skip
             conv.build((None, None, bins, width))
             self.convs.append(conv)
             bins, width = -(-bins // 2), units
-        self.dense = keras.layers.Dense(units, name="dense", **kind)
+        self.dense = keras.layers.Dense(units, name="dense", **policy)
         self.dense.build((None, None, bins * units))
         self.layers = [
             TransformerBlock(
                 units, heads, feed_forward, dropout, "relu", pre_norm=True,
-                name=f"layer_{i}", **kind,
+                name=f"layer_{i}", **policy,
             )
             for i in range(layers)
         ]  # fmt: skip
-        self.norm = layer_norm(units, "norm", **kind)
-        self.drop = drop_out(dropout, "dropout", **kind)
+        self.norm = layer_norm(units, "norm", **policy)
+        self.drop = drop_out(dropout, "dropout", **policy)
         if prunable:
             self.head_mask = head_mask(self, layers, heads)
-        self.pooling = FramePool(("mean",), name="pooling", **kind)
+        self.pooling = FramePool(("mean",), name="pooling", **policy)
         self.dims, self.strides = [units] * (layers + 2), [STEP] * (layers + 2)
 
     def embed(self, x, lengths=None, training=None):

@@ -132,34 +132,34 @@ class MBConv(Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         wide = channels * expansion
         self.expand = None
         if expansion != 1:
-            self.expand = unit(channels, bins, wide, **kind)
+            self.expand = unit(channels, bins, wide, **policy)
         self.depthwise = unit(
-            wide, bins, wide, kernel, stride, depthwise=True, **kind
+            wide, bins, wide, kernel, stride, depthwise=True, **policy
         )
         init = keras.initializers.VarianceScaling(
             2.0, "fan_out", "truncated_normal"
         )
         narrow = max(1, channels // 4)
         self.squeeze = keras.layers.Dense(
-            narrow, "silu", kernel_initializer=init, **kind
+            narrow, "silu", kernel_initializer=init, **policy
         )
         self.excite = keras.layers.Dense(
-            wide, "sigmoid", kernel_initializer=init, **kind
+            wide, "sigmoid", kernel_initializer=init, **policy
         )
         self.squeeze.build((None, wide))
         self.excite.build((None, narrow))
         self.bins = -(-bins // stride)
-        self.project = unit(wide, self.bins, filters, activation=None, **kind)
+        self.project = unit(wide, self.bins, filters, activation=None, **policy)
         self.residual = stride == 1 and channels == filters
         self.drop = keras.layers.Dropout(
             drop if self.residual else 0.0,
             noise_shape=(None, 1, 1, 1),
             seed=fresh_seed(),
-            **kind,
+            **policy,
         )
 
     def call(self, inputs, lengths=None, after=None, training=None):

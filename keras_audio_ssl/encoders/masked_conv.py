@@ -42,22 +42,22 @@ class TimeConvBlock(Layer):
         residual=True, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.act = keras.activations.get(activation)
-        self.conv = MaskedConv1D(units, 3, name="conv", **kind)
+        self.conv = MaskedConv1D(units, 3, name="conv", **policy)
         self.conv.build((None, None, width))
-        self.dense = keras.layers.Dense(units, name="dense", **kind)
+        self.dense = keras.layers.Dense(units, name="dense", **policy)
         self.dense.build((None, None, units))
         # As in PyTorch, not Keras' own defaults.
         self.norms = [
             BatchNorm(
-                momentum=0.9, epsilon=1e-5, name=f"norm_{i}", **kind
+                momentum=0.9, epsilon=1e-5, name=f"norm_{i}", **policy
             )
             for i in range(2 if batch_norm else 0)
         ]  # fmt: skip
         for norm in self.norms:
             norm.build((None, None, units))
-        self.drop = drop_out(dropout, "dropout", **kind)
+        self.drop = drop_out(dropout, "dropout", **policy)
 
     def call(self, x, lengths=None, training=None):
         y = self.act(self.normal(0, self.conv(x, lengths), lengths, training))
@@ -159,11 +159,11 @@ class MaskedConvStack(Backbone):
                 f"{widest}: else nothing is left of the last masked "
                 f"convolution. Received: {kernel_size}"
             )
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.blocks = [
             TimeConvBlock(
                 units, units if i else n_features, dropout, activation,
-                batch_norm, residual and i > 0, name=f"block_{i}", **kind,
+                batch_norm, residual and i > 0, name=f"block_{i}", **policy,
             )
             for i in range(blocks)
         ]  # fmt: skip
@@ -171,17 +171,17 @@ class MaskedConvStack(Backbone):
         for i in range(0 if cross_layer else blocks - 1, blocks):
             conv = MaskedConv1D(
                 units, kernel_size, input_mask + 2 * (i + 1), "tanh",
-                name=f"masked_{i}", **kind,
+                name=f"masked_{i}", **policy,
             )  # fmt: skip
             conv.build((None, None, units))
             self.masked.append(conv)
         self.narrow = None
         if bottleneck is not None:
             self.narrow = keras.layers.Dense(
-                bottleneck, use_bias=False, name="bottleneck", **kind
+                bottleneck, use_bias=False, name="bottleneck", **policy
             )
             self.narrow.build((None, None, units))
-        self.pooling = FramePool(("mean",), name="pooling", **kind)
+        self.pooling = FramePool(("mean",), name="pooling", **policy)
         self.exact_lengths = not reference_padding
         self.output_level = -1 if output == "masked" else blocks - 1
         self.dims = [units] * (blocks + len(self.masked))

@@ -75,12 +75,12 @@ class Panns(Backbone):
 
     def add_pooling(self, width, dense):
         """Makes the layers of the clip vector."""
-        kind = {"dtype": self.dtype_policy}
-        self.pooling = FramePool(("mean", "max"), name="pooling", **kind)
+        policy = {"dtype": self.dtype_policy}
+        self.pooling = FramePool(("mean", "max"), name="pooling", **policy)
         self.embedding = None
         if dense:
             self.embedding = keras.layers.Dense(
-                width, "relu", name="embedding", **kind
+                width, "relu", name="embedding", **policy
             )
             self.embedding.build((None, width))
 
@@ -119,7 +119,7 @@ class PannsConv(Panns):
         dense=False, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.filters = filters = list(filters or self.FILTERS)
         pooled = len(filters) - (not self.POOLS_LAST)
         self.min_frames = 2**pooled
@@ -131,7 +131,7 @@ class PannsConv(Panns):
         self.norm = None
         if input_norm:
             self.norm = BatchNorm(
-                momentum=0.9, epsilon=1e-5, name="norm", **kind
+                momentum=0.9, epsilon=1e-5, name="norm", **policy
             )
             self.norm.build((None, None, n_features))
         self.blocks, self.strides, width, step = [], [], 1, 1
@@ -139,7 +139,7 @@ class PannsConv(Panns):
             pool = 2 if i < pooled else 1
             block = PooledConvs(
                 channels, width, self.KERNEL_SIZE, self.CONVS, pool, dropout,
-                name=f"block_{i}", **kind,
+                name=f"block_{i}", **policy,
             )  # fmt: skip
             self.blocks.append(block)
             width, step = channels, step * pool
@@ -210,21 +210,21 @@ class Res1dBlock(Layer):
 
     def __init__(self, filters, width, stride=1, dropout=0.1, **kwargs):
         super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
-        self.first = ConvNorm1D(filters, 3, pad=1, name="first", **kind)
+        policy = {"dtype": self.dtype_policy}
+        self.first = ConvNorm1D(filters, 3, pad=1, name="first", **policy)
         self.first.build((None, None, width))
         self.second = ConvNorm1D(
             filters, 3, dilation=2, pad=2, activation=None,
-            gamma_initializer="zeros", name="second", **kind,
+            gamma_initializer="zeros", name="second", **policy,
         )  # fmt: skip
         self.second.build((None, None, filters))
         self.short = None
         if stride > 1 or width != filters:
             self.short = ConvNorm1D(
-                filters, 1, activation=None, name="short", **kind
+                filters, 1, activation=None, name="short", **policy
             )
             self.short.build((None, None, width))
-        self.drop = drop_out(dropout, "dropout", **kind)
+        self.drop = drop_out(dropout, "dropout", **policy)
 
     def output_lengths(self, lengths: Any) -> Any:
         """Valid frames of the output, at least one."""
@@ -238,11 +238,11 @@ class Res1dBlock(Layer):
             if lengths is not None:
                 lengths = self.output_lengths(lengths)
                 x, short = mask_frames(x, lengths), mask_frames(short, lengths)
-        kind = {"lengths": lengths, "training": training}
-        x = self.drop(self.first(x, **kind), training=training)
-        x = self.second(x, **kind)
+        options = {"lengths": lengths, "training": training}
+        x = self.drop(self.first(x, **options), training=training)
+        x = self.second(x, **options)
         if self.short is not None:
-            short = self.short(short, **kind)
+            short = self.short(short, **options)
         return ops.relu(x + short)
 
 
@@ -269,9 +269,9 @@ class Res1dNet31(Panns):
         blocks=2, dropout=0.1, dense=True, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.conv = ConvNorm1D(
-            filters[0], 11, 5, pad=5, activation=None, name="conv", **kind
+            filters[0], 11, 5, pad=5, activation=None, name="conv", **policy
         )
         self.conv.build((None, None, n_features))
         self.stages, self.strides, step = [], [], 5
@@ -282,7 +282,7 @@ class Res1dNet31(Panns):
                 stride = 4 if i and not j else 1
                 block = Res1dBlock(
                     channels, width, stride, dropout,
-                    name=f"stage_{i}_{j}", **kind,
+                    name=f"stage_{i}_{j}", **policy,
                 )  # fmt: skip
                 stage.append(block)
                 width, step = channels, step * stride

@@ -47,28 +47,28 @@ class RecurrentStack(Backbone):
         if layers < 1:
             raise ValueError(f"`layers` must be positive. Received: {layers}")
         self.n_layers = layers
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.prenet, self.layers, width = [], [], n_features
         for i in range(prenet_layers):
             dense = keras.layers.Dense(
-                units, "relu", name=f"prenet_{i}", **kind
+                units, "relu", name=f"prenet_{i}", **policy
             )
             dense.build((None, None, width))
             self.prenet.append(dense)
             width = units
         for i in range(layers):
-            gru = GRU(units, return_state=True, name=f"gru_{i}", **kind)
+            gru = GRU(units, return_state=True, name=f"gru_{i}", **policy)
             gru.build((None, None, width))
             self.layers.append(gru)
             width = units
         # One dropout layer a place: each draws from a seed of its own.
         self.drops = [
             keras.layers.Dropout(
-                dropout, seed=fresh_seed(), name=f"dropout_{i}", **kind
+                dropout, seed=fresh_seed(), name=f"dropout_{i}", **policy
             )
             for i in range(prenet_layers + layers)
         ]
-        self.pooling = FramePool(("mean",), name="pooling", **kind)
+        self.pooling = FramePool(("mean",), name="pooling", **policy)
         levels = layers + bool(prenet_layers)
         self.dims, self.strides = [units] * levels, [1] * levels
 

@@ -47,11 +47,11 @@ class ResNet18(Backbone):
     ):
         super().__init__(**kwargs)
         check_channels(n_features, channels)
-        kind = {"dtype": self.dtype_policy}
-        self.stem = conv_relu(width, 7, 2, name="stem", **kind)
+        policy = {"dtype": self.dtype_policy}
+        self.stem = conv_relu(width, 7, 2, name="stem", **policy)
         self.stem.build((None, None, None, channels))
-        self.stages = stages(width, 3, 2, kind)
-        self.pooling = FramePool(("mean",), name="pooling", **kind)
+        self.stages = stages(width, 3, 2, policy)
+        self.pooling = FramePool(("mean",), name="pooling", **policy)
         bins = half(half(n_features // channels))
         self.dims, self.strides = [bins * width], [4]
         for stage in range(len(STAGES)):
@@ -105,11 +105,11 @@ class WaveformResNet18(Backbone):
 
     def __init__(self, n_features=1, width=64, **kwargs):
         super().__init__(**kwargs)
-        kind = {"dtype": self.dtype_policy}
-        self.stem = conv_relu(width, (7, 1), (2, 1), name="stem", **kind)
+        policy = {"dtype": self.dtype_policy}
+        self.stem = conv_relu(width, (7, 1), (2, 1), name="stem", **policy)
         self.stem.build((None, None, 1, n_features))
-        self.stages = stages(width, (9, 1), (2, 1), kind)
-        self.pooling = FramePool(("mean",), name="pooling", **kind)
+        self.stages = stages(width, (9, 1), (2, 1), policy)
+        self.pooling = FramePool(("mean",), name="pooling", **policy)
         count = len(STAGES)
         self.dims = [width, *(width * 2**i for i in range(count))]
         self.strides = [4, *(4 * 2**i for i in range(count))]
@@ -132,7 +132,7 @@ class WaveformResNet18(Backbone):
         return [m[:, :, 0] for m in maps]
 
 
-def stages(width, kernel_size, stride, kind):
+def stages(width, kernel_size, stride, policy):
     """Lists of blocks, the first of all but the first of a stride."""
     found, channels = [], width
     for i, count in enumerate(STAGES):
@@ -141,7 +141,7 @@ def stages(width, kernel_size, stride, kind):
             step = stride if i and not k else 1
             block = BasicBlock(
                 channels, filters, kernel_size, step,
-                name=f"block_{i}_{k}", **kind,
+                name=f"block_{i}_{k}", **policy,
             )  # fmt: skip
             stage.append(block)
             channels = filters

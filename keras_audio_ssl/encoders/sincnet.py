@@ -55,13 +55,13 @@ class SincNetChunk(Backbone):
                 f"pools={pools}, conv={conv}, dense={dense}"
             )
         self.pools = list(pools)
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         fixed = norm == "sincnet"
         self.norm_in = TimeNorm(
-            1, chunk if fixed else None, name="norm_in", **kind
+            1, chunk if fixed else None, name="norm_in", **policy
         )
         self.sinc = SincConv(
-            *sinc, sample_rate, sinc_stride, name="sinc", **kind
+            *sinc, sample_rate, sinc_stride, name="sinc", **policy
         )
         self.convs, self.norms = [], []
         self.min_frames = self.least(conv)
@@ -74,7 +74,7 @@ class SincNetChunk(Backbone):
         for i, (filters, size) in enumerate([sinc, *conv]):
             if i:
                 layer = keras.layers.Conv1D(
-                    filters, size, name=f"conv_{i}", **kind
+                    filters, size, name=f"conv_{i}", **policy
                 )
                 layer.build((None, None, width))
                 self.convs.append(layer)
@@ -84,28 +84,28 @@ class SincNetChunk(Backbone):
             time, width = time // self.pools[i], filters
             self.norms.append(
                 TimeNorm(
-                    filters, time if fixed else None, name=f"norm_{i}", **kind
+                    filters, time if fixed else None, name=f"norm_{i}", **policy
                 )
             )
         if fixed:
             self.min_frames = chunk
         flat = time * width if fixed else width
         # One channel, of which the places are normalised together.
-        self.norm_flat = TimeNorm(1, flat, name="norm_flat", **kind)
+        self.norm_flat = TimeNorm(1, flat, name="norm_flat", **policy)
         self.dense_layers, self.dense_norms = [], []
         before = flat
         for i, units in enumerate(dense):
             self.dense_layers.append(
-                uniform_dense(units, before, name=f"dense_{i}", **kind)
+                uniform_dense(units, before, name=f"dense_{i}", **policy)
             )
             # As 0.05 in PyTorch.
             batch_norm = BatchNorm(
-                momentum=0.95, epsilon=1e-5, name=f"dense_norm_{i}", **kind
+                momentum=0.95, epsilon=1e-5, name=f"dense_norm_{i}", **policy
             )
             batch_norm.build((None, units))
             self.dense_norms.append(batch_norm)
             before = units
-        self.pooling = FramePool(("mean",), name="pooling", **kind)
+        self.pooling = FramePool(("mean",), name="pooling", **policy)
         self.dims = [filters for filters, _ in [sinc, *conv]] + list(dense)
         self.strides, step = [], sinc_stride
         for pool in self.pools:

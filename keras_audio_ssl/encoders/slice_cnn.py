@@ -50,24 +50,24 @@ class SliceCNN(Backbone):
                 f"`n_features` must be at least {least} for {len(channels)} "
                 f"blocks. Received: {n_features}"
             )
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.min_frames = least
         self.blocks, self.dims, width, bins = [], [], 1, n_features
         for i, filters in enumerate(channels):
             block = FactorizedBlock(
-                width, filters, pool, name=f"block_{i}", **kind
+                width, filters, pool, name=f"block_{i}", **policy
             )
             bins = int(block.output_lengths(bins))
             self.blocks.append(block)
             self.dims.append(bins * filters)
             width = filters
-        self.dense = keras.layers.Dense(dim, name="dense", **kind)
+        self.dense = keras.layers.Dense(dim, name="dense", **policy)
         self.dense.build((None, width))
         self.dims.append(dim)
         self.strides = [2 ** (i + 1) for i in range(len(channels))]
         # One vector, of whatever there is.
         self.strides.append(self.strides[-1])
-        self.pooling = FramePool(("mean",), name="pooling", **kind)
+        self.pooling = FramePool(("mean",), name="pooling", **policy)
 
     def level_lengths(self, lengths, level=-1):
         lengths = ops.cast(lengths, "int32")
@@ -130,14 +130,14 @@ class PatchCNN(Backbone):
         self.cutter = Patches(axis, patches, gap, patch_norm, name="patches")
         self.min_frames = self.cutter.least[0]
         _, bins = self.cutter.sizes(self.min_frames, n_features)
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.network = SliceCNN(
-            bins, channels, dim, pool="keep", name="network", **kind
+            bins, channels, dim, pool="keep", name="network", **policy
         )
         self.dims = [self.cutter.number * n for n in self.network.dims]
         # Of each patch the mean over its frames: one vector a window.
         self.strides = [self.min_frames] * len(self.dims)
-        self.pooling = FramePool(("mean",), name="pooling", **kind)
+        self.pooling = FramePool(("mean",), name="pooling", **policy)
 
     def level_lengths(self, lengths, level=-1):
         return ops.ones_like(ops.cast(lengths, "int32"))

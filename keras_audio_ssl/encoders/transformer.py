@@ -67,28 +67,28 @@ class Transformer(Backbone):
                 "`layers` and `stack` must be positive and `units` even. "
                 f"Received: layers={layers}, stack={stack}, units={units}"
             )
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.n_layers = layers
         self.embedding = normal_dense(
-            units, n_features * stack, "embedding", **kind
+            units, n_features * stack, "embedding", **policy
         )
         self.layers = [
             TransformerBlock(
                 units, heads, feed_forward, dropout, activation, pre_norm,
-                name=f"layer_{i}", **kind,
+                name=f"layer_{i}", **policy,
             )
             for i in range(1 if share_layers else layers)
         ]  # fmt: skip
-        self.embedding_norm = layer_norm(units, "embedding_norm", **kind)
+        self.embedding_norm = layer_norm(units, "embedding_norm", **policy)
         self.norms = [
-            layer_norm(units, f"norm_{i}", **kind)
+            layer_norm(units, f"norm_{i}", **policy)
             for i in range(layers + 1 if pre_norm else 0)
         ]
-        self.drop = drop_out(dropout, "dropout", **kind)
+        self.drop = drop_out(dropout, "dropout", **policy)
         self.head_mask = None
         if prunable:
             self.head_mask = head_mask(self, layers, heads)
-        self.pooling = FramePool(("mean",), name="pooling", **kind)
+        self.pooling = FramePool(("mean",), name="pooling", **policy)
         self.min_frames = stack
         self.dims, self.strides = [units] * (layers + 1), [stack] * (layers + 1)
 

@@ -52,14 +52,14 @@ class VGG(Backbone):
         check_channels(n_features, channels)
         bins = n_features // channels
         check_bins(bins, 2 ** len(repeats))
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.min_frames = 2 ** len(repeats)
         self.groups, width = [], channels
         self.dims, self.strides = [], []
         for i, count in enumerate(repeats):
             filters, group = conv_channels * 2**i, []
             for k in range(count):
-                conv = conv_relu(filters, 3, name=f"conv_{i}_{k}", **kind)
+                conv = conv_relu(filters, 3, name=f"conv_{i}_{k}", **policy)
                 conv.build((None, None, None, width))
                 group.append(conv)
                 width = filters
@@ -69,7 +69,7 @@ class VGG(Backbone):
             self.strides.append(2 ** (i + 1))
         self.dims.append(2 * width)
         self.strides.append(self.strides[-1])
-        self.pooling = MaxMeanDense(2 * width, dim, name="pooling", **kind)
+        self.pooling = MaxMeanDense(2 * width, dim, name="pooling", **policy)
 
     def levels(self, features, lengths=None, training=None):
         x, hidden = as_map(features, self.channels, self.input_scale), []
@@ -119,20 +119,20 @@ class CRNN(Backbone):
         super().__init__(**kwargs)
         check_choice("crnn_backward", crnn_backward, ("final", "last_index"))
         check_bins(n_features, 40)
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.convs, width, bins = [], 1, n_features
         self.dims, self.strides = [], []
         for i, (along_time, along_bins) in enumerate(self.POOLS):
-            conv = conv_relu(conv_channels, 5, name=f"conv_{i}", **kind)
+            conv = conv_relu(conv_channels, 5, name=f"conv_{i}", **policy)
             conv.build((None, None, None, width))
             self.convs.append(conv)
             width, bins = conv_channels, bins // along_bins
             self.dims.append(bins * width)
             self.strides.append(along_time ** (i + 1))
-        self.gru = BidirectionalGRU(bins * width, units, name="gru", **kind)
+        self.gru = BidirectionalGRU(bins * width, units, name="gru", **policy)
         self.dims.append(2 * units)
         self.strides.append(self.strides[-1])
-        self.pooling = LastStates(crnn_backward, name="pooling", **kind)
+        self.pooling = LastStates(crnn_backward, name="pooling", **policy)
 
     def levels(self, features, lengths=None, training=None):
         x, hidden = as_map(features, 1, self.input_scale), []

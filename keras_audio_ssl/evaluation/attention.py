@@ -27,8 +27,8 @@ from keras_audio_ssl.data import bucket
 from keras_audio_ssl.data.audio import read_part
 from keras_audio_ssl.data.isolation import open_audio
 from keras_audio_ssl.encoders import Encoder
-from keras_audio_ssl.evaluation.frames import intervals_at
-from keras_audio_ssl.evaluation.frames import read_intervals
+from keras_audio_ssl.evaluation.intervals import intervals_at
+from keras_audio_ssl.evaluation.intervals import read_intervals
 
 # The list that a head leads when it has the most of a metric.
 CATEGORIES = {

@@ -2,19 +2,8 @@
 
 import numpy as np
 
-from keras_audio_ssl.evaluation.neighbours import Neighbours
-
-
-def unit_rows(x: np.ndarray) -> np.ndarray:
-    """Vectors scaled to length 1, in float64; zero vectors stay zero."""
-    x = np.asarray(x, "float64")
-    if x.ndim != 2 or not np.isfinite(x).all():
-        raise ValueError(
-            "Embeddings must be finite numbers (clips, dim). "
-            f"Received: shape {x.shape}"
-        )
-    length = np.linalg.norm(x, axis=1, keepdims=True)
-    return x / np.where(length > 0, length, 1.0)
+from keras_audio_ssl.evaluation.nearest_neighbours import Neighbours
+from keras_audio_ssl.evaluation.vectors import unit_rows
 
 
 def effective_rank(x: np.ndarray) -> float:
@@ -126,6 +115,8 @@ def neighbour_accuracy(x: np.ndarray, labels: np.ndarray) -> float:
             f"Received: shape {labels.shape}"
         )
     x, _ = Neighbours.prepare(x, x)
+    # Of equal neighbours the first, so that a collapse has one figure;
+    # `NearestNeighbors` takes any.
     similarity = x @ x.T
     np.fill_diagonal(similarity, -np.inf)
     return float((labels[similarity.argmax(axis=1)] == labels).mean())

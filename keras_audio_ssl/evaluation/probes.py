@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,21 +9,21 @@ import numpy as np
 
 from keras_audio_ssl._text import column_list
 from keras_audio_ssl.data import read_manifest
-from keras_audio_ssl.evaluation.divisions import check_labels
-from keras_audio_ssl.evaluation.divisions import divisions
-from keras_audio_ssl.evaluation.divisions import numbers
-from keras_audio_ssl.evaluation.divisions import take
-from keras_audio_ssl.evaluation.divisions import with_values
 from keras_audio_ssl.evaluation.embeddings import WHOLE
 from keras_audio_ssl.evaluation.embeddings import as_embeddings
-from keras_audio_ssl.evaluation.frames import frame_probe
-from keras_audio_ssl.evaluation.scoring import Fold
+from keras_audio_ssl.evaluation.folds import Division
+from keras_audio_ssl.evaluation.folds import Fold
+from keras_audio_ssl.evaluation.folds import Split
+from keras_audio_ssl.evaluation.folds import check_labels
+from keras_audio_ssl.evaluation.folds import make_folds
+from keras_audio_ssl.evaluation.frame_probes import frame_probe
+from keras_audio_ssl.evaluation.rows import seconds_of
+from keras_audio_ssl.evaluation.rows import take
+from keras_audio_ssl.evaluation.rows import with_values
 from keras_audio_ssl.evaluation.scoring import ProbeResult
 from keras_audio_ssl.evaluation.scoring import check_classifier
 from keras_audio_ssl.evaluation.scoring import check_seen
 from keras_audio_ssl.evaluation.scoring import score
-
-Split = str | Mapping[str, Mapping[str, Sequence[str]]]
 
 # First and second half, and for the choice of C the halves of the first.
 HALVES = ((0.0, 0.5), (0.5, 1.0), (0.0, 0.25), (0.25, 0.5))
@@ -145,7 +144,7 @@ def probe(
         "classifier": classifier, "grid": grid, "seed": seed,
         "progress": scoring,
     }  # fmt: skip
-    division = (outer, split, groups or outer)
+    division = Division(outer, split, groups or outer)
     before = embeddings.seconds
     if frames is not None:
         result, skipped = frame_probe(
@@ -175,7 +174,7 @@ def probe(
 
 def clip_probe(embeddings, manifest, table, label, halves, division, options):
     """Scores clip vectors: `(result, what was skipped)`."""
-    table, skipped = with_values(table, [label, division[0]])
+    table, skipped = with_values(table, [label, division.fold])
     labelled = len(table["file"])
     check_labels(table[label], label, manifest, single=halves)
     folder = os.path.dirname(os.fspath(manifest))
@@ -199,7 +198,7 @@ def clip_probe(embeddings, manifest, table, label, halves, division, options):
             **options,
         )
         return result, skipped
-    folds, groups = divisions(table, labels, division, options["seed"])
+    folds, groups = make_folds(table, labels, division, options["seed"])
     result = score(vectors[:, 0], labels, folds, groups, task=label, **options)
     return result, skipped
 
@@ -214,8 +213,8 @@ def spans(table: dict[str, list[str]], path: Any) -> list | None:
     """Start and end of each row in seconds, None without such columns."""
     if "start" not in table and "end" not in table:
         return None
-    start = numbers(table, "start", path)
-    end = numbers(table, "end", path)
+    start = seconds_of(table, "start", path)
+    end = seconds_of(table, "end", path)
     start[np.isnan(start)] = 0.0
     return [
         (float(a), None if np.isnan(b) else float(b))

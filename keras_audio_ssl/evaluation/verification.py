@@ -10,12 +10,12 @@ import numpy as np
 from keras_audio_ssl._text import column_list
 from keras_audio_ssl._text import some_skipped
 from keras_audio_ssl.data import read_manifest
-from keras_audio_ssl.evaluation.divisions import with_values
 from keras_audio_ssl.evaluation.embeddings import WHOLE
 from keras_audio_ssl.evaluation.embeddings import as_embeddings
-from keras_audio_ssl.evaluation.geometry import unit_rows
 from keras_audio_ssl.evaluation.probes import spans
+from keras_audio_ssl.evaluation.rows import with_values
 from keras_audio_ssl.evaluation.scoring import check_seen
+from keras_audio_ssl.evaluation.vectors import unit_rows
 
 
 @dataclasses.dataclass
@@ -102,6 +102,7 @@ def equal_error_rate(scores: Any, same: Any) -> tuple[float, float]:
             "There must be pairs of one class and of two. Received: "
             f"{int(same.sum())} of one and {int((~same).sum())} of two"
         )
+    # `sklearn.metrics.det_curve` leaves out the end where nothing is accepted.
     thresholds = np.unique(scores)
     # Each threshold, and one above all: nothing is accepted there.
     above = np.append(thresholds, np.nextafter(thresholds[-1], np.inf))

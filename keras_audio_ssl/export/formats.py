@@ -73,8 +73,8 @@ def format_of(path: str | os.PathLike, name: str | None = None) -> str:
     # A folder may have a dot in its name, but not be taken for a file.
     files = {f.suffix for f in FORMATS.values()} | {".keras"}
     if suffix != wanted and (wanted or suffix in files - {""}):
-        kind = f"ends in {wanted}" if wanted else "is a folder"
-        raise ValueError(f"A {name} export {kind}. Received: {path}")
+        ending = f"ends in {wanted}" if wanted else "is a folder"
+        raise ValueError(f"A {name} export {ending}. Received: {path}")
     return name
 
 

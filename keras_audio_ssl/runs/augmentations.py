@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import write_text
-from keras_audio_ssl.runs.asked import Asked
+from keras_audio_ssl.runs.arguments import Arguments
 from keras_audio_ssl.runs.plan import prepare
 from keras_audio_ssl.runs.pretraining import seeded
 
@@ -180,7 +180,7 @@ def trained_and_probed(setting, names, seed):
     """Accuracy after one pretraining."""
     from keras_audio_ssl import evaluation
 
-    asked = Asked(
+    arguments = Arguments(
         setting["method"],
         setting["data"],
         Path("not-kept.keras"),
@@ -193,7 +193,7 @@ def trained_and_probed(setting, names, seed):
         say=lambda words: None,
     )
     with seeded(seed):
-        plan = prepare(asked)
+        plan = prepare(arguments)
         plan.compile_model()
         plan.model.fit(
             plan.data, steps_per_epoch=plan.steps, epochs=1, verbose=0

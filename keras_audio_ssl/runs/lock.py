@@ -5,18 +5,24 @@ import os
 import stat
 from pathlib import Path
 
+from filelock import FileLock
+from filelock import Timeout
+
 from keras_audio_ssl._files import WriteError
 
 # Of the number of a process.
 MAX_DIGITS = 20
+# Windows lets nobody read the byte that is locked, the first.
+UNREADABLE = b"0" if os.name == "nt" else b""
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 @contextlib.contextmanager
 def only_one(path):
     """Holds a lock file; the system lets go of it when the process ends.
 
-    So a lock that a killed run left behind is taken over. Where the system,
-    or a network's file system, has no such locks, there is none.
+    So a lock that a killed run left behind is taken over. Where a network's
+    file system has no such locks, there is none.
 
     Args:
         path: The lock file, deleted at the end.
@@ -43,57 +49,68 @@ def only_one(path):
 
 
 def _take(path, stack):
-    try:
-        import fcntl
-    except ImportError:
-        return
+    lock = FileLock(path, fallback_to_soft=False)
     while True:
-        file = _open(path)
-        stack.callback(file.close)
+        _check_own(path)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
-            raise ValueError(
-                f"another run, process {file.read() or 'unknown'}, is writing "
-                f"there now ({path}). Wait for it, stop it, or choose another "
-                "output."
-            ) from None
+            lock.acquire(blocking=False)
+            break
+        except Timeout:
+            # Where it is gone, the run before ended between the two lines.
+            if path.exists():
+                raise ValueError(
+                    f"another run, process {_holder(path)}, is writing there "
+                    f"now ({path}). Wait for it, stop it, or choose another "
+                    "output."
+                ) from None
         except OSError:
             _remove(path)
             return
-        try:
-            same = os.path.samestat(os.fstat(file.fileno()), path.stat())
-        except FileNotFoundError:
-            same = False
-        if same:
-            break
-        # The run before deleted it between the two lines: take the new one.
+    stack.callback(lock.release)
+    # While it is held: after that, it may be the next run's.
     stack.callback(_remove, path)
-    file.truncate(0)
-    # Not through the file, which would try once more when it is closed.
-    os.write(file.fileno(), str(os.getpid()).encode())
+    handle = os.open(path, os.O_WRONLY | os.O_TRUNC | NO_LINK)
+    try:
+        os.write(handle, UNREADABLE + str(os.getpid()).encode())
+    finally:
+        os.close(handle)
 
 
-def _open(path):
-    """A lock file, new or left behind; what else has its name stays."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+def _holder(path):
+    """The process that holds a lock, as it has noted there itself."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        file.seek(len(UNREADABLE))
+        return file.read(MAX_DIGITS).decode("ascii", "replace") or "unknown"
+    return "unknown"
+
+
+def _check_own(path):
+    """Makes a lock file, unless a run has; what else has its name stays."""
     if path.is_symlink():
         raise ValueError(f"{path} is a link, and no lock of a run: remove it.")
-    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-    status = os.fstat(handle)
-    if (
-        not stat.S_ISREG(status.st_mode)
-        or status.st_nlink > 1
-        or status.st_size > MAX_DIGITS
-        or os.pread(handle, MAX_DIGITS, 0).strip(b"0123456789")
-    ):
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(path, flags | NO_LINK, 0o666)
+    try:
+        status = os.fstat(handle)
+        if (
+            not stat.S_ISREG(status.st_mode)
+            or status.st_nlink > 1
+            or status.st_size > MAX_DIGITS
+            or _noted(handle).strip(b"0123456789")
+        ):
+            raise ValueError(
+                f"{path} is there and no lock of a run: move it elsewhere, or "
+                "choose another output."
+            )
+    finally:
         os.close(handle)
-        raise ValueError(
-            f"{path} is there and no lock of a run: move it elsewhere, or "
-            "choose another output."
-        )
-    return os.fdopen(handle, "r+")
+
+
+def _noted(handle):
+    try:
+        return os.read(handle, MAX_DIGITS)
+    except PermissionError:  # held, on Windows
+        return b""
 
 
 def _remove(path):

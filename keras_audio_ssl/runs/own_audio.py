@@ -7,7 +7,7 @@ CLIPS, SECONDS = 128, 5.0
 BLOCK = 32
 
 
-def look_at_own_audio(encoder, data, asked):
+def look_at_own_audio(encoder, data, arguments):
     """Effective rank and nearest neighbours, beside the encoder untrained.
 
     Each clip is cut in two: the nearest of all other halves should be its
@@ -16,7 +16,7 @@ def look_at_own_audio(encoder, data, asked):
     Args:
         encoder: Trained.
         data: `AudioDataset`.
-        asked: The arguments of the run.
+        arguments: Those of the run.
 
     Returns:
         Dict of `clips`, and for `trained` and `untrained` dicts of
@@ -36,7 +36,9 @@ def look_at_own_audio(encoder, data, asked):
     out = {"clips": clips, "dim": encoder.dim}
     rows = {"trained": encoder, "untrained": evaluation.untrained(encoder)}
     work = len(rows) * len(waves)
-    with Progress("looking", work, not asked.progress, asked.say) as progress:
+    with Progress(
+        "looking", work, not arguments.progress, arguments.say
+    ) as progress:
         for name, one in rows.items():
             parts = []
             for at in range(0, len(waves), BLOCK):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
-from keras_audio_ssl.runs.asked import Asked
+from keras_audio_ssl.runs.arguments import Arguments
 
 # Without a preset the steps make so many passes over the audio, at least the
 # tiny preset's steps and at most so many times as many (half an hour or less
@@ -35,11 +35,11 @@ class Plan(NamedTuple):
         self.model.compile(total_steps=self.steps)
 
 
-def prepare(asked: Asked, encoder: Any = None) -> Plan:
+def prepare(arguments: Arguments, encoder: Any = None) -> Plan:
     """Makes the model, opens the data, counts the steps.
 
     Args:
-        asked: The arguments.
+        arguments: Those of the run.
         encoder: In place of the one that `init_from` names, if it is given.
 
     Raises:
@@ -48,58 +48,62 @@ def prepare(asked: Asked, encoder: Any = None) -> Plan:
     """
     from keras_audio_ssl.methods import method_class
 
-    cls = method_class(asked.method)
-    check_settings(cls, asked.settings)
-    if asked.alignments is not None and not cls.needs_segments:
+    cls = method_class(arguments.method)
+    check_settings(cls, arguments.settings)
+    if arguments.alignments is not None and not cls.needs_segments:
         raise ValueError(
             "`alignments` is for methods that learn from words. Received: "
-            f"{asked.method}"
+            f"{arguments.method}"
         )
-    if asked.preset != "paper" and asked.preset not in cls.PRESETS:
+    if arguments.preset != "paper" and arguments.preset not in cls.PRESETS:
         raise ValueError(
             f"`preset` must be paper or {', '.join(cls.PRESETS)}. "
-            f"Received: {asked.preset}"
+            f"Received: {arguments.preset}"
         )
-    model = make_model(asked, cls, encoder)
-    training = cls.TRAINING[asked.preset]
-    if isinstance(asked.data, (str, os.PathLike)):
-        data = open_stream(asked, training, model.encoder, shortest(model))
+    model = make_model(arguments, cls, encoder)
+    training = cls.TRAINING[arguments.preset]
+    if isinstance(arguments.data, (str, os.PathLike)):
+        data = open_stream(arguments, training, model.encoder, shortest(model))
     else:
-        data = as_stream(asked.data, model.encoder)
+        data = as_stream(arguments.data, model.encoder)
     if data.seconds is not None and data.seconds < shortest(model):
         raise ValueError(
             f"`seconds` must be at least {shortest(model):.3f} for this "
             f"method. Received: {data.seconds}"
         )
-    if asked.epochs:
-        steps = asked.epochs * len(data)
-    elif asked.steps or not asked.fitted:
-        steps = asked.steps or training["steps"]
+    if arguments.epochs:
+        steps = arguments.epochs * len(data)
+    elif arguments.steps or not arguments.fitted:
+        steps = arguments.steps or training["steps"]
     else:
-        steps = fitting_steps(data, training, asked.preset)
+        steps = fitting_steps(data, training, arguments.preset)
     return Plan(model, data, int(steps))
 
 
-def settled(asked: Asked, before: dict[str, Any] | None = None) -> Asked:
+def settled(
+    arguments: Arguments, before: dict[str, Any] | None = None
+) -> Arguments:
     """The arguments with a preset, if none was asked for.
 
     Args:
-        asked: The arguments.
+        arguments: Those of the run.
         before: What the run that goes on was begun with: its preset and its
             steps stay, on whatever machine.
 
     Returns:
-        `Asked`.
+        `Arguments`.
     """
     import keras_audio_ssl.backend as backend
 
-    if asked.preset is not None:
-        return asked
+    if arguments.preset is not None:
+        return arguments
     if before and before.get("preset"):
-        steps = asked.steps or (None if asked.epochs else before.get("steps"))
-        return replace(asked, preset=before["preset"], steps=steps)
+        steps = arguments.steps or (
+            None if arguments.epochs else before.get("steps")
+        )
+        return replace(arguments, preset=before["preset"], steps=steps)
     preset = "paper" if backend.is_accelerated() else "tiny"
-    return replace(asked, preset=preset, fitted=True)
+    return replace(arguments, preset=preset, fitted=True)
 
 
 def fitting_steps(data, training, preset):
@@ -121,22 +125,25 @@ def fitting_steps(data, training, preset):
     return round(min(max(PASSES * one, least), AT_MOST * least))
 
 
-def make_model(asked, cls, encoder):
+def make_model(arguments, cls, encoder):
     """The method's model, new."""
     from keras_audio_ssl.hub import load_encoder
     from keras_audio_ssl.methods import make_method
 
-    settings = dict(asked.settings)
+    settings = dict(arguments.settings)
     if "classes" in inspect.signature(cls.__init__).parameters:
-        classes = classes_of(asked)
+        classes = classes_of(arguments)
         if classes is not None:
             settings.setdefault("classes", classes)
-    if asked.init_from:
+    if arguments.init_from:
         if encoder is None:
-            encoder = load_encoder(asked.init_from)
+            encoder = load_encoder(arguments.init_from)
         settings["encoder"] = encoder
     return make_method(
-        asked.method, preset=asked.preset, seed=asked.seed, **settings
+        arguments.method,
+        preset=arguments.preset,
+        seed=arguments.seed,
+        **settings,
     )
 
 
@@ -145,82 +152,82 @@ def shortest(model):
     return model.min_samples / model.encoder.sample_rate
 
 
-def classes_of(asked):
+def classes_of(arguments):
     """Names of the classes of the data, if it has labels."""
-    if not isinstance(asked.data, (str, os.PathLike)):
-        return asked.data.classes
-    return asked.label and open_data(asked, batch_size=1).classes
+    if not isinstance(arguments.data, (str, os.PathLike)):
+        return arguments.data.classes
+    return arguments.label and open_data(arguments, batch_size=1).classes
 
 
-def open_stream(asked, training, encoder, min_seconds):
+def open_stream(arguments, training, encoder, min_seconds):
     """The data; a batch that was not asked for shrinks to what there is."""
     from keras_audio_ssl.data import TooFewClips
 
     options = {
-        "batch_size": asked.batch_size or training["batch_size"],
+        "batch_size": arguments.batch_size or training["batch_size"],
         "seconds": training["seconds"]
-        if asked.seconds is None
-        else asked.seconds,
+        if arguments.seconds is None
+        else arguments.seconds,
         "sample_rate": encoder.sample_rate,
-        "seed": asked.seed,
-        "workers": asked.workers,
+        "seed": arguments.seed,
+        "workers": arguments.workers,
         "min_seconds": min_seconds,
         "repeat": True,
     }
     try:
-        return open_data(asked, **options)
+        return open_data(arguments, **options)
     except TooFewClips as error:
-        if asked.batch_size is not None:
+        if arguments.batch_size is not None:
             raise
-        asked.say(
+        arguments.say(
             f"Batches of {error.clips} clips instead of the preset's "
             f"{options['batch_size']}: there are no more."
         )
         options["batch_size"] = error.clips
-    return open_data(asked, **options)
+    return open_data(arguments, **options)
 
 
-def open_data(asked, **options):
+def open_data(arguments, **options):
     """The data set that `data` and `where` name."""
     from keras_audio_ssl import data
     from keras_audio_ssl.methods import method_class
 
-    path = Path(asked.data)
-    synthetic = asked.data == "synthetic"
-    words = method_class(asked.method).needs_segments
+    path = Path(arguments.data)
+    synthetic = arguments.data == "synthetic"
+    words = method_class(arguments.method).needs_segments
     if synthetic or path.is_dir():
         for name in ("where", "label"):
             # The words' is the name of a column of the alignments.
             in_table = name == "label" and words and not synthetic
-            if getattr(asked, name) and not in_table:
+            if getattr(arguments, name) and not in_table:
                 raise ValueError(
                     f"`{name}` needs a manifest as `data`. Received: "
-                    f"{asked.data}"
+                    f"{arguments.data}"
                 )
     if synthetic:
-        if asked.alignments is not None:
+        if arguments.alignments is not None:
             raise ValueError(
                 "`alignments` needs a folder or a manifest as `data`. "
-                f"Received: {asked.data}"
+                f"Received: {arguments.data}"
             )
         if words:
             options |= {"kind": "speech", "segments": True}
         return data.synthetic(**options)
-    options["isolate"] = asked.isolate
+    options["isolate"] = arguments.isolate
     if not words and path.is_dir():
         return data.from_folder(path, **options)
     if not path.exists():
         raise ValueError(f"`data`: there is no such file or folder: {path}")
     if words:
-        options |= {"where": asked.where, "label": asked.label}
-        return data.from_alignments(path, asked.alignments, **options)
-    if asked.label is not None:
+        options |= {"where": arguments.where, "label": arguments.label}
+        return data.from_alignments(path, arguments.alignments, **options)
+    if arguments.label is not None:
         options |= {
-            "label": asked.label,
-            "label_fraction": asked.label_fraction,
+            "label": arguments.label,
+            "label_fraction": arguments.label_fraction,
             "unlabelled": True,
         }
-    return data.from_manifest(path, where=asked.where, **options)
+    return data.from_manifest(path, where=arguments.where, **options)
 
 
 def as_stream(data, encoder):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keras_audio_ssl.runs.asked import Asked
+from keras_audio_ssl.runs.arguments import Arguments
 from keras_audio_ssl.runs.folder import claim
 from keras_audio_ssl.runs.folder import config_file
 from keras_audio_ssl.runs.folder import contents_file
@@ -21,11 +21,11 @@ from keras_audio_ssl.runs.folder import write_json
 from keras_audio_ssl.runs.lock import only_one
 from keras_audio_ssl.runs.plan import prepare
 from keras_audio_ssl.runs.plan import settled
-from keras_audio_ssl.runs.ready import make_ready
 from keras_audio_ssl.runs.report import Run
 from keras_audio_ssl.runs.report import close
 from keras_audio_ssl.runs.report import export_files
 from keras_audio_ssl.runs.report import finished
+from keras_audio_ssl.runs.resuming import make_ready
 from keras_audio_ssl.runs.training import measure
 from keras_audio_ssl.runs.training import train
 
@@ -122,7 +122,7 @@ def pretrain(
     >>> run = kas.pretrain("byol_a", "my_audio", "byol_a.keras", epochs=100)
     >>> run.encoder.embed("clip.flac")
     """
-    asked = Asked(
+    arguments = Arguments(
         method,
         data,
         Path(output),
@@ -148,11 +148,11 @@ def pretrain(
         progress=progress,
     )
     if estimate:
-        return cost_of(asked)
-    with only_one(asked.lock):
-        begun = claim(asked.output, asked.folder, resume, overwrite)
-        with seeded(asked.seed):
-            return carry_out(asked, begun)
+        return cost_of(arguments)
+    with only_one(arguments.lock):
+        begun = claim(arguments.output, arguments.folder, resume, overwrite)
+        with seeded(arguments.seed):
+            return carry_out(arguments, begun)
 
 
 @contextlib.contextmanager
@@ -172,37 +172,40 @@ def seeded(seed):
         np.random.set_state(before[1])
 
 
-def cost_of(asked):
+def cost_of(arguments):
     """The `Run` of an estimate."""
-    asked = settled(asked)
-    with seeded(asked.seed):
-        plan = prepare(asked)
+    arguments = settled(arguments)
+    with seeded(arguments.seed):
+        plan = prepare(arguments)
         plan.compile_model()
-        cost, words = measure(plan, asked)
-    return Run(None, cost, asked.output, asked.folder, words)
+        cost, words = measure(plan, arguments)
+    return Run(None, cost, arguments.output, arguments.folder, words)
 
 
-def carry_out(asked, begun):
+def carry_out(arguments, begun):
     """A run, from the arguments to the encoder's file."""
     from keras_audio_ssl.callbacks.resume import read_record
     from keras_audio_ssl.callbacks.resume import write_contents
 
-    folder = asked.folder
+    folder = arguments.folder
     before = read_record(config_file(folder)) if begun else None
-    asked = settled(asked, before)
-    plan, first, config = make_ready(asked, before)
-    outputs = list(export_files(plan.model, asked.output))
-    if asked.overwrite:
+    arguments = settled(arguments, before)
+    plan, steps_done, config = make_ready(arguments, before)
+    outputs = list(export_files(plan.model, arguments.output))
+    if arguments.overwrite:
         empty(outputs, folder)
     elif not begun:
         for path in outputs:
             if path.exists():
                 refuse(path)
-    if first == plan.steps and is_finished(outputs, folder):
-        asked.say(f"All {first} steps are done: {asked.output} is up to date.")
+    if steps_done == plan.steps and is_finished(outputs, folder):
+        arguments.say(
+            f"All {steps_done} steps are done: {arguments.output} is up to "
+            "date."
+        )
         metrics = json.loads(metrics_file(folder).read_text())
         encoder = plan.model.encoder
-        return finished(encoder, metrics, plan.data.skipped, asked)
+        return finished(encoder, metrics, plan.data.skipped, arguments)
     drop_drafts([*outputs, config_file(folder), contents_file(folder)])
     # The last file of a run says that its encoder is up to date.
     metrics_file(folder).unlink(missing_ok=True)
@@ -211,30 +214,30 @@ def carry_out(asked, begun):
         write_contents(contents_file(folder), plan.data)
     write_json(config_file(folder), config)
     begin = time.monotonic()
-    if first < plan.steps:
-        plan.data.start(*divmod(first, len(plan.data)))
-        announce(asked, plan, first)
-        train(plan, first, asked)
+    if steps_done < plan.steps:
+        plan.data.start(*divmod(steps_done, len(plan.data)))
+        announce(arguments, plan, steps_done)
+        train(plan, steps_done, arguments)
     seconds = time.monotonic() - begin
-    return close(plan, first, seconds, asked)
+    return close(plan, steps_done, seconds, arguments)
 
 
-def announce(asked, plan, first):
-    """Says what begins now, and what is wrong with the levels."""
+def announce(arguments, plan, steps_done):
+    """Says what begins now, and what is odd about how loud the data are."""
     import keras_audio_ssl.backend as backend
     from keras_audio_ssl.data.levels import odd_levels
 
     chosen = ""
-    if asked.fitted:
-        kind = "a GPU or TPU" if backend.is_accelerated() else "a CPU"
-        chosen = f", as this is {kind}"
-    asked.say(
-        f"{asked.method} ({asked.preset}{chosen}), "
+    if arguments.fitted:
+        device = "a GPU or TPU" if backend.is_accelerated() else "a CPU"
+        chosen = f", as this is {device}"
+    arguments.say(
+        f"{arguments.method} ({arguments.preset}{chosen}), "
         f"{plan.model.count_params():,} parameters, on "
-        f"{plan.data.num_clips:,} clips: steps {first + 1} to "
+        f"{plan.data.num_clips:,} clips: steps {steps_done + 1} to "
         f"{plan.steps} of {plan.data.batch_size} clips, "
         f"{backend.name()}"
     )
-    if asked.data != "synthetic":
+    if arguments.data != "synthetic":
         for line in odd_levels(plan.data):
-            asked.say(line)
+            arguments.say(line)

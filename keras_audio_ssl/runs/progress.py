@@ -34,7 +34,7 @@ class Progress:
         self.begin = time.monotonic()
         self.next = self.begin + SOON
         # Things done, and when, after the first of them.
-        self.first = None
+        self.after_first = None
         self.bar = self.task = None
         if sys.stderr.isatty() and not quiet:
             from rich.console import Console
@@ -74,13 +74,13 @@ class Progress:
             )
             return
         now = time.monotonic()
-        if self.first is None and self.done:
-            self.first = (self.done, now)
+        if self.after_first is None and self.done:
+            self.after_first = (self.done, now)
         if now < self.next:
             return
         self.next = now + EVERY
         text = f"{self.label}: {self.done}/{self.total}"
-        done, since = self.first or (0, now)
+        done, since = self.after_first or (0, now)
         if self.done > done:
             left = (now - since) / (self.done - done)
             text += f", {duration(left * (self.total - self.done))} left"

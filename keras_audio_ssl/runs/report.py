@@ -61,14 +61,14 @@ def export_files(model, output):
     }
 
 
-def close(plan, first, seconds, asked):
+def close(plan, steps_done, seconds, arguments):
     """Writes the encoders and what was measured.
 
     Args:
         plan: `Plan`, its model trained.
-        first: Steps that were done before this training.
+        steps_done: Steps that were done before this training.
         seconds: How long this training took.
-        asked: The arguments.
+        arguments: Those of the run.
 
     Returns:
         `Run`.
@@ -76,40 +76,42 @@ def close(plan, first, seconds, asked):
     from keras_audio_ssl.hub import save_encoder
 
     model, data = plan.model, plan.data
-    for path, encoder in export_files(model, asked.output).items():
+    for path, encoder in export_files(model, arguments.output).items():
         save_encoder(encoder, path)
-    data.write_skipped(asked.folder / "skipped.csv")
+    data.write_skipped(arguments.folder / "skipped.csv")
     metrics = {
         "steps": plan.steps,
         "seconds": seconds,
-        "clips_per_second": (plan.steps - first) * data.batch_size / seconds,
+        "clips_per_second": (plan.steps - steps_done)
+        * data.batch_size
+        / seconds,
         "skipped": len(data.skipped),
     }
-    if first:
-        metrics["resumed_at"] = first
-    if isinstance(asked.data, str) and asked.data == "synthetic":
-        asked.say("probing the encoder on synthetic clips it has not seen")
-        metrics["probe"] = probe_synthetic(model.encoder, asked)
+    if steps_done:
+        metrics["resumed_at"] = steps_done
+    if isinstance(arguments.data, str) and arguments.data == "synthetic":
+        arguments.say("probing the encoder on synthetic clips it has not seen")
+        metrics["probe"] = probe_synthetic(model.encoder, arguments)
     else:
-        own = look_at_own_audio(model.encoder, data, asked)
+        own = look_at_own_audio(model.encoder, data, arguments)
         if own is not None:
             metrics["own_audio"] = own
-    write_json(metrics_file(asked.folder), metrics)
-    return finished(model.encoder, metrics, data.skipped, asked)
+    write_json(metrics_file(arguments.folder), metrics)
+    return finished(model.encoder, metrics, data.skipped, arguments)
 
 
-def finished(encoder, metrics, skipped, asked):
+def finished(encoder, metrics, skipped, arguments):
     """A `Run` that came to its end."""
     return Run(
         encoder,
         metrics,
-        asked.output,
-        asked.folder,
-        in_words(metrics, skipped, asked.output, asked.folder),
+        arguments.output,
+        arguments.folder,
+        in_words(metrics, skipped, arguments.output, arguments.folder),
     )
 
 
-def probe_synthetic(encoder, asked):
+def probe_synthetic(encoder, arguments):
     """Accuracy of a linear probe: this encoder, untrained, log-mels."""
     import numpy as np
 
@@ -118,7 +120,7 @@ def probe_synthetic(encoder, asked):
 
     train, test = PROBE_CLIPS
     # A seed of its own: the corpus of another seed has other clips.
-    corpus = data.SyntheticCorpus(train + test, seed=asked.seed + 10_000)
+    corpus = data.SyntheticCorpus(train + test, seed=arguments.seed + 10_000)
     classes = corpus.classes["label"]
     labels = [classes[i] for i in corpus.labels["label"]]
     order = np.arange(train + test)
@@ -130,7 +132,9 @@ def probe_synthetic(encoder, asked):
     }
     scores, size = {}, 60
     work = len(corpus) * (1 + len(rows))
-    with Progress("probing", work, not asked.progress, asked.say) as progress:
+    with Progress(
+        "probing", work, not arguments.progress, arguments.say
+    ) as progress:
 
         def done(clip):
             progress.advance()

@@ -33,11 +33,11 @@ def stop_when_asked(say):
     Yields:
         A list, empty until a signal comes.
     """
-    asked: list[int] = []
+    signals: list[int] = []
 
     def note(number, frame):
-        asked.append(number)
-        if len(asked) > 1:
+        signals.append(number)
+        if len(signals) > 1:
             raise KeyboardInterrupt
         say("stopping after this step; once more stops at once")
 
@@ -48,7 +48,7 @@ def stop_when_asked(say):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, note)
     try:
-        yield asked
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -12,13 +12,13 @@ NOT_FINITE = (
 )
 
 
-def train(plan, first, asked):
+def train(plan, steps_done, arguments):
     """One long Keras epoch over the steps that are left.
 
     Args:
-        plan: `Plan`, its model compiled, its data at step `first`.
-        first: Steps that are done.
-        asked: The arguments.
+        plan: `Plan`, its model compiled, its data at step `steps_done`.
+        steps_done: Steps that are done.
+        arguments: Those of the run.
 
     Raises:
         Interrupted: A signal came; the run can go on.
@@ -31,19 +31,23 @@ def train(plan, first, asked):
     from keras_audio_ssl.callbacks import SkippedBatches
     from keras_audio_ssl.callbacks import StepCost
 
-    left = plan.steps - first
+    left = plan.steps - steps_done
     if plan.model.unmeasured():
-        asked.say("measuring the features of the first clips, then compiling")
+        arguments.say(
+            "measuring the features of the first clips, then compiling"
+        )
     elif backend.name() != "torch":
-        asked.say("compiling the first step")
+        arguments.say("compiling the first step")
     checkpoint = Checkpoint(
-        asked.folder / "checkpoints", asked.checkpoint_every, first
+        arguments.folder / "checkpoints", arguments.checkpoint_every, steps_done
     )
-    skipped = SkippedBatches(say=asked.say)
-    watch = watchers(plan, first, asked)
+    skipped = SkippedBatches(say=arguments.say)
+    watch = watchers(plan, steps_done, arguments)
     with (
-        Progress("training", left, not asked.progress, asked.say) as progress,
-        stop_when_asked(asked.say) as signals,
+        Progress(
+            "training", left, not arguments.progress, arguments.say
+        ) as progress,
+        stop_when_asked(arguments.say) as signals,
     ):
 
         class Bar(keras.callbacks.Callback):
@@ -61,7 +65,7 @@ def train(plan, first, asked):
                 plan.data,
                 steps_per_epoch=left,
                 callbacks=[
-                    StepCost(left, asked.say),
+                    StepCost(left, arguments.say),
                     Bar(),
                     *watch,
                     checkpoint,
@@ -84,7 +88,7 @@ def train(plan, first, asked):
         raise Failure(NOT_FINITE.format(checkpoint.step, kept))
 
 
-def watchers(plan, first, asked):
+def watchers(plan, steps_done, arguments):
     """The callbacks that write down how a run goes."""
     from keras_audio_ssl.callbacks import EmbeddingMonitor
     from keras_audio_ssl.callbacks import HistoryCSV
@@ -97,22 +101,26 @@ def watchers(plan, first, asked):
         rows = every * max(1, plan.steps // (10 * every))
         # The same ones where a run goes on, whatever its epoch.
         clips = plan.data.batch(0, 0)
-        monitor = EmbeddingMonitor(clips, None, rows, first, say=asked.say)
+        monitor = EmbeddingMonitor(
+            clips, None, rows, steps_done, say=arguments.say
+        )
         watch.append(monitor)
-    folder = asked.folder
-    if asked.tensorboard:
-        watch.append(TensorBoard(folder / "tensorboard", every, first, monitor))
+    folder = arguments.folder
+    if arguments.tensorboard:
+        watch.append(
+            TensorBoard(folder / "tensorboard", every, steps_done, monitor)
+        )
     table = folder / "history.csv"
-    watch.append(HistoryCSV(table, every, first, monitor, asked.say))
+    watch.append(HistoryCSV(table, every, steps_done, monitor, arguments.say))
     return watch
 
 
-def measure(plan, asked):
+def measure(plan, arguments):
     """Trains a few steps.
 
     Args:
         plan: `Plan`, its model compiled.
-        asked: The arguments.
+        arguments: Those of the run.
 
     Returns:
         What all steps will cost, as `StepCost.cost`, and that in words.
@@ -125,7 +133,7 @@ def measure(plan, asked):
     words = []
     cost = StepCost(plan.steps, words.append, stop=True)
     few = cost.warm + cost.measured
-    asked.say(f"timing up to {few} steps of {plan.data.batch_size} clips")
+    arguments.say(f"timing up to {few} steps of {plan.data.batch_size} clips")
     plan.model.fit(plan.data, steps_per_epoch=few, callbacks=[cost], verbose=0)
     if cost.cost is None:
         raise Failure(NOT_FINITE.format(cost.step, ""))

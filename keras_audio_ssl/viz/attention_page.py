@@ -55,13 +55,16 @@ def attention_page(clip, when=""):
     layers, heads, frames, _ = clip.maps.shape
     rows = clip.rows()
     names = [name_of(row) for row in rows]
-    kinds = [row["category"] for row in rows]
+    categories = [row["category"] for row in rows]
     numbers = {
         "Length": f"{clip.shown_seconds:.2f} s",
         "Frames": f"{frames:,}",
         "Layers": f"{layers:,}",
         "Heads": f"{len(rows):,}",
-        **{kind.capitalize(): f"{kinds.count(kind):,}" for kind in CATEGORIES},
+        **{
+            category.capitalize(): f"{categories.count(category):,}"
+            for category in CATEGORIES
+        },
     }
     if clip.phones:
         numbers["Phones"] = f"{len(clip.phones):,}"
@@ -76,7 +79,7 @@ def attention_page(clip, when=""):
         cut=clip.cut,
         numbers=numbers,
         categories=CATEGORIES,
-        charts=charts(rows, names, kinds, frames),
+        charts=charts(rows, names, categories, frames),
         rows=rows,
         player=wav_uri(clip.wave, clip.sample_rate),
         data=data(clip, rows, names),
@@ -91,7 +94,7 @@ def name_of(row):
     return f"layer {row['layer'] + 1}, head {row['head'] + 1}"
 
 
-def charts(rows, names, kinds, frames):
+def charts(rows, names, categories, frames):
     """The metrics of all heads, each between what it can be."""
     values = {
         key: np.array([row[key] for row in rows])
@@ -101,16 +104,19 @@ def charts(rows, names, kinds, frames):
     # Uniform attention has a mean distance of a third.
     least = min(-1 / 3, values["diagonality"].min())
     return [
-        columns("Globalness", values["globalness"], 0.0, most, names, kinds,
+        columns("Globalness", values["globalness"], 0.0, most, names,
+                categories,
                 "How evenly a query looks; the top is uniform.", "nats"),
-        columns("Verticality", values["verticality"], -most, 0.0, names, kinds,
+        columns("Verticality", values["verticality"], -most, 0.0, names,
+                categories,
                 "How much all queries look at the same; the top is one frame.",
                 "nats"),
-        columns("Diagonality", values["diagonality"], least, 0.0, names, kinds,
+        columns("Diagonality", values["diagonality"], least, 0.0, names,
+                categories,
                 "How near a query looks; the top is at itself."),
         scatter("Global or diagonal", values["globalness"],
                 values["diagonality"], "globalness", "diagonality", names,
-                kinds),
+                categories),
     ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from keras_audio_ssl.viz.pictures import wav_uri
 from keras_audio_ssl.viz.pictures import wave_outline
 
 SHOWN = 50  # rows of a table; the rest is in the JSON
-LEVELS = {
+SEVERITIES = {
     "skipped": "Skipped in training",
     "check": "Worth a look",
     "note": "Good to know",
@@ -49,7 +49,7 @@ def doctor_page(summary, histograms, clips, when=""):
     Returns:
         The page's text.
     """
-    kinds = sum(f["level"] in LEVELS for f in summary["findings"])
+    kinds = sum(f["level"] in SEVERITIES for f in summary["findings"])
     few = {0: "Nothing to remark.", 1: "One kind of finding."}
     charts = [histogram(**h) for h in histograms if len(h["values"])]
     counted = {
@@ -69,7 +69,7 @@ def doctor_page(summary, histograms, clips, when=""):
             **summary,
             "advice": [{"command": "", **a} for a in summary["advice"]],
         },
-        levels=LEVELS,
+        severities=SEVERITIES,
         most_rows=SHOWN,
         charts=charts,
         clips=[

@@ -112,7 +112,7 @@ def embedding_map(embeddings, labels, titles=None, seed=0):
 
 
 # Colours of heads, as on the page.
-KINDS = {"global": "#2f6db3", "vertical": "#b8590b", "diagonal": "#2c7f4c"}
+COLOURS = {"global": "#2f6db3", "vertical": "#b8590b", "diagonal": "#2c7f4c"}
 
 
 def attention_map(
@@ -259,7 +259,7 @@ def attention_grid(maps, rows):
         axes.set_yticks([])
         axes.set_title(
             f"{row['layer'] + 1}.{row['head'] + 1} {row['category']}",
-            fontsize=7, color=KINDS[row["category"]], pad=2,
+            fontsize=7, color=COLOURS[row["category"]], pad=2,
         )  # fmt: skip
     return figure
 
@@ -277,7 +277,7 @@ def metric_bars(rows):
 
     figure = Figure((10, 6), layout="constrained")
     grid = figure.subplots(2, 2)
-    colours = [KINDS[row["category"]] for row in rows]
+    colours = [COLOURS[row["category"]] for row in rows]
     names = [f"{row['layer'] + 1}.{row['head'] + 1}" for row in rows]
     at = np.arange(len(rows))
     values = {}
@@ -301,8 +301,8 @@ def metric_bars(rows):
     plane.set_xlabel("globalness", fontsize=9)
     plane.set_ylabel("diagonality", fontsize=9)
     plane.tick_params(labelsize=8)
-    for kind, colour in KINDS.items():
-        plane.scatter([], [], c=colour, s=22, label=kind)
+    for category, colour in COLOURS.items():
+        plane.scatter([], [], c=colour, s=22, label=category)
     plane.legend(fontsize=7, frameon=False)
     return figure
 

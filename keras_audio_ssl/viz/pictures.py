@@ -90,16 +90,16 @@ def mel_shades(wave, rate, starts, bands=80, range_db=65):
     """Levels in mel bands, uint8 `(bands, windows)`; see `frame_shades`."""
     size = window_size(rate)
     shape, window = (bands, len(starts)), np.hanning(size)
-    level, filters = np.empty(shape), _mel(bands, size, rate)
+    decibels, filters = np.empty(shape), _mel(bands, size, rate)
     # Some windows at a time: the wave may be long.
     for at in range(0, len(starts), 512):
         some = starts[at : at + 512]
         frames = wave[some[:, None] + np.arange(size)] * window
         power = np.abs(np.fft.rfft(frames)) ** 2
-        level[:, at : at + 512] = 10 * np.log10(power @ filters + 1e-10).T
+        decibels[:, at : at + 512] = 10 * np.log10(power @ filters + 1e-10).T
     # A sine at full scale; silence is black, not noise at its loudest.
-    most = max(float(level.max()), 20 * math.log10(size / 4) - 60)
-    shade = np.clip((level - most + range_db) / range_db, 0, 1)
+    most = max(float(decibels.max()), 20 * math.log10(size / 4) - 60)
+    shade = np.clip((decibels - most + range_db) / range_db, 0, 1)
     return np.rint(255 * shade).astype("uint8")
 
 
@@ -161,9 +161,9 @@ def png_uri(shades):
     )
     data = b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body))
-        + kind
+        + name
         + body
-        + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in parts
+        + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in parts
     )
     return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"

@@ -18,7 +18,7 @@ import keras_audio_ssl as kas
 from keras_audio_ssl import _text
 from keras_audio_ssl.cli import embed
 from keras_audio_ssl.cli import main
-from keras_audio_ssl.cli.journal import Journal
+from keras_audio_ssl.cli.vector_journal import VectorJournal
 from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.runs import pretraining as pretrain
 from keras_audio_ssl.runs.progress import Progress
@@ -299,7 +299,7 @@ def test_an_interrupted_embed_goes_on(
     whole, cut = tmp_path / "whole.npz", tmp_path / "cut.npz"
     argv = ["embed", trained, "--data", audio, *window, "--batch-size", 4]
     assert run(capsys, *argv, "--output", whole)[0] == 0
-    add, added = Journal.add, []
+    add, added = VectorJournal.add, []
 
     def interrupted(self, number, seconds, vectors):
         if len(added) == rows:
@@ -309,10 +309,10 @@ def test_an_interrupted_embed_goes_on(
         add(self, number, seconds, vectors)
         added.append(number)
 
-    monkeypatch.setattr(Journal, "add", interrupted)
+    monkeypatch.setattr(VectorJournal, "add", interrupted)
     code, _, err = run(capsys, *argv, "--output", cut)
     assert code == 1 and "goes on from there" in err and not cut.exists()
-    monkeypatch.setattr(Journal, "add", add)
+    monkeypatch.setattr(VectorJournal, "add", add)
     if rows == 8:
         # Other settings begin anew.
         code, _, err = run(capsys, *argv, "--output", cut, "--levels", "all")
@@ -428,16 +428,16 @@ def test_damage_of_an_interrupted_embed_is_named(
     argv = ["embed", trained, "--data", audio, "--batch-size", 4]
     whole, cut = tmp_path / "whole.npz", tmp_path / "cut.npz"
     assert run(capsys, *argv, "--output", whole)[0] == 0
-    add = Journal.add
+    add = VectorJournal.add
 
     def interrupted(self, number, *args):
         if number == 9:
             raise KeyboardInterrupt
         add(self, number, *args)
 
-    monkeypatch.setattr(Journal, "add", interrupted)
+    monkeypatch.setattr(VectorJournal, "add", interrupted)
     assert run(capsys, *argv, "--output", cut)[0] == 1
-    monkeypatch.setattr(Journal, "add", add)
+    monkeypatch.setattr(VectorJournal, "add", add)
     folder = tmp_path / ".cut.npz.partial"
     content = bytearray((folder / "vectors.f32").read_bytes())
     middle = len(content) // 2

@@ -152,7 +152,7 @@ def test_kinds_and_levels_are_those_of_the_table(made, capsys):
     result = doctor(capsys, made)
     for finding in result["findings"]:
         kind = findings.KINDS[finding["kind"]]
-        assert finding["level"] == kind.level in ("skipped", "check", "note")
+        assert finding["level"] == kind.severity in ("skipped", "check", "note")
         assert finding["advice"] == kind.advice
     order = [f["kind"] for f in result["findings"]]
     assert order == [kind for kind in findings.KINDS if kind in order]

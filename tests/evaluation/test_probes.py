@@ -193,7 +193,9 @@ def test_frames_are_labelled_by_their_time(phones, monkeypatch):
         BandEncoder(), phones, "phone", frames=path, leave_one_out="speaker"
     )
     assert straight.n == 30
-    monkeypatch.setattr("keras_audio_ssl.evaluation.frames.TRAIN_FRAMES", 20)
+    monkeypatch.setattr(
+        "keras_audio_ssl.evaluation.frame_probes.TRAIN_FRAMES", 20
+    )
     few = probe(
         BandEncoder(), phones, "phone", frames=path, leave_one_out="speaker"
     )

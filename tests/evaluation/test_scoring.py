@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from keras_audio_ssl.evaluation.scoring import Fold
-from keras_audio_ssl.evaluation.scoring import divide
+from keras_audio_ssl.data.clips.labels import sort_classes
+from keras_audio_ssl.evaluation.folds import Division
+from keras_audio_ssl.evaluation.folds import Fold
+from keras_audio_ssl.evaluation.folds import divide
+from keras_audio_ssl.evaluation.folds import make_folds
+from keras_audio_ssl.evaluation.scoring import confusion_of
 from keras_audio_ssl.evaluation.scoring import score
 
 pytestmark = pytest.mark.no_backend
@@ -174,3 +178,43 @@ def test_scoring_tells_how_far_it_is(grid, parts):
     assert [t for _, t in told] == [3 * parts] * len(told)
     done = [d for d, _ in told]
     assert done == sorted(done) and set(done) == set(range(3 * parts + 1))
+
+
+def test_confusions_are_counted_as_in_a_loop():
+    rng = np.random.default_rng(0)
+    # Class 3 is answered and never tested, 4 neither.
+    true, answer = rng.integers(0, 3, 50), rng.integers(0, 4, 50)
+    counts, balanced = confusion_of(true, answer, 5)
+    want = np.zeros((5, 5), int)
+    for t, a in zip(true, answer):
+        want[t, a] += 1
+    assert (counts == want).all()
+    shares = [want[c, c] / want[c].sum() for c in range(3)]
+    assert balanced == pytest.approx(np.mean(shares), abs=1e-15)
+
+
+@pytest.mark.parametrize("values", ["0 1 2 10", "b a d c", "1.5 a 2 10"])
+def test_each_value_of_a_column_is_tested_once(values):
+    column = np.random.default_rng(0).choice(values.split(), 60)
+    table = {"fold": column.tolist(), "group": column.tolist()}
+    labels = ["x", "y"] * 30
+    folds, groups = make_folds(
+        table, labels, Division("fold", None, "group"), seed=0
+    )
+    assert [fold.name for fold in folds] == sort_classes(set(column))
+    assert (groups == column).all()
+    for fold in folds:
+        assert (fold.test == np.flatnonzero(column == fold.name)).all()
+        assert (fold.train == np.flatnonzero(column != fold.name)).all()
+    parts, _ = make_folds(table, labels, Division(None, None, None), seed=0)
+    number = divide(np.arange(60) % 2, None, 5, seed=0)
+    assert [part.name for part in parts] == list("01234")
+    for k, part in enumerate(parts):
+        assert (part.test == np.flatnonzero(number == k)).all()
+
+
+def test_groups_are_dealt_out_alike_on_every_machine():
+    # Equal sizes keep their order, and no sort may change it.
+    groups = np.repeat([f"g{k:02}" for k in range(20)], 3)
+    part = divide(np.zeros(60, int), groups, 5, seed=0)
+    assert part[::3].tolist() == list(range(5)) * 4

@@ -48,14 +48,15 @@ def forget_memory():
 
 def read_parts(path):
     """What a child tells of a file, all of it, and no Keras."""
-    from keras_audio_ssl.hub import reader
-    from keras_audio_ssl.hub import strangers
+    from keras_audio_ssl.hub.untrusted import reading_child
+    from keras_audio_ssl.hub.untrusted import reading_parent
+    from keras_audio_ssl.hub.untrusted.errors import Unreadable
 
     try:
-        with strangers.told_of(reader.KERAS, path) as found:
+        with reading_parent.told_of(reading_child.KERAS, path) as found:
             for _, dtype, shape in found.told["arrays"]:
                 found.array(dtype, tuple(shape))
-    except strangers.Unreadable as error:
+    except Unreadable as error:
         raise FileError(f"{path}: {error}") from error
 
 

@@ -106,7 +106,7 @@ def gadgets(canary):
         ("keras.layers", "Layer", {}),
         ("keras.callbacks", "ModelCheckpoint", {"filepath": str(canary)}),
         ("keras_audio_ssl.data", "AudioDataset", {}),
-        ("keras_audio_ssl.hub.load", "load_encoder", str(canary)),
+        ("keras_audio_ssl.hub.encoder_files", "load_encoder", str(canary)),
         ("keras_audio_ssl.encoders.encoder", "os", {}),
         ("keras_audio_ssl._files", "write_text", {}),
     ):

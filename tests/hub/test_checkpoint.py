@@ -14,10 +14,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from keras_audio_ssl.hub import unpickle
-from keras_audio_ssl.hub.checkpoint import read_checkpoint
-from keras_audio_ssl.hub.checkpoint import tensors_of
-from keras_audio_ssl.hub.unpickle import CheckpointError
+from keras_audio_ssl.hub.untrusted import torch_pickle
+from keras_audio_ssl.hub.untrusted.checkpoint import read_checkpoint
+from keras_audio_ssl.hub.untrusted.checkpoint import tensors_of
+from keras_audio_ssl.hub.untrusted.errors import CheckpointError
 
 pytestmark = pytest.mark.no_backend
 
@@ -287,9 +287,9 @@ def test_bombs_of_references_are_refused(tmp_path, monkeypatch):
     path = torch_archive(tmp_path / "b.pt", pickle.dumps(endless, 2))
     with pytest.raises(CheckpointError, match="nests more"):
         read_checkpoint(path)
-    monkeypatch.setattr(unpickle, "MAX_STEPS", 100)
+    monkeypatch.setattr(torch_pickle, "MAX_STEPS", 100)
     with pytest.raises(CheckpointError, match="100 steps"):
-        unpickle.read_pickle(io.BytesIO(b"]" * 101 + b"."))
+        torch_pickle.read_pickle(io.BytesIO(b"]" * 101 + b"."))
 
 
 @pytest.mark.parametrize(

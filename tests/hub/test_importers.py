@@ -14,7 +14,7 @@ from keras_audio_ssl.hub import LicenceError
 from keras_audio_ssl.hub import import_checkpoint
 from keras_audio_ssl.hub import load_encoder
 from keras_audio_ssl.hub import save_encoder
-from keras_audio_ssl.hub.importers import bare_name
+from keras_audio_ssl.hub.foreign.state_dict import bare_name
 from keras_audio_ssl.methods.apc import APC
 from tests.gradients import numpy
 
@@ -364,7 +364,9 @@ def test_an_imported_encoder_is_saved_and_opened(write, tmp_path):
 
 def test_every_format_has_its_function():
     for entry in FORMATS.values():
-        module = importlib.import_module(f"keras_audio_ssl.hub.{entry.file}")
+        module = importlib.import_module(
+            f"keras_audio_ssl.hub.foreign.{entry.file}"
+        )
         assert callable(getattr(module, entry.function))
         assert entry.licence and entry.title
 

@@ -14,10 +14,10 @@ import pytest
 
 import keras_audio_ssl as kas
 from keras_audio_ssl.cli import main
+from keras_audio_ssl.hub import encoder_files
 from keras_audio_ssl.hub import encoder_names
-from keras_audio_ssl.hub import load
 from keras_audio_ssl.hub import read_card
-from keras_audio_ssl.hub.load import weights_folder
+from keras_audio_ssl.hub.encoder_files import weights_folder
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "weights"
@@ -54,7 +54,7 @@ def test_their_checksums_are_known(recipes):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_opens_an_encoder(name, monkeypatch):
     # No child process looks through a file that is known.
-    monkeypatch.setattr(load, "told_of", None)
+    monkeypatch.setattr(encoder_files, "told_of", None)
     encoder = kas.load_encoder(name)
     card = read_card(name)
     noise = 0.1 * np.random.default_rng(0).standard_normal(16000)
@@ -201,7 +201,7 @@ def test_the_wheel_holds_them(tmp_path):
             for name in archive.namelist()
             if name.startswith("keras_audio_ssl/_weights/")
         }
-        assert "keras_audio_ssl/hub/load.py" in archive.namelist()
+        assert "keras_audio_ssl/hub/encoder_files.py" in archive.namelist()
         tops = {name.split("/")[0] for name in archive.namelist()}
     assert set(held) == {f"{n}.{kind}" for n in NAMES for kind in
                          ("keras", "json")}  # fmt: skip

@@ -9,8 +9,8 @@ import pytest
 from keras import ops
 
 from keras_audio_ssl.hub import import_checkpoint
-from keras_audio_ssl.hub.apc import head_rules
-from keras_audio_ssl.hub.apc import rules
+from keras_audio_ssl.hub.foreign.apc import head_rules
+from keras_audio_ssl.hub.foreign.apc import rules
 from tests.gradients import gradients
 from tests.gradients import numpy
 

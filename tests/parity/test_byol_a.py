@@ -21,8 +21,8 @@ from keras_audio_ssl.augment import linear_fade
 from keras_audio_ssl.augment import standardize_batch
 from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.features import recipe
-from keras_audio_ssl.hub import audio_ntt
 from keras_audio_ssl.hub import import_checkpoint
+from keras_audio_ssl.hub.foreign import audio_ntt
 from keras_audio_ssl.losses import unit_distance
 from keras_audio_ssl.methods import byol_a
 from tests.gradients import gradients

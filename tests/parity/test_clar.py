@@ -17,9 +17,9 @@ from keras_audio_ssl.augment import mask_time
 from keras_audio_ssl.blocks import DeepHead
 from keras_audio_ssl.encoders import VGG
 from keras_audio_ssl.features import recipe
-from keras_audio_ssl.hub import audio_ntt
 from keras_audio_ssl.hub import import_checkpoint
-from keras_audio_ssl.hub.importers import reversed_axes
+from keras_audio_ssl.hub.foreign import audio_ntt
+from keras_audio_ssl.hub.foreign.state_dict import reversed_axes
 from keras_audio_ssl.losses import labelled_cross_entropy
 from keras_audio_ssl.losses import nt_xent
 from keras_audio_ssl.methods.clar import CLAR

@@ -11,8 +11,8 @@ import pytest
 from keras import ops
 
 from keras_audio_ssl.hub import import_checkpoint
-from keras_audio_ssl.hub.dapc import decoder_rules
-from keras_audio_ssl.hub.dapc import rules
+from keras_audio_ssl.hub.foreign.dapc import decoder_rules
+from keras_audio_ssl.hub.foreign.dapc import rules
 from keras_audio_ssl.losses import block_toeplitz
 from keras_audio_ssl.losses import orthogonality
 from keras_audio_ssl.losses import predictive_information

@@ -19,8 +19,8 @@ from keras_audio_ssl.augment import fill_bands
 from keras_audio_ssl.augment import mix_back
 from keras_audio_ssl.encoders import VGG
 from keras_audio_ssl.features import recipe
-from keras_audio_ssl.hub import audio_ntt
 from keras_audio_ssl.hub import import_checkpoint
+from keras_audio_ssl.hub.foreign import audio_ntt
 from keras_audio_ssl.losses import nt_xent
 from keras_audio_ssl.losses import unit
 from keras_audio_ssl.methods.fonseca import Fonseca

@@ -15,8 +15,8 @@ from keras_audio_ssl.encoders import Res1dNet31
 from keras_audio_ssl.encoders.panns import PooledConvs
 from keras_audio_ssl.encoders.panns import Res1dBlock
 from keras_audio_ssl.features import recipe
-from keras_audio_ssl.hub.panns import conv_rules
-from keras_audio_ssl.hub.panns import stage_rules
+from keras_audio_ssl.hub.foreign.panns import conv_rules
+from keras_audio_ssl.hub.foreign.panns import stage_rules
 from keras_audio_ssl.methods.multi_format import MultiFormat
 from tests.gradients import gradients
 from tests.gradients import numpy

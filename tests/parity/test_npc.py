@@ -9,8 +9,8 @@ import pytest
 from keras import ops
 
 from keras_audio_ssl.hub import import_checkpoint
-from keras_audio_ssl.hub.npc import head_rules
-from keras_audio_ssl.hub.npc import rules
+from keras_audio_ssl.hub.foreign.npc import head_rules
+from keras_audio_ssl.hub.foreign.npc import rules
 from tests.gradients import gradients
 from tests.gradients import numpy
 from tests.gradients import seen_frames

@@ -14,8 +14,8 @@ from keras_audio_ssl.blocks import sinusoids
 from keras_audio_ssl.features import LogSpectrum
 from keras_audio_ssl.features import recipe
 from keras_audio_ssl.hub import import_checkpoint
-from keras_audio_ssl.hub.transformer import head_rules
-from keras_audio_ssl.hub.transformer import rules
+from keras_audio_ssl.hub.foreign.transformer import head_rules
+from keras_audio_ssl.hub.foreign.transformer import rules
 from keras_audio_ssl.losses import masked_mse
 from tests.gradients import gradients
 from tests.gradients import numpy

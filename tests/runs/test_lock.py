@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -5,6 +6,8 @@ import time
 
 import pytest
 
+from keras_audio_ssl._files import WriteError
+from keras_audio_ssl.runs import lock
 from keras_audio_ssl.runs.lock import only_one
 
 pytestmark = pytest.mark.no_backend
@@ -93,3 +96,98 @@ def test_a_lock_is_no_file_of_anyone_else(tmp_path):
     path.write_text("12")
     with only_one(path):
         assert path.read_text() == str(os.getpid())
+
+
+def test_a_lock_of_an_earlier_version_holds(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    path = tmp_path / "x.lock"
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.write("4711")
+        file.flush()
+        for _ in range(2):  # who is refused leaves the note as it is
+            with (
+                pytest.raises(ValueError, match=r"process 4711\b"),
+                only_one(path),
+            ):
+                pass
+    with only_one(path):
+        pass
+
+
+def test_the_holder_is_named_where_the_locked_byte_cannot_be_read(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "x.lock"
+    monkeypatch.setattr(lock, "UNREADABLE", b"0")
+    with only_one(path):
+        assert path.read_text() == f"0{os.getpid()}"
+        with (
+            pytest.raises(ValueError, match=rf"process {os.getpid()}\b"),
+            only_one(path),
+        ):
+            pass
+
+
+def test_where_there_are_no_locks_there_is_none(tmp_path, monkeypatch):
+    def refuse(self, **options):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.FileLock, "acquire", refuse)
+    path = tmp_path / "x.lock"
+    with only_one(path), only_one(path):
+        assert not path.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(
+    tmp_path, monkeypatch
+):
+    def refuse(path, *options, **more):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(lock.os, "open", refuse)
+    with (
+        pytest.raises(WriteError, match=r"x\.lock cannot be written: Read-on"),
+        only_one(tmp_path / "x.lock"),
+    ):
+        pass
+
+
+TURNS = """
+import sys
+from pathlib import Path
+from keras_audio_ssl.runs.lock import only_one
+folder, done = Path(sys.argv[1]), 0
+print("ready", flush=True)
+sys.stdin.readline()
+while done < 40:
+    try:
+        with only_one(folder / "x.lock"):
+            (folder / "inside").touch(exist_ok=False)
+            (folder / "inside").unlink()
+            done += 1
+    except ValueError as error:
+        assert "another run" in str(error), error
+"""
+
+
+def test_of_many_at_once_one_is_inside(tmp_path):
+    several = [
+        subprocess.Popen(
+            [sys.executable, "-c", TURNS, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for process in several:
+        assert process.stdout.readline() == "ready\n"
+    for process in several:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in several:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert not list(tmp_path.iterdir())

@@ -13,13 +13,13 @@ import soundfile
 
 import keras_audio_ssl as kas
 from keras_audio_ssl.callbacks import HistoryCSV
-from keras_audio_ssl.cli.common import parse_settings
+from keras_audio_ssl.cli.arguments import parse_settings
 from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.methods import method_class
 from keras_audio_ssl.runs import Failure
 from keras_audio_ssl.runs import Interrupted
 from keras_audio_ssl.runs import plan
-from keras_audio_ssl.runs.asked import Asked
+from keras_audio_ssl.runs.arguments import Arguments
 from keras_audio_ssl.runs.progress import Progress
 from tests.contract import same
 from tests.contract import waves
@@ -80,17 +80,17 @@ def test_a_folder_becomes_an_encoder(audio, tmp_path):
 def test_without_a_preset_the_plan_fits_the_machine(tmp_path, monkeypatch):
     import keras_audio_ssl.backend as backend
     from keras_audio_ssl.runs import plan
-    from keras_audio_ssl.runs.asked import Asked
+    from keras_audio_ssl.runs.arguments import Arguments
 
     small = kas.COLA.TRAINING["tiny"]
-    asked = Asked("cola", arrays(), tmp_path / "x.keras", say=print)
+    arguments = Arguments("cola", arrays(), tmp_path / "x.keras", say=print)
     for accelerated, preset in ((False, "tiny"), (True, "paper")):
         monkeypatch.setattr(backend, "is_accelerated", lambda a=accelerated: a)
-        settled = plan.settled(asked)
+        settled = plan.settled(arguments)
         assert settled.preset == preset and settled.fitted
         # A run that goes on stays what it was, wherever it goes on.
         before = {"preset": "tiny", "steps": 7}
-        again = plan.settled(asked, before)
+        again = plan.settled(arguments, before)
         assert (again.preset, again.steps) == ("tiny", 7)
     for hours, clips, steps in (
         (0.001, 10, small["steps"]),
@@ -106,7 +106,7 @@ def test_without_a_preset_the_plan_fits_the_machine(tmp_path, monkeypatch):
     assert plan.fitting_steps(data, paper, "paper") == paper["steps"]
     data.hours = 0.0
     assert plan.fitting_steps(data, paper, "paper") == 2000
-    explicit = Asked("cola", arrays(), tmp_path / "x.keras", preset="paper")
+    explicit = Arguments("cola", arrays(), tmp_path / "x.keras", preset="paper")
     assert plan.settled(explicit) is explicit
 
 
@@ -126,7 +126,7 @@ def test_what_it_makes_of_the_users_audio(tmp_path):
     found = own_audio.look_at_own_audio(
         kas.evaluation.LogMelStatistics(),
         kas.data.from_arrays(tones.astype("float32"), batch_size=8),
-        type("Asked", (), {"progress": False, "say": print}),
+        type("Arguments", (), {"progress": False, "say": print}),
     )
     # By chance one in fifteen.
     assert found["trained"]["own_half_nearest"] > 0.7
@@ -143,8 +143,8 @@ def test_what_takes_classes_takes_their_names(tmp_path):
     ]
     assert sorted(able) == ["clar", "lim"]
     for method in [*able, "permutations"]:
-        asked = Asked(method, data, tmp_path / "x.keras", preset="tiny")
-        model = plan.make_model(asked, method_class(method), None)
+        arguments = Arguments(method, data, tmp_path / "x.keras", preset="tiny")
+        model = plan.make_model(arguments, method_class(method), None)
         assert (model.get_config().get("classes") is None) is (
             method not in able
         )
@@ -385,7 +385,7 @@ def test_a_method_made_of_another_one_has_its_settings(tmp_path):
     assert set(both) == {*settings["mockingjay"], "mask_token"}
     for name in METHODS:
         assert "paper" not in plan.settings_of(method_class(name))
-    asked = Asked(
+    asked = Arguments(
         "audio_albert", None, tmp_path / "x.keras", preset="tiny",
         settings={"span": 3, "learning_rate": 5e-4},
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Published checkpoints of other libraries, made into encoders."""
