@@ -5,6 +5,7 @@ score has rank 1.
 """
 
 import math
+import operator
 
 import keras
 import numpy as np
@@ -317,8 +318,8 @@ def block_values(y, w, kind, first, last, near=None):
 def block_sum(x, first, last):
     """Sum over the places of each one's block, `(..., n)`."""
     if keras.backend.standardize_dtype(x.dtype) == "float64":
-        # Keras' own is of float32 on PyTorch.
-        total = running(ops.add, x)
+        # Keras' own sums are of float32 on PyTorch.
+        total = running(operator.add, x)
     else:
         total = ops.cumsum(x, axis=-1)
     before = ops.take_along_axis(total - x, first, axis=-1)
