@@ -34,7 +34,9 @@ TYPES = {
     "skipped_text": "u1",
     "skipped_ends": "<i8",
 }
-# Magic, what it was made from, check sum, and the lengths of the arrays.
+# Magic, what it was made from, check sum, and the lengths of the arrays. Not
+# `np.savez`, whose reader reserves what an array's own head says, however
+# short the file.
 HEAD = struct.Struct(f"<{len(MAGIC)}s32sI{len(TYPES)}q")
 
 
