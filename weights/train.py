@@ -44,6 +44,18 @@ MASKED = {
     "batch_size": 16,
     "seconds": 2.0,
 }
+SLICES = {
+    "settings": {
+        "encoder": {
+            "n_mels": 32, "channels": (8, 16, 32, 64), "dim": 128,
+        },
+        "frames": 48,
+        "decoder_channels": (32, 16, 8, 8),
+    },
+    "steps": 600,
+    "batch_size": 32,
+    "seconds": 3.0,
+}  # fmt: skip
 RECIPES = {
     "apc": {
         "summary": "speech and notes, a vector a frame: 3 GRU layers of 256",
@@ -55,6 +67,11 @@ RECIPES = {
         "steps": 300,
         "batch_size": 16,
         "seconds": 2.0,
+    },
+    "audio2vec_cbow": {
+        "summary": "scenes and sounds, a vector a window: five conv blocks",
+        "method": "audio2vec_cbow",
+        **SLICES,
     },
     "byol_a": {
         "summary": "sounds of all kinds, a vector a clip: AudioNTT, 512 wide",
@@ -81,6 +98,45 @@ RECIPES = {
         "method": "mockingjay",
         **MASKED,
         "steps": 1500,
+    },
+    "multi_format": {
+        "summary": "sounds of all kinds, waveform and spectrogram, a vector a "
+        "clip",
+        "method": "multi_format",
+        "settings": {
+            "waveform_encoder": {
+                "units": 64,
+                "convs": ((10, 5), (8, 4), (4, 2), (4, 2)),
+                "norm": "batch",
+            },
+            "spectrogram_encoder": {"n_mels": 32, "filters": (32, 32, 32)},
+            "seconds": 1.0,
+            "projection": (256, 128),
+            "learning_rate": 1e-3,
+        },
+        "steps": 500,
+        "batch_size": 48,
+        "seconds": 2.0,
+    },
+    "npc": {
+        "summary": "speech, a vector a frame: 3 masked conv blocks of 192",
+        "method": "npc",
+        "settings": {
+            "encoder": {"units": 192, "blocks": 3, "normalize": "per_bin"},
+            "codebooks": None,
+            "learning_rate": 1e-3,
+        },
+        "steps": 700,
+        "batch_size": 16,
+        "seconds": 2.0,
+    },
+    "permutations": {
+        "summary": "instruments and pitch, a vector a clip",
+        "method": "permutations",
+        "settings": {},
+        "steps": 600,
+        "batch_size": 32,
+        "seconds": 2.0,
     },
     "temporal_gap": {
         "summary": "how far apart two moments are: five small conv blocks",
