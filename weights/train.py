@@ -47,15 +47,17 @@ MASKED = {
 SLICES = {
     "settings": {
         "encoder": {
-            "n_mels": 32, "channels": (8, 16, 32, 64), "dim": 128,
+            "n_mels": 32,
+            "channels": [8, 16, 32, 64],
+            "dim": 128,
         },
         "frames": 48,
-        "decoder_channels": (32, 16, 8, 8),
+        "decoder_channels": [32, 16, 8, 8],
     },
     "steps": 600,
     "batch_size": 32,
     "seconds": 3.0,
-}  # fmt: skip
+}
 RECIPES = {
     "apc": {
         "summary": "speech and notes, a vector a frame: 3 GRU layers of 256",
@@ -106,12 +108,12 @@ RECIPES = {
         "settings": {
             "waveform_encoder": {
                 "units": 64,
-                "convs": ((10, 5), (8, 4), (4, 2), (4, 2)),
+                "convs": [[10, 5], [8, 4], [4, 2], [4, 2]],
                 "norm": "batch",
             },
-            "spectrogram_encoder": {"n_mels": 32, "filters": (32, 32, 32)},
+            "spectrogram_encoder": {"n_mels": 32, "filters": [32, 32, 32]},
             "seconds": 1.0,
-            "projection": (256, 128),
+            "projection": [256, 128],
             "learning_rate": 1e-3,
         },
         "steps": 500,
