@@ -41,6 +41,7 @@ class Threads:
         return type(self), (self.count,)
 
     def submit(self, function: Callable, *args: Any) -> Future:
+        """Lets a thread call a function; threads are made at first use."""
         with self._lock:
             if self._pool is None or self._process != os.getpid():
                 self._process = os.getpid()
@@ -57,15 +58,15 @@ class Loader:
     A clip that cannot be used is replaced by another, and recorded.
 
     Args:
-        crops: of the clips.
-        order: which of them come where.
-        skipped: takes what cannot be used.
-        threads: what reads.
-        ahead: batches that are begun before they are asked for; 0 for none.
-        goes_on: whether those of the next epoch are, at the end of one.
+        crops: Of the clips.
+        order: Which of them come where.
+        skipped: Takes what cannot be used.
+        threads: What reads.
+        ahead: Batches that are begun before they are asked for; 0 for none.
+        goes_on: Whether those of the next epoch are, at the end of one.
 
     Attributes:
-        pending: batches that are begun, by epoch and step.
+        pending: Batches that are begun, by epoch and step.
     """
 
     def __init__(

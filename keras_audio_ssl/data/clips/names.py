@@ -13,7 +13,7 @@ class Names(Sequence):
     """A list of strings in one buffer, for millions of files.
 
     Args:
-        names: the strings; `append` adds more.
+        names: The strings; `append` adds more.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -26,7 +26,7 @@ class Names(Sequence):
         """The names that `arrays` took apart.
 
         Raises:
-            ValueError: if the arrays do not fit each other.
+            ValueError: If the arrays do not fit each other.
         """
         edges = np.concatenate([[0], ends, [len(text)]])
         if (np.diff(edges) < 0).any() or edges[-2] != len(text):
@@ -42,6 +42,7 @@ class Names(Sequence):
         return text, np.array(self._ends, "int64")
 
     def append(self, name: str) -> None:
+        """Adds a name to the end."""
         self._text += os.fsencode(name)
         self._ends.append(len(self._text))
 
