@@ -179,8 +179,15 @@ class ChunkAlteration(Layer):
         return self.apply(x, **draw), draw["selected"]
 
     def draw(self, lengths, frames, seed):
-        """What becomes of each frame; as of `TimeAlteration`, but for
-        `"die"`, `(batch, frames)`.
+        """What becomes of each frame.
+
+        Args:
+            lengths: As of `TimeAlteration.draw`.
+            frames: Likewise.
+            seed: Likewise.
+
+        Returns:
+            As of `TimeAlteration.draw`, but for `"die"`, `(batch, frames)`.
         """
         clips, lengths = ops.shape(lengths)[0], lengths[:, None]
         place = ops.arange(frames, dtype="int32")

@@ -99,10 +99,12 @@ class Sometimes(Augmentation):
 
     @property
     def domain(self):
+        """That of the layer: `"waveform"` or `"features"`."""
         return self.layer.domain
 
     @property
     def takes_lengths(self):
+        """Whether the layer takes clips with padding."""
         return self.layer.takes_lengths
 
     def draw(self, shape, lengths=None, seed=None):

@@ -76,8 +76,10 @@ def make_augmentations(
             other domain.
 
     Example:
-
-    >>> make_augmentations(("fade", Sometimes(TimeMask(), 0.25)), "waveform")
+        >>> mask = kas.augment.Sometimes(kas.augment.TimeMask(), 0.25)
+        >>> fade, mask = make_augmentations(("fade", mask), "waveform")
+        >>> fade.name, mask.domain
+        ('fade', 'waveform')
     """
     if given is None:
         given = ()
@@ -126,8 +128,11 @@ def waveform_layers(given: Any) -> list[Any]:
             features.
 
     Example:
-
-    >>> waveform_layers(["gain", keras.layers.GaussianNoise(0.01)])
+        >>> gain, noise = waveform_layers(
+        ...     ["gain", keras.layers.GaussianNoise(0.01)]
+        ... )
+        >>> gain.domain
+        'waveform'
     """
     if not isinstance(given, (list, tuple)):
         given = [] if given is None else [given]

@@ -24,9 +24,8 @@ def mask_frames(x: Any, lengths: Any) -> Any:
         A tensor like `x`.
 
     Example:
-
-    >>> mask_frames(np.ones((2, 3)), np.array([1, 3]))
-    [[1, 0, 0], [1, 1, 1]]
+        >>> mask_frames(np.ones((2, 3)), np.array([1, 3]))
+        [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
     """
     x = ops.convert_to_tensor(x)
     mask = frame_mask(lengths, ops.shape(x)[1])
@@ -43,7 +42,7 @@ def max_pool(x: Any, size: Any, stride: Any = None, pad: Any = (0, 0)) -> Any:
             are never larger than what is there.
         size: int or two ints (time, frequency).
         stride: The same; `size` by default, which leaves a remainder out.
-        pad: two ints, zeros around time and around frequency.
+        pad: Two ints, zeros around time and around frequency.
 
     Returns:
         `(batch, (time + 2 pad - size) // stride + 1, ..., channels)`.
@@ -71,8 +70,9 @@ class BatchNorm(Registered, keras.layers.BatchNormalization):
             to it. Statistics are taken over `True` positions alone.
 
     Example:
-
-    >>> BatchNorm(momentum=0.9, epsilon=1e-5)(x, training=True)
+        >>> norm = BatchNorm(momentum=0.9, epsilon=1e-5)
+        >>> norm(np.ones((2, 9, 8, 4), "float32"), training=True).shape
+        (2, 9, 8, 4)
     """
 
     def call(self, x, training=None, mask=None):
@@ -141,9 +141,9 @@ class ConvBlock(Layer):
             pooling; a remainder is dropped. Defaults to 2.
         momentum: float. Momentum of the moving statistics. Defaults to 0.9.
         epsilon: float. Added to the variance. Defaults to 1e-5.
-        kernel_initializer: initializer of the convolution. Defaults to
+        kernel_initializer: Initializer of the convolution. Defaults to
             `"glorot_uniform"`.
-        **kwargs: passed to `keras.layers.Layer`.
+        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         x: `(batch, time, frequency, channels)`.
@@ -158,12 +158,11 @@ class ConvBlock(Layer):
         `(batch, time // pool, frequency // pool, filters)`.
 
     Raises:
-        ValueError: if an argument is not positive or a kernel size is even.
+        ValueError: If an argument is not positive or a kernel size is even.
 
     Example:
-
-    >>> ConvBlock(64)(np.zeros((8, 96, 64, 1), "float32")).shape
-    (8, 48, 32, 64)
+        >>> ConvBlock(64)(np.zeros((8, 96, 64, 1), "float32")).shape
+        (8, 48, 32, 64)
     """
 
     def __init__(
@@ -287,7 +286,7 @@ class ConvNorm(Layer):
         kernel_size: int or two ints (time, frequency). Defaults to 1.
         stride: int or two ints (time, frequency), equal if `depthwise`.
             Defaults to 1.
-        pad: zeros before and after, for time and for frequency. Defaults to
+        pad: Zeros before and after, for time and for frequency. Defaults to
             half the kernel on all sides.
         depthwise: bool. Each channel has a kernel of its own. Defaults to
             `False`.
@@ -295,9 +294,9 @@ class ConvNorm(Layer):
             `"silu"`.
         momentum: float. Momentum of the moving statistics. Defaults to 0.99.
         epsilon: float. Added to the variance. Defaults to 1e-3.
-        kernel_initializer: initializer. Defaults to the one of EfficientNet,
+        kernel_initializer: Initializer. Defaults to the one of EfficientNet,
             normal with variance 2 / fan out.
-        **kwargs: passed to `keras.layers.Layer`.
+        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         x: `(batch, time, frequency, channels)`.
@@ -311,13 +310,12 @@ class ConvNorm(Layer):
         the default padding.
 
     Raises:
-        ValueError: if an argument is not positive or the activation unknown.
+        ValueError: If an argument is not positive or the activation unknown.
 
     Example:
-
-    >>> layer = ConvNorm(16, 3, stride=2)
-    >>> layer(np.zeros((2, 9, 8, 4), "float32")).shape
-    (2, 5, 4, 16)
+        >>> layer = ConvNorm(16, 3, stride=2)
+        >>> layer(np.zeros((2, 9, 8, 4), "float32")).shape
+        (2, 5, 4, 16)
     """
 
     def __init__(

@@ -22,12 +22,12 @@ class GRU(Recurrence):
         units: int. Size of the state and of the output.
         return_state: bool. Also return the state after each sequence's last
             valid frame, to go on from there. Defaults to `False`.
-        kernel_initializer: initializer of the input weights. Defaults to
+        kernel_initializer: Initializer of the input weights. Defaults to
             `"glorot_uniform"`.
-        recurrent_initializer: initializer of the recurrent weights. Defaults
+        recurrent_initializer: Initializer of the recurrent weights. Defaults
             to `"orthogonal"`.
-        bias_initializer: initializer of the biases. Defaults to `"zeros"`.
-        **kwargs: passed to `keras.layers.Layer`.
+        bias_initializer: Initializer of the biases. Defaults to `"zeros"`.
+        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         x: `(batch, frames, dim)`.
@@ -40,18 +40,17 @@ class GRU(Recurrence):
         the state `(batch, units)`.
 
     Raises:
-        ValueError: if `units` is not positive or the input has no three axes.
+        ValueError: If `units` is not positive or the input has no three axes.
 
     Reference:
         Cho et al., 2014, arXiv 1406.1078, in the variant that applies the
         reset gate after the matrix product.
 
     Example:
-
-    >>> layer = GRU(512, return_state=True)
-    >>> frames, state = layer(np.zeros((16, 300, 80), "float32"))
-    >>> frames.shape, state.shape
-    ((16, 300, 512), (16, 512))
+        >>> layer = GRU(512, return_state=True)
+        >>> frames, state = layer(np.zeros((16, 300, 80), "float32"))
+        >>> frames.shape, state.shape
+        ((16, 300, 512), (16, 512))
     """
 
     GATES = 3

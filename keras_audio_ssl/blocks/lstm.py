@@ -20,18 +20,18 @@ class LSTM(Recurrence):
 
     Args:
         units: int. Size of the state and of the output.
-        kernel_initializer: initializer of the input weights. Defaults to
+        kernel_initializer: Initializer of the input weights. Defaults to
             `"glorot_uniform"`.
-        recurrent_initializer: initializer of the recurrent weights. Defaults
+        recurrent_initializer: Initializer of the recurrent weights. Defaults
             to `"orthogonal"`.
-        **kwargs: passed to `keras.layers.Layer`.
+        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         x: `(batch, frames, dim)`; or `(batch, 1, dim)`, what is read at each
             of so many `frames`.
         mask: `(batch, frames)` bool, `True` where a frame is valid. Padding
             must be on the right. Outputs of padded frames are exact zeros.
-        initial_state: pair of output and memory before the first frame, each
+        initial_state: Pair of output and memory before the first frame, each
             `(batch, units)`; zeros by default.
         frames: int, where every frame reads the same.
 
@@ -39,17 +39,16 @@ class LSTM(Recurrence):
         `(batch, frames, units)`.
 
     Raises:
-        ValueError: if `units` is not positive or the input has no three axes.
+        ValueError: If `units` is not positive or the input has no three axes.
 
     Reference:
         Hochreiter & Schmidhuber, 1997, with the forget gate of Gers et al.,
         2000, whose bias begins at 1 (Jozefowicz et al., 2015).
 
     Example:
-
-    >>> layer = LSTM(50)
-    >>> layer(np.zeros((16, 100, 13), "float32")).shape
-    (16, 100, 50)
+        >>> layer = LSTM(50)
+        >>> layer(np.zeros((16, 100, 13), "float32")).shape
+        (16, 100, 50)
     """
 
     GATES = 4

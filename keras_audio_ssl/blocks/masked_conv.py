@@ -38,9 +38,9 @@ class MaskedConv1D(Layer):
         Liu, Chung & Glass, 2020, arXiv 2011.00406, section 2.2.
 
     Example:
-
-    >>> MaskedConv1D(64, 15, masked=7)(np.zeros((2, 30, 8), "float32")).shape
-    (2, 30, 64)
+        >>> layer = MaskedConv1D(64, 15, masked=7)
+        >>> layer(np.zeros((2, 30, 8), "float32")).shape
+        (2, 30, 64)
     """
 
     def __init__(

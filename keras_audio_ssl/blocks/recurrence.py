@@ -47,6 +47,7 @@ class Recurrence(Layer):
 
     @property
     def bias_shape(self) -> tuple[int, ...]:
+        """Shape of the biases of all gates."""
         return (self.GATES * self.units,)
 
     @property

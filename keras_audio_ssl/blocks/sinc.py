@@ -54,9 +54,8 @@ class SincConv(Layer):
         SincNet", arXiv 1808.00158.
 
     Example:
-
-    >>> SincConv(80, 251)(np.zeros((1, 3200, 1), "float32")).shape
-    (1, 2950, 80)
+        >>> SincConv(80, 251)(np.zeros((1, 3200, 1), "float32")).shape
+        (1, 2950, 80)
     """
 
     def __init__(
@@ -174,6 +173,7 @@ def uniform_dense(units, width, **kwargs):
     Args:
         units: Width out.
         width: Width in.
+        **kwargs: Of `keras.layers.Dense`.
     """
     most = math.sqrt(0.01 / (units + width))
     layer = keras.layers.Dense(

@@ -87,10 +87,9 @@ class ResumableCheckpoint(Checkpoint):
             can be gone on with, or the model or the data changed.
 
     Example:
-
-    >>> data = kas.data.from_folder("my_audio", seconds=0.95)
-    >>> keep = kas.callbacks.ResumableCheckpoint("run")
-    >>> model.fit(data, epochs=100, callbacks=[keep])
+        >>> data = kas.data.from_folder("my_audio", 0.95, batch_size=32)
+        >>> keep = kas.callbacks.ResumableCheckpoint("run")
+        >>> run = model.fit(data, epochs=1, callbacks=[keep], verbose=0)
     """
 
     def __init__(self, folder, every=500, minutes=10.0, keep=2, say=print):

@@ -29,8 +29,9 @@ class StepCost(StepCallback):
             not tell), `checkpoint_bytes` and `colab_sessions`.
 
     Example:
-
-    >>> model.fit(data, callbacks=[kas.callbacks.StepCost(10_000)])
+        >>> data = kas.data.from_folder("my_audio", 0.95, batch_size=32)
+        >>> cost = kas.callbacks.StepCost(10_000)
+        >>> run = model.fit(data, callbacks=[cost], verbose=0)
     """
 
     # What a free session of Google Colab gives, roughly.

@@ -142,7 +142,7 @@ class TensorBoard(StepCallback):
         monitor: `EmbeddingMonitor` of the same `fit`, called before this.
 
     Raises:
-        ImportError: tensorboardX is not installed.
+        ImportError: TensorboardX is not installed.
     """
 
     def __init__(self, folder, every=20, first=0, monitor=None):

@@ -34,8 +34,10 @@ class EmbeddingMonitor(StepCallback):
         ValueError: Fewer than four clips, or not a label for each.
 
     Example:
-
-    >>> model.fit(data, callbacks=[kas.callbacks.EmbeddingMonitor(data[0])])
+        >>> data = kas.data.from_folder("my_audio", 0.95, batch_size=32)
+        >>> monitor = kas.callbacks.EmbeddingMonitor(data[0])
+        >>> run = model.fit(data, callbacks=[monitor], verbose=0)
+        loss ...
     """
 
     def __init__(

@@ -21,12 +21,15 @@ class ReconstructionPictures(StepCallback):
         first: Steps done before this `fit`.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ImportError: Matplotlib is not installed.
 
     Example:
-
-    >>> pictures = kas.callbacks.ReconstructionPictures(clip, "pictures")
-    >>> model.fit(data, callbacks=[pictures])
+        >>> clip = kas.data.read_audio("clip.flac", 16000)
+        >>> pictures = kas.callbacks.ReconstructionPictures(clip, "pictures")
+        >>> data = kas.data.from_folder("my_audio", 0.95, batch_size=32)
+        >>> model = kas.NPC(preset="tiny")
+        >>> model.compile()
+        >>> run = model.fit(data, callbacks=[pictures], verbose=0)
     """
 
     def __init__(self, clip, folder, every=100, first=0):

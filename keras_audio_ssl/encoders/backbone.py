@@ -61,6 +61,17 @@ class Backbone(Layer):
     exact_lengths: bool = True
 
     def levels(self, features, lengths=None, training=None):
+        """The hidden levels; a subclass has to say what they are.
+
+        Args:
+            features: `(batch, time, bins)`.
+            lengths: `(batch,)`, valid feature frames, or None.
+            training: bool.
+
+        Returns:
+            List of `(batch, frames of the level, dim of the level)`, first to
+            last; zero past each clip's end.
+        """
         raise NotImplementedError
 
     def at_output(self, of_levels):

@@ -63,10 +63,9 @@ class Encoder(Model):
             than `min_samples`, or the backbone has no attention maps.
 
     Example:
-
-    >>> encoder = kas.COLA(preset="tiny").encoder
-    >>> encoder.embed(np.zeros(16000, "float32")).shape == (encoder.dim,)
-    True
+        >>> encoder = kas.COLA(preset="tiny").encoder
+        >>> encoder.embed(np.zeros(16000, "float32")).shape == (encoder.dim,)
+        True
     """
 
     def __init__(self, frontend, backbone, **kwargs):
@@ -257,9 +256,8 @@ class Encoder(Model):
             middle of each frame, which lasts `1 / frame_rate` seconds.
 
         Example:
-
-        >>> vectors = encoder.embed_frames("clip.flac")
-        >>> seconds = encoder.frame_times(vectors)
+            >>> vectors = encoder.embed_frames("clip.flac")
+            >>> seconds = encoder.frame_times(vectors)
         """
         count = frames if isinstance(frames, int) else len(frames)
         return (np.arange(count) + 0.5) / self.frame_rate
@@ -289,9 +287,10 @@ class Encoder(Model):
                 positive.
 
         Example:
-
-        >>> for seconds, vectors in encoder.embed_stream("night.flac", 1.0):
-        ...     print(seconds[0], vectors.shape)
+            >>> stream = encoder.embed_stream("night.flac", 1.0)
+            >>> for seconds, vectors in stream:
+            ...     print(seconds[0], vectors.shape == (3, encoder.dim))
+            0.0 True
         """
         hop = window if hop is None else hop
         size = round(window * self.sample_rate)
@@ -358,10 +357,11 @@ class Encoder(Model):
                 vectors, and is gone.
 
         Example:
+            With the extra `export` installed::
 
-        >>> encoder.export("cola.onnx")
-        >>> session = onnxruntime.InferenceSession("cola.onnx")
-        >>> clip, frames = session.run(["clip", "frames"], {"waveform": x})
+                encoder.export("cola.onnx")
+                session = onnxruntime.InferenceSession("cola.onnx")
+                clip, frames = session.run(["clip", "frames"], {"waveform": x})
         """
         return export_model(self, filepath, format, samples)
 

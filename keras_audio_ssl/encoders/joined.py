@@ -109,9 +109,9 @@ def join_encoders(encoders) -> Encoder:
         encoders: List of `Encoder`, of one sample rate.
 
     Example:
-
-    >>> names = ("cola", "npc")
-    >>> both = join_encoders([kas.load_encoder(name) for name in names])
+        >>> names = ("cola", "tera")
+        >>> made = [kas.methods.make_method(n, preset="tiny") for n in names]
+        >>> both = join_encoders([model.encoder for model in made])
     """
     encoders = list(encoders)
     front_end = Waveform(sample_rate=encoders[0].sample_rate)

@@ -93,10 +93,9 @@ def make_encoder(
             front end knows.
 
     Example:
-
-    >>> paper = {"backbone": "recurrent", "frontend": "apc"}
-    >>> make_encoder({"units": 256}, paper).dim
-    256
+        >>> paper = {"backbone": "recurrent", "frontend": "apc"}
+        >>> make_encoder({"units": 256}, paper).dim
+        256
     """
     if sample_rate is not None:
         sample_rate = whole_rate(sample_rate)

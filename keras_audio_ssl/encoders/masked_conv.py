@@ -67,6 +67,7 @@ class TimeConvBlock(Layer):
         return y if lengths is None else mask_frames(y, lengths)
 
     def normal(self, i, x, lengths, training):
+        """Batch norm `i` of `(batch, frames, dim)`, if there are any."""
         if not self.norms:
             return x
         mask = None

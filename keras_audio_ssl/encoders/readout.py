@@ -28,8 +28,8 @@ class Readout(Encoder):
         ValueError: A level that the encoder does not have.
 
     Example:
-
-    >>> kas.Readout(encoder, levels=[0, -1]).embed("clip.flac").shape
+        >>> kas.Readout(encoder, levels=[0, -1]).embed("clip.flac").ndim
+        1
     """
 
     def __init__(
@@ -160,8 +160,7 @@ class WeightedSum(Encoder):
         Yang et al., 2021, "SUPERB", arXiv 2105.01051, section 3.
 
     Example:
-
-    >>> classifier = kas.Classifier(kas.WeightedSum(encoder), freeze=True)
+        >>> classifier = kas.Classifier(kas.WeightedSum(encoder), freeze=True)
     """
 
     def __init__(self, encoder, levels="all", pooling=("mean",), **kwargs):

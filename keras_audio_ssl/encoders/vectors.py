@@ -27,10 +27,10 @@ class Vectors(Layer):
         ValueError: `encoder` is none, or `of` something else.
 
     Example:
-
-    >>> layers = [kas.encoders.Vectors(encoder), keras.layers.Dense(10)]
-    >>> keras.Sequential(layers)(waveforms).shape
-    (32, 10)
+        >>> layers = [kas.encoders.Vectors(encoder), keras.layers.Dense(10)]
+        >>> waveforms = np.zeros((32, 16000), "float32")
+        >>> keras.Sequential(layers)(waveforms).shape
+        (32, 10)
     """
 
     def __init__(self, encoder, of="clip", **kwargs):

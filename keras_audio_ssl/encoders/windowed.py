@@ -43,10 +43,10 @@ class Windowed(Backbone):
             backbone takes.
 
     Example:
-
-    >>> windows = kas.encoders.Windowed(encoder.backbone, frames=96, hop=48)
-    >>> long = kas.encoders.Encoder(encoder.frontend, windows)
-    >>> long.embed_frames("night.flac").shape
+        >>> windows = kas.encoders.Windowed(encoder.backbone, frames=96, hop=48)
+        >>> long = kas.encoders.Encoder(encoder.frontend, windows)
+        >>> long.embed_frames("night.flac").shape[1] == long.dim
+        True
     """
 
     def __init__(
@@ -128,6 +128,7 @@ class Windowed(Backbone):
 
         Args:
             rows: `(windows, frames, bins)`.
+            training: Whether dropout and batch statistics are on.
 
         Returns:
             `(windows, sum of dims)`.

@@ -92,7 +92,7 @@ def frame_mask(lengths: Any, frames: Any) -> Any:
 
     Args:
         lengths: `(batch,)` valid frames (or samples).
-        frames: their number in all.
+        frames: Their number in all.
 
     Returns:
         Boolean tensor `(batch, frames)`.

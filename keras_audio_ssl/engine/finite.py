@@ -169,6 +169,10 @@ class SkippedBatches(keras.callbacks.Callback):
         self.look()
 
     def look(self):
+        """Tells of steps that were skipped since it looked last.
+
+        Stops the training after too many in a row.
+        """
         total, running = self.model.skipped_batches()
         if total > self.told:
             self.say(

@@ -15,9 +15,8 @@ class WarmUpDecay(Recorded, keras.optimizers.schedules.LearningRateSchedule):
         warm_up: Share of the run until the peak, default 0.07.
 
     Example:
-
-    >>> WarmUpDecay(2e-4, 2000)(140)
-    0.0002
+        >>> WarmUpDecay(2e-4, 2000)(140)
+        0.0002
     """
 
     def __init__(self, peak, steps, warm_up=0.07):
@@ -42,9 +41,8 @@ class WarmUpRoot(Recorded, keras.optimizers.schedules.LearningRateSchedule):
         warm_up: Share of the run until the peak.
 
     Example:
-
-    >>> WarmUpRoot(3e-4, 2000, 0.05)(400)
-    0.00015
+        >>> WarmUpRoot(3e-4, 2000, 0.05)(400)
+        0.00015
 
     Reference:
         Vaswani et al., 2017, arXiv 1706.03762, eq. 3, where the peak is

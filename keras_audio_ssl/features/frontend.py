@@ -32,21 +32,21 @@ class FrontEnd(Layer):
 
     Args:
         sample_rate: Hz.
-        hop_length: samples between frames.
-        n_bins: features of a frame, before deltas.
-        min_samples: fewest samples that give one frame.
-        level: scaling of each clip, default None: as it is. `"l2"`, `"rms"`,
+        hop_length: Samples between frames.
+        n_bins: Features of a frame, before deltas.
+        min_samples: Fewest samples that give one frame.
+        level: Scaling of each clip, default None: as it is. `"l2"`, `"rms"`,
             `"peak"`, `"centred_peak"`: see `scale_level`.
-        level_samples: for `"l2"`, the length at which the norm is 1; longer
+        level_samples: For `"l2"`, the length at which the norm is 1; longer
             clips have it in as many samples on average. None: at any length.
-        deltas: how many orders of deltas are appended, default 0; up to 2.
-        normalize: default None. `"utterance"`: each clip by the mean and
+        deltas: How many orders of deltas are appended, default 0; up to 2.
+        normalize: Default None. `"utterance"`: each clip by the mean and
             deviation of its own frames; `"utterance_mean"`: by the mean only;
             `"scalar"`: one mean and deviation measured by `adapt`;
             `"per_bin"`: one pair for each feature.
-        mean: mean for `"scalar"` (a number) or `"per_bin"` (a list), if known.
-        std: standard deviation, likewise; given together with `mean`.
-        norm_epsilon: added to the deviation in `"utterance"`, default 1e-10.
+        mean: Mean for `"scalar"` (a number) or `"per_bin"` (a list), if known.
+        std: Standard deviation, likewise; given together with `mean`.
+        norm_epsilon: Added to the deviation in `"utterance"`, default 1e-10.
         norm_ddof: 1 (default, s3prl) divides by N - 1, 0 by N.
         **kwargs: `name`, `trainable`.
 
@@ -54,20 +54,19 @@ class FrontEnd(Layer):
         waveform: float tensor `(batch, samples)`.
         lengths: int tensor `(batch,)`, valid samples of each clip; all if
             None.
-        levelled: whether the waveform is scaled as `level` says already.
+        levelled: Whether the waveform is scaled as `level` says already.
 
     Returns:
         A float32 tensor `(batch, time, n_features)`.
 
     Raises:
-        ValueError: for a waveform that is not `(batch, samples)`, is not
+        ValueError: For a waveform that is not `(batch, samples)`, is not
             floating point, or is shorter than `min_samples`.
 
     Example:
-
-    >>> frontend = kas.features.recipe("cola")
-    >>> tuple(frontend(np.zeros((2, 16000), "float32")).shape)
-    (2, 98, 64)
+        >>> frontend = kas.features.recipe("cola")
+        >>> tuple(frontend(np.zeros((2, 16000), "float32")).shape)
+        (2, 98, 64)
     """
 
     def __init__(
@@ -113,7 +112,7 @@ class FrontEnd(Layer):
         """Features before deltas and normalisation.
 
         Args:
-            waveform: tensor `(batch, samples)`, levelled, zero past each
+            waveform: Tensor `(batch, samples)`, levelled, zero past each
                 clip's end.
             lengths: int tensor `(batch,)` in samples, or None.
 
@@ -130,7 +129,7 @@ class FrontEnd(Layer):
         """Valid frames of clips.
 
         Args:
-            lengths: samples; an int, an array or a tensor.
+            lengths: Samples; an int, an array or a tensor.
 
         Returns:
             int32 of the same shape: a tensor for a tensor, else numpy. Zero
@@ -187,14 +186,14 @@ class FrontEnd(Layer):
         """Measures the mean and deviation for `"scalar"` or `"per_bin"`.
 
         Args:
-            batches: iterable of waveforms `(batch, samples)`, or of dicts
+            batches: Iterable of waveforms `(batch, samples)`, or of dicts
                 with `"waveform"` and optional `"lengths"`, or of tuples whose
                 first entry is such a batch.
-            max_clips: how many clips to measure at most, default 10000
+            max_clips: How many clips to measure at most, default 10000
                 (BYOL-A).
 
         Raises:
-            ValueError: if there is nothing to measure, or nothing finite.
+            ValueError: If there is nothing to measure, or nothing finite.
         """
         if self.normalize not in ("scalar", "per_bin"):
             raise ValueError(

@@ -93,7 +93,7 @@ class SpectralFrontEnd(FrontEnd):
         """Features of power spectra.
 
         Args:
-            power: tensor `(batch, time, n_fft // 2 + 1)`.
+            power: Tensor `(batch, time, n_fft // 2 + 1)`.
 
         Returns:
             A tensor `(batch, time, n_bins)`.
@@ -133,10 +133,10 @@ class LogSpectrum(SpectralFrontEnd):
 
     Args:
         sample_rate: Hz, default 16000.
-        n_fft: length of the Fourier transform in samples, default 512.
-        win_length: length of the window in samples, default 400; `n_fft` if
+        n_fft: Length of the Fourier transform in samples, default 512.
+        win_length: Length of the window in samples, default 400; `n_fft` if
             None.
-        hop_length: samples between frames, default 160.
+        hop_length: Samples between frames, default 160.
         **kwargs: `window`, `center`, `pad_mode`, `power`, `log`, `log_add`,
             `log_floor`, `log_ceiling`, `preemphasis`, `remove_dc` and
             `precision` of `LogMel`; `level`, `deltas`, `normalize`, `mean`,
@@ -150,14 +150,13 @@ class LogSpectrum(SpectralFrontEnd):
         A float32 tensor `(batch, time, (n_fft // 2 + 1) * (1 + deltas))`.
 
     Raises:
-        ValueError: for arguments out of range, or a waveform that has the
+        ValueError: For arguments out of range, or a waveform that has the
             wrong shape or is too short for a frame.
 
     Example:
-
-    >>> frontend = kas.features.LogSpectrum(n_fft=400)
-    >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
-    (1, 101, 201)
+        >>> frontend = kas.features.LogSpectrum(n_fft=400)
+        >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
+        (1, 101, 201)
     """
 
     @property
@@ -170,30 +169,30 @@ class LogMel(SpectralFrontEnd):
 
     Args:
         sample_rate: Hz, default 16000.
-        n_fft: length of the Fourier transform in samples, default 512.
-        win_length: length of the window in samples, default 400; `n_fft` if
+        n_fft: Length of the Fourier transform in samples, default 512.
+        win_length: Length of the window in samples, default 400; `n_fft` if
             None.
-        hop_length: samples between frames, default 160.
-        n_mels: number of bands, default 64.
-        f_min: lower edge of the first band in Hz, default 60.
-        f_max: upper edge of the last band in Hz, default 7800; half the
+        hop_length: Samples between frames, default 160.
+        n_mels: Number of bands, default 64.
+        f_min: Lower edge of the first band in Hz, default 60.
+        f_max: Upper edge of the last band in Hz, default 7800; half the
             sample rate if None.
         mel_scale: `"htk"` (default), `"slaney"` or `"kaldi"`, see
             `mel_filterbank`.
         mel_norm: None (default) or `"slaney"` for triangles of equal area.
         window: `"hann"` (default) or `"hamming"`, both periodic,
             `"hamming_symmetric"` or `"povey"`.
-        center: whether frames are centred on multiples of the hop (default
+        center: Whether frames are centred on multiples of the hop (default
             True), the clip being padded at both ends.
         pad_mode: `"reflect"` (default) or `"constant"`.
         power: 2 (default) for power, 1 for magnitude.
         log: `"ln"` (default), `"log10"`, `"db"`, or None for none.
-        log_add: added before the logarithm, default 0.
-        log_floor: smaller values are raised to it, default None.
-        log_ceiling: larger values are cut to it, default None.
-        preemphasis: coefficient, applied within each frame as in Kaldi,
+        log_add: Added before the logarithm, default 0.
+        log_floor: Smaller values are raised to it, default None.
+        log_ceiling: Larger values are cut to it, default None.
+        preemphasis: Coefficient, applied within each frame as in Kaldi,
             default 0.
-        remove_dc: whether each frame's mean is removed, default False.
+        remove_dc: Whether each frame's mean is removed, default False.
         precision: `"float32"`, `"float64"` (for tones so pure that the
             rounding of a float32 transform shows beside them) or `"auto"`
             (default): float32, except for Kaldi's frames under PyTorch on a
@@ -209,14 +208,13 @@ class LogMel(SpectralFrontEnd):
         A float32 tensor `(batch, time, n_mels * (1 + deltas))`.
 
     Raises:
-        ValueError: for arguments out of range, or a waveform that has the
+        ValueError: For arguments out of range, or a waveform that has the
             wrong shape or is too short for a frame.
 
     Example:
-
-    >>> frontend = kas.features.LogMel(n_mels=80)
-    >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
-    (1, 101, 80)
+        >>> frontend = kas.features.LogMel(n_mels=80)
+        >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
+        (1, 101, 80)
     """
 
     def __init__(
@@ -263,12 +261,12 @@ class MFCC(LogMel):
     librosa, torchaudio and Kaldi.
 
     Args:
-        n_mfcc: number of coefficients, default 13.
-        lifter: raises the higher coefficients by
+        n_mfcc: Number of coefficients, default 13.
+        lifter: Raises the higher coefficients by
             `1 + lifter / 2 * sin(pi * i / lifter)` with `i` from 0, as HTK and
             Kaldi do (22 there); default 0 for none.
-        n_mels: number of mel bands, default 40.
-        **kwargs: those of `LogMel`. Librosa's decibels are `log="db",
+        n_mels: Number of mel bands, default 40.
+        **kwargs: Those of `LogMel`. Librosa's decibels are `log="db",
             log_floor=1e-10` (and its `top_db=80` has no counterpart).
 
     Call arguments:
@@ -279,13 +277,12 @@ class MFCC(LogMel):
         A float32 tensor `(batch, time, n_mfcc * (1 + deltas))`.
 
     Raises:
-        ValueError: for more coefficients than bands, and as `LogMel`.
+        ValueError: For more coefficients than bands, and as `LogMel`.
 
     Example:
-
-    >>> frontend = kas.features.MFCC(deltas=2)
-    >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
-    (1, 101, 39)
+        >>> frontend = kas.features.MFCC(deltas=2)
+        >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
+        (1, 101, 39)
     """
 
     def __init__(self, n_mfcc=13, lifter=0, n_mels=40, **kwargs):
@@ -331,14 +328,13 @@ class Waveform(FrontEnd):
         A float32 tensor `(batch, samples, 1)`.
 
     Raises:
-        ValueError: for arguments out of range, or a waveform that is not
+        ValueError: For arguments out of range, or a waveform that is not
             `(batch, samples)`.
 
     Example:
-
-    >>> frontend = kas.features.Waveform(level="peak")
-    >>> tuple(frontend(np.ones((2, 800), "float32")).shape)
-    (2, 800, 1)
+        >>> frontend = kas.features.Waveform(level="peak")
+        >>> tuple(frontend(np.ones((2, 800), "float32")).shape)
+        (2, 800, 1)
     """
 
     def __init__(self, sample_rate=16000, **kwargs):

@@ -22,14 +22,14 @@ class MagnitudePhaseMel(LogMel):
 
     Args:
         sample_rate: Hz, default 16000.
-        n_fft: length of the Fourier transform in samples, default 2048.
-        win_length: length of the window in samples; `n_fft` if None, the
+        n_fft: Length of the Fourier transform in samples, default 2048.
+        win_length: Length of the window in samples; `n_fft` if None, the
             default.
-        hop_length: samples between frames, default 128.
-        n_mels: number of frequencies, and of mel bands, default 128.
-        f_min: lowest frequency in Hz, default 40.
-        f_max: highest one, that of the last band's edge, default 8000.
-        **kwargs: those of `LogMel`.
+        hop_length: Samples between frames, default 128.
+        n_mels: Number of frequencies, and of mel bands, default 128.
+        f_min: Lowest frequency in Hz, default 40.
+        f_max: Highest one, that of the last band's edge, default 8000.
+        **kwargs: Those of `LogMel`.
 
     Call arguments:
         waveform: float tensor `(batch, samples)`.
@@ -39,17 +39,16 @@ class MagnitudePhaseMel(LogMel):
         A float32 tensor `(batch, time, 3 * n_mels)`.
 
     Raises:
-        ValueError: for arguments out of range, or a waveform that has the
+        ValueError: For arguments out of range, or a waveform that has the
             wrong shape or is too short for a frame.
 
     Reference:
         Al-Tahan & Mohsenzadeh, 2021, "CLAR", arXiv 2010.09542, as released.
 
     Example:
-
-    >>> frontend = kas.features.MagnitudePhaseMel(n_mels=32)
-    >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
-    (1, 126, 96)
+        >>> frontend = kas.features.MagnitudePhaseMel(n_mels=32)
+        >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
+        (1, 126, 96)
     """
 
     def __init__(

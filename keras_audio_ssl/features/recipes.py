@@ -133,21 +133,20 @@ def recipe(name: str, **overrides) -> FrontEnd:
     not say them.
 
     Args:
-        name: a key of `RECIPES`.
-        **overrides: arguments that replace the recipe's.
+        name: A key of `RECIPES`.
+        **overrides: Arguments that replace the recipe's.
 
     Returns:
         A `FrontEnd`.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: For an unknown name.
 
     Example:
-
-    >>> kas.features.recipe("apc").n_features
-    80
-    >>> kas.features.recipe("cola", sample_rate=8000).f_max
-    3900.0
+        >>> kas.features.recipe("apc").n_features
+        80
+        >>> kas.features.recipe("cola", sample_rate=8000).f_max
+        3900.0
     """
     if name not in RECIPES:
         raise ValueError(

@@ -19,25 +19,24 @@ class Spectrum:
     """Short-time power spectrum `|X|^2` of a batch of clips.
 
     Args:
-        n_fft: length of the Fourier transform, samples.
-        win_length: length of the window, samples.
-        hop_length: samples between frames.
-        window: name of the window, see `window_function`.
-        center: whether frame `t` is centred on sample `t * hop_length`, the
+        n_fft: Length of the Fourier transform, samples.
+        win_length: Length of the window, samples.
+        hop_length: Samples between frames.
+        window: Name of the window, see `window_function`.
+        center: Whether frame `t` is centred on sample `t * hop_length`, the
             clip being padded by `n_fft // 2` samples on both sides.
         pad_mode: `"reflect"` or `"constant"` (zeros).
-        preemphasis: coefficient of the pre-emphasis of each frame, whose
+        preemphasis: Coefficient of the pre-emphasis of each frame, whose
             first sample repeats itself; 0 for none.
-        remove_dc: whether each frame's mean is removed first.
+        remove_dc: Whether each frame's mean is removed first.
         precision: `"float32"`, `"float64"`, or `"auto"`: float32, except for
             Kaldi's frames (pre-emphasis or mean removed) under PyTorch on a
             CPU, whose transform rounds four times as coarsely as the others'.
 
     Example:
-
-    >>> spectrum = Spectrum(n_fft=400, win_length=400, hop_length=160)
-    >>> tuple(spectrum(ops.zeros((1, 16000))).shape)
-    (1, 101, 201)
+        >>> spectrum = Spectrum(n_fft=400, win_length=400, hop_length=160)
+        >>> tuple(spectrum(ops.zeros((1, 16000))).shape)
+        (1, 101, 201)
     """
 
     def __init__(
@@ -130,7 +129,7 @@ class Spectrum:
         Args:
             waveform: float32 tensor `(batch, samples)`.
             lengths: int tensor `(batch,)`, valid samples; all if None.
-            then: function of the spectrum of some of the clips, applied while
+            then: Function of the spectrum of some of the clips, applied while
                 the processor still has it in its cache.
 
         Returns:
@@ -231,8 +230,8 @@ class Bands:
     """Multiplies spectra with a filter bank, over its non-zero part only.
 
     Args:
-        bank: array `(bins, bands)`.
-        blocks: in how many groups of neighbouring bands the product is split
+        bank: Array `(bins, bands)`.
+        blocks: In how many groups of neighbouring bands the product is split
             on a CPU (not under PyTorch, where each operation costs more). A
             band sees few bins, so two halves cost little more than one.
     """

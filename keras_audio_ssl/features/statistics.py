@@ -15,26 +15,25 @@ def scale_level(waveform, level: str, lengths=None, level_samples=None):
     """Scales each clip to a common level.
 
     Args:
-        waveform: tensor `(batch, samples)`, zero past each clip's end.
+        waveform: Tensor `(batch, samples)`, zero past each clip's end.
         level: `"l2"`: unit norm, `x / sqrt(max(sum x^2, 1e-9))` (COLA).
             `"rms"`: root mean square of -25 dB, as s3prl. `"peak"`: largest
             absolute sample 1. `"centred_peak"`: mean removed, then divided by
             the largest absolute sample + 0.005 (Fonseca et al.).
         lengths: int tensor `(batch,)`, valid samples of each clip.
-        level_samples: for `"l2"`: clips longer than this are scaled so that
+        level_samples: For `"l2"`: clips longer than this are scaled so that
             as many samples have unit norm on average, whatever the length.
 
     Returns:
         A tensor of the same shape. Silence stays silence.
 
     Raises:
-        ValueError: for an unknown level.
+        ValueError: For an unknown level.
 
     Example:
-
-    >>> x = kas.features.scale_level(np.array([[0.1, -0.4]]), "peak")
-    >>> round(float(x[0, 0]), 6)
-    0.25
+        >>> x = kas.features.scale_level(np.array([[0.1, -0.4]]), "peak")
+        >>> round(float(x[0, 0]), 6)
+        0.25
     """
     x = ops.convert_to_tensor(waveform)
     if level not in LEVELS[1:]:
@@ -70,21 +69,20 @@ def deltas(features, lengths=None, width: int = 5):
     The first and the last valid frame are repeated past the ends of the clip.
 
     Args:
-        features: tensor `(batch, time, bins)`.
+        features: Tensor `(batch, time, bins)`.
         lengths: int tensor `(batch,)`, valid frames of each clip.
-        width: frames of the regression, odd and at least 3.
+        width: Frames of the regression, odd and at least 3.
 
     Returns:
         A tensor of the same shape. Padded frames are undefined.
 
     Raises:
-        ValueError: if `width` is not odd and at least 3.
+        ValueError: If `width` is not odd and at least 3.
 
     Example:
-
-    >>> ramp = keras.ops.arange(9.0)[None, :, None]
-    >>> float(kas.features.deltas(ramp)[0, 4, 0])
-    1.0
+        >>> ramp = keras.ops.arange(9.0)[None, :, None]
+        >>> float(kas.features.deltas(ramp)[0, 4, 0])
+        1.0
     """
     if width < 3 or width % 2 == 0:
         raise ValueError(
@@ -120,10 +118,10 @@ def utterance_norm(
     """Normalises each clip by the mean and deviation of its own frames (CMVN).
 
     Args:
-        features: tensor `(batch, time, bins)`.
+        features: Tensor `(batch, time, bins)`.
         lengths: int tensor `(batch,)`, valid frames of each clip; all frames
             if None.
-        epsilon: added to the standard deviation.
+        epsilon: Added to the standard deviation.
         ddof: 1 divides the squared deviations by N - 1, as s3prl; 0 by N.
         scale: False removes the mean only.
 
@@ -132,11 +130,10 @@ def utterance_norm(
         changes becomes zero.
 
     Example:
-
-    >>> x = np.arange(12.0).reshape(1, 6, 2).astype("float32")
-    >>> y = kas.features.utterance_norm(x)
-    >>> abs(float(keras.ops.mean(y))) < 1e-6
-    True
+        >>> x = np.arange(12.0).reshape(1, 6, 2).astype("float32")
+        >>> y = kas.features.utterance_norm(x)
+        >>> abs(float(keras.ops.mean(y))) < 1e-6
+        True
     """
     x = ops.convert_to_tensor(features)
     time = ops.shape(x)[1]
@@ -165,15 +162,14 @@ class RunningMoments:
     """Mean and standard deviation of many arrays, in float64.
 
     Args:
-        per_bin: whether each entry of the last axis has its own, or all share
+        per_bin: Whether each entry of the last axis has its own, or all share
             one.
 
     Example:
-
-    >>> moments = RunningMoments(per_bin=False)
-    >>> moments.update(np.array([[1.0, 3.0]]))
-    >>> moments.mean, moments.std
-    (2.0, 1.0)
+        >>> moments = RunningMoments(per_bin=False)
+        >>> moments.update(np.array([[1.0, 3.0]]))
+        >>> moments.mean, moments.std
+        (2.0, 1.0)
     """
 
     def __init__(self, per_bin: bool):

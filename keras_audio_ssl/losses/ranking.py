@@ -25,9 +25,8 @@ def hard_rank(scores):
         int32 `(..., n)`, without gradient.
 
     Example:
-
-    >>> hard_rank([[0.3, -1.0, 2.0]])
-    [[2, 1, 3]]
+        >>> hard_rank([[0.3, -1.0, 2.0]])
+        [[2, 1, 3]]
     """
     order = ops.argsort(ops.convert_to_tensor(scores), axis=-1)
     return ops.cast(ops.argsort(order, axis=-1), "int32") + 1
@@ -54,9 +53,8 @@ def perturbed_rank(scores, sigma=1.0, num_samples=None, seed=None):
         ValueError: `sigma` or `num_samples` is not positive.
 
     Example:
-
-    >>> perturbed_rank([[0.0, 0.0, 100.0]])
-    [[1.5, 1.5, 3.0]]
+        >>> perturbed_rank([[0.0, 0.0, 100.0]])
+        [[1.5, 1.5, 3.0]]
 
     Reference:
         Berthet et al., 2020, "Learning with Differentiable Perturbed
@@ -98,8 +96,9 @@ def perturbed_rank_loss(scores, ranks, sigma=1.0, num_samples=None, seed=None):
         ValueError: `sigma` or `num_samples` is not positive.
 
     Example:
-
-    >>> ops.mean(perturbed_rank_loss(scores, ranks))
+        >>> scores = [[0.0, 50.0, 100.0]]
+        >>> perturbed_rank_loss(scores, [[1, 2, 3]])
+        [0.0]
 
     Reference:
         Berthet et al., 2020, arXiv 2002.08676, section 4.
@@ -181,9 +180,8 @@ def soft_rank(scores, strength=1.0, regularization="l2"):
         ValueError: `strength` is not positive, or `regularization` unknown.
 
     Example:
-
-    >>> soft_rank([[0.0, 0.2, 5.0]])
-    [[1.4, 1.6, 3.0]]
+        >>> soft_rank([[0.0, 0.2, 5.0]])
+        [[1.4, 1.6, 3.0]]
 
     Reference:
         Blondel et al., 2020, "Fast Differentiable Sorting and Ranking", arXiv
@@ -277,9 +275,8 @@ def isotonic(y, w=None, kind="l2"):
         `(..., n)`.
 
     Example:
-
-    >>> isotonic([[3.0, 1.0, 2.0]])
-    [[3.0, 1.5, 1.5]]
+        >>> isotonic([[3.0, 1.0, 2.0]])
+        [[3.0, 1.5, 1.5]]
     """
     y = at_least_float32(y)
     fixed = ops.stop_gradient(y)
@@ -392,8 +389,9 @@ def rank_agreement(ranks, target):
         (1 / n); `"spearman"` and `"kendall"`, correlations of ranks (0).
 
     Example:
-
-    >>> rank_agreement(hard_rank(scores), ranks)["partial"]
+        >>> ranks = hard_rank([[0.3, -1.0, 2.0]])
+        >>> rank_agreement(ranks, [[1, 2, 3]])["partial"]
+        [0.333333]
     """
     ranks, target = ops.cast(ranks, "float32"), ops.cast(target, "float32")
     n = ranks.shape[-1]

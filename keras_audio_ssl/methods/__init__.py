@@ -103,8 +103,7 @@ def make_method(name: str, **kwargs) -> Any:
         **kwargs: Arguments of its class, e.g. `preset="tiny"`.
 
     Example:
-
-    >>> model = kas.methods.make_method("cola", preset="tiny")
+        >>> model = kas.methods.make_method("cola", preset="tiny")
     """
     return method_class(name)(**{**METHODS[name][2], **kwargs})
 

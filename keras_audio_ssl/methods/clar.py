@@ -169,8 +169,13 @@ class CLAR(PretextModel):
         return crop(ops.cast(waveform, "float32"), start, self.samples)
 
     def views(self, clips):
-        """Two augmented versions of clips, `(2 * batch, samples)`, the first
-        of all clips first.
+        """Two augmented versions of clips.
+
+        Args:
+            clips: `(batch, samples)`.
+
+        Returns:
+            `(2 * batch, samples)`, the first of all clips first.
         """
         both = ops.concatenate([clips, clips], axis=0)
         for layer in self.augmentations:

@@ -185,6 +185,10 @@ class DAPC(PretextModel):
             altered: The same with elements hidden.
             hidden: Boolean of the same shape, or None: every valid element.
             lengths: `(batch,)` valid frames.
+            training: Whether dropout is on.
+
+        Returns:
+            As of a call.
         """
         # Two passes with the same weights: whole for the latents, altered
         # for what is rebuilt.

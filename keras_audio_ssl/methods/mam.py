@@ -141,6 +141,7 @@ class MAM(PretextModel):
         Args:
             altered: `(batch, frames, bins)`.
             lengths: `(batch,)` valid frames.
+            training: Whether dropout is on.
 
         Returns:
             Like `altered`.
@@ -216,10 +217,9 @@ class ReconstructingEncoder(Layer):
         As `Encoder`.
 
     Example:
-
-    >>> x = keras.Input((16000,))
-    >>> y = ReconstructingEncoder(kas.MAM(preset="tiny"))(x)["clip"]
-    >>> task = keras.Model(x, keras.layers.Dense(10, "softmax")(y))
+        >>> x = keras.Input((16000,))
+        >>> y = ReconstructingEncoder(kas.MAM(preset="tiny"))(x)["clip"]
+        >>> task = keras.Model(x, keras.layers.Dense(10, "softmax")(y))
     """
 
     def __init__(self, model, weight=1.0, **kwargs):

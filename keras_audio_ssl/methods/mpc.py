@@ -160,6 +160,7 @@ class MPC(PretextModel):
         Args:
             altered: `(batch, frames, bins)`.
             lengths: `(batch,)` valid frames.
+            training: Whether dropout is on.
 
         Returns:
             Like `altered`.

@@ -135,6 +135,10 @@ class MaskedReconstruction(PretextModel):
         Args:
             altered: `(batch, frames, bins)`, stacked where the encoder does.
             lengths: `(batch,)` valid frames before they are stacked.
+            training: Whether dropout is on.
+
+        Returns:
+            Like `altered`.
         """
         read = self.encoder.backbone(
             unstack_frames(altered, self.stack),

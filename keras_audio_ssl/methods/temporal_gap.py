@@ -153,8 +153,10 @@ class TemporalGap(SliceModel):
             ValueError: They are shorter than a slice.
 
         Example:
-
-        >>> model.predict_gap(clips[:, :16000], clips[:, 16000:32000])
+            >>> model = kas.TemporalGap(preset="tiny")
+            >>> clips = np.random.default_rng(0).normal(size=(2, 32000))
+            >>> model.predict_gap(clips[:, :16000], clips[:, 16000:]).shape
+            (2,)
         """
         frontend, slices = self.encoder.frontend, []
         for wave in (first, second):

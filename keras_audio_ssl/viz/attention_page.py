@@ -165,4 +165,5 @@ def relations(study):
 
 
 def coded(array):
+    """An array's bytes in base64, which a page's script decodes."""
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

@@ -37,14 +37,14 @@ def doctor_page(summary, histograms, clips, when=""):
     Every text is escaped: names of files come from strangers.
 
     Args:
-        summary: dict with the numbers, findings and advice.
-        histograms: list of dicts: `title`, `values` (an array), `unit`,
+        summary: Dict with the numbers, findings and advice.
+        histograms: List of dicts: `title`, `values` (an array), `unit`,
             `text` (a sentence below the title), and perhaps `log` for a
             logarithmic axis.
-        clips: list of dicts: `name`, `level` and `title` (of a finding),
+        clips: List of dicts: `name`, `level` and `title` (of a finding),
             `text`, `wave` (float32 `(samples,)`), `rate` (Hz), and `sound`
             and `sound_rate`, the same to be listened to.
-        when: date and time, in words.
+        when: Date and time, in words.
 
     Returns:
         The page's text.

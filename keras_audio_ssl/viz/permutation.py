@@ -20,8 +20,9 @@ def permutation(model, clip):
         ValueError: The method shuffles nothing, or `clip` is no single clip.
 
     Example:
-
-    >>> kas.viz.permutation(model, clip).savefig("permutation.png")
+        >>> model = kas.Permutations(preset="tiny")
+        >>> clip = kas.data.read_audio("clip.flac", 16000)
+        >>> kas.viz.permutation(model, clip).savefig("permutation.png")
     """
     wave = np.asarray(clip, "float32")
     if wave.ndim != 1:

@@ -21,8 +21,9 @@ def reconstruction(model, clip):
         ValueError: The method rebuilds nothing, or `clip` is no single clip.
 
     Example:
-
-    >>> kas.viz.reconstruction(model, clip).savefig("reconstruction.png")
+        >>> model = kas.NPC(preset="tiny")
+        >>> clip = kas.data.read_audio("clip.flac", 16000)
+        >>> kas.viz.reconstruction(model, clip).savefig("reconstruction.png")
     """
     wave = np.asarray(clip, "float32")
     if wave.ndim != 1:

@@ -12,13 +12,13 @@ def study_page(setting, rows, sounds, when=""):
     """Draws a study of augmentations as one HTML file.
 
     Args:
-        setting: dict of what was the same for all: `method`, `label`,
+        setting: Dict of what was the same for all: `method`, `label`,
             `steps`, `seeds`, `augmentations` (names).
         rows: Names joined by `+`, or `"none"`, to mean accuracy and half of
             its interval, or NaN.
-        sounds: list of dicts: `name`, `text`, and either `wave` `(samples,)`
+        sounds: List of dicts: `name`, `text`, and either `wave` `(samples,)`
             with `rate`, or `features` `(time, bins)`.
-        when: date and time, in words.
+        when: Date and time, in words.
 
     Returns:
         The page's text.
