@@ -5,11 +5,16 @@ alone, `apply` is a function of features and draw.
 """
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
@@ -50,13 +55,13 @@ class TimeAlteration(Layer):
 
     def __init__(
         self,
-        proportion=0.15,
-        span=7,
-        overlap=True,
-        dice=(0.8, 0.1),
-        reference=False,
-        **kwargs,
-    ):
+        proportion: float = 0.15,
+        span: int = 7,
+        overlap: bool = True,
+        dice: Sequence[float] = (0.8, 0.1),
+        reference: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         least, most = (span, span) if isinstance(span, int) else span
         if not 1 <= least <= most:
@@ -69,11 +74,13 @@ class TimeAlteration(Layer):
         # A fraction, so that rounding is that of exact numbers.
         self.share = Fraction(proportion).limit_denominator(10_000)
 
-    def call(self, x, lengths=None, seed=None):
+    def call(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor]:
         draw = self.draw(valid_frames(x, lengths), ops.shape(x)[1], seed)
         return self.apply(x, **draw), draw["selected"]
 
-    def draw(self, lengths, frames, seed):
+    def draw(self, lengths: Tensor, frames: Size, seed: Seed) -> dict[str, Any]:
         """What becomes of each frame.
 
         Args:
@@ -130,7 +137,9 @@ class TimeAlteration(Layer):
             "die": die,
         }
 
-    def apply(self, x, selected, source, die):
+    def apply(
+        self, x: Tensor, selected: Tensor, source: Tensor, die: Tensor
+    ) -> Tensor:
         """Features of which the selected frames are altered, as drawn."""
         return replaced(x, selected, source, die[:, None])
 
@@ -159,13 +168,13 @@ class ChunkAlteration(Layer):
 
     def __init__(
         self,
-        proportion=0.15,
-        step=4,
-        chunk_size=1,
-        dice=(1.0, 0.0),
-        reference=False,
-        **kwargs,
-    ):
+        proportion: float = 0.15,
+        step: int = 4,
+        chunk_size: int = 1,
+        dice: Sequence[float] = (1.0, 0.0),
+        reference: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_share("proportion", proportion)
         if step < 1 or chunk_size < 1:
@@ -174,11 +183,13 @@ class ChunkAlteration(Layer):
                 f"Received: step={step}, chunk_size={chunk_size}"
             )
 
-    def call(self, x, lengths=None, seed=None):
+    def call(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor]:
         draw = self.draw(valid_frames(x, lengths), ops.shape(x)[1], seed)
         return self.apply(x, **draw), draw["selected"]
 
-    def draw(self, lengths, frames, seed):
+    def draw(self, lengths: Tensor, frames: Size, seed: Seed) -> dict[str, Any]:
         """What becomes of each frame.
 
         Args:
@@ -217,7 +228,9 @@ class ChunkAlteration(Layer):
             "die": die,
         }
 
-    def apply(self, x, selected, source, die):
+    def apply(
+        self, x: Tensor, selected: Tensor, source: Tensor, die: Tensor
+    ) -> Tensor:
         """Features of which the selected frames are altered, as drawn."""
         return replaced(x, selected, source, die)
 
@@ -248,14 +261,14 @@ class VectorAlteration(Layer):
 
     def __init__(
         self,
-        dim,
-        proportion=0.15,
-        policy="span",
-        stop=0.2,
-        longest=10,
-        learned=False,
-        **kwargs,
-    ):
+        dim: int,
+        proportion: float = 0.15,
+        policy: str = "span",
+        stop: float = 0.2,
+        longest: int = 10,
+        learned: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_share("proportion", proportion)
         check_choice("policy", policy, ("span", "frame"))
@@ -271,11 +284,13 @@ class VectorAlteration(Layer):
             initializer=keras.initializers.RandomNormal(stddev=1.0),
         )  # fmt: skip
 
-    def call(self, x, lengths=None, seed=None):
+    def call(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor]:
         selected = self.draw(valid_frames(x, lengths), ops.shape(x)[1], seed)
         return self.apply(x, selected), selected
 
-    def draw(self, lengths, frames, seed):
+    def draw(self, lengths: Tensor, frames: Size, seed: Seed) -> Tensor:
         """Boolean `(batch, frames)`, what is hidden.
 
         Args:
@@ -298,7 +313,9 @@ class VectorAlteration(Layer):
         inside = (place >= start) & (place < start + width[:, None])
         return ops.any(inside, axis=-1)
 
-    def spans(self, lengths, frames, seed):
+    def spans(
+        self, lengths: Tensor, frames: Size, seed: Seed
+    ) -> tuple[Tensor, Tensor]:
         """Start and width of each span.
 
         Args:
@@ -335,7 +352,7 @@ class VectorAlteration(Layer):
         shift = ops.sum(ops.where(earlier, width[:, None], 0), axis=-1)
         return gap + ops.cast(shift, "int32"), width
 
-    def apply(self, x, selected):
+    def apply(self, x: Tensor, selected: Tensor) -> Tensor:
         """Features with the vector in place of the selected frames."""
         vector = ops.cast(ops.convert_to_tensor(self.vector), x.dtype)
         return ops.where(selected[..., None], vector, x)
@@ -361,15 +378,24 @@ class ChannelAlteration(Layer):
         Liu et al., 2021, "TERA", arXiv 2007.06028.
     """
 
-    def __init__(self, share=0.2, groups=1, least=0, reference=False, **kwargs):
+    def __init__(
+        self,
+        share: float = 0.2,
+        groups: int = 1,
+        least: int = 0,
+        reference: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_share("share", share)
 
-    def call(self, x, lengths=None, seed=None):
+    def call(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor]:
         selected = self.draw(ops.shape(x)[0], x.shape[-1], seed)
         return self.apply(x, selected), selected
 
-    def widest(self, channels):
+    def widest(self, channels: int) -> int:
         """Channels of the widest band, in each group.
 
         Raises:
@@ -382,7 +408,7 @@ class ChannelAlteration(Layer):
             )
         return int(self.share * (channels // self.groups))
 
-    def draw(self, clips, channels, seed):
+    def draw(self, clips: Size, channels: int, seed: Seed) -> Tensor:
         """Boolean `(clips, 1, channels)`, the channels that are hidden."""
         one, widest = channels // self.groups, self.widest(channels)
         width = keras.random.randint(
@@ -395,7 +421,7 @@ class ChannelAlteration(Layer):
         hidden = (channel >= start) & (channel < start + width)
         return ops.tile(hidden, (1, self.groups))[:, None]
 
-    def apply(self, x, selected):
+    def apply(self, x: Tensor, selected: Tensor) -> Tensor:
         """Features without the selected channels."""
         return ops.where(selected, ops.zeros((), x.dtype), x)
 
@@ -430,8 +456,13 @@ class BandMasks(Layer):
     """
 
     def __init__(
-        self, channels=27, frames=40, count=2, reference=False, **kwargs
-    ):
+        self,
+        channels: int = 27,
+        frames: int = 40,
+        count: int = 2,
+        reference: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if min(channels, frames) < 0 or count < 1 or channels + frames < 1:
             raise ValueError(
@@ -440,13 +471,17 @@ class BandMasks(Layer):
                 f"frames={frames}, count={count}"
             )
 
-    def call(self, x, lengths=None, seed=None):
+    def call(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor]:
         hidden = self.draw(
             valid_frames(x, lengths), ops.shape(x)[1], x.shape[-1], seed
         )
         return self.apply(x, hidden), hidden
 
-    def draw(self, lengths, frames, dim, seed):
+    def draw(
+        self, lengths: Tensor, frames: Size, dim: int, seed: Seed
+    ) -> Tensor:
         """Boolean `(batch, frames, dim)`, the elements that are hidden."""
         lengths = lengths[:, None]
         of_channels = self.bands(dim + 0 * lengths, dim, self.channels, seed)
@@ -467,7 +502,9 @@ class BandMasks(Layer):
         both = of_channels[:, None, :] | of_frames[:, :, None]
         return both & valid[..., None]
 
-    def bands(self, room, size, widest, seed):
+    def bands(
+        self, room: Tensor, size: Size, widest: Tensor, seed: Seed
+    ) -> Tensor:
         """Boolean `(batch, size)`: bands within the first `room` places."""
         clips = ops.shape(room)[0]
         many = ops.broadcast_to(room, (clips, self.count))
@@ -487,7 +524,7 @@ class BandMasks(Layer):
         inside = (place >= start[..., None]) & (place < end[..., None])
         return ops.any(inside, axis=1)
 
-    def apply(self, x, hidden):
+    def apply(self, x: Tensor, hidden: Tensor) -> Tensor:
         """Features without the hidden elements."""
         return ops.where(hidden, ops.zeros((), x.dtype), x)
 
@@ -513,11 +550,19 @@ class NoiseAlteration(Layer):
         Liu et al., 2021, "TERA", arXiv 2007.06028.
     """
 
-    def __init__(self, probability=0.15, std=0.2, reference=False, **kwargs):
+    def __init__(
+        self,
+        probability: float = 0.15,
+        std: float = 0.2,
+        reference: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_share("probability", probability)
 
-    def call(self, x, lengths=None, seed=None):
+    def call(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> Tensor:
         rows = 1 if self.reference else ops.shape(x)[0]
         noisy = keras.random.uniform((rows, 1, 1), seed=seed) < self.probability
         if not self.reference and lengths is not None:
@@ -526,7 +571,9 @@ class NoiseAlteration(Layer):
         return ops.where(noisy, x + ops.cast(noise, x.dtype), x)
 
 
-def replaced(x, selected, source, die):
+def replaced(
+    x: Tensor, selected: Tensor, source: Tensor, die: Tensor
+) -> Tensor:
     """Features of which selected frames are hidden.
 
     Args:
@@ -541,7 +588,7 @@ def replaced(x, selected, source, die):
     return ops.where(selected[..., None] & (die != KEEP), other, x)
 
 
-def check_share(name, value):
+def check_share(name: str, value: float) -> None:
     """Refuses what is no share of a whole.
 
     Raises:
@@ -551,28 +598,28 @@ def check_share(name, value):
         raise ValueError(f"`{name}` must be in [0, 1]. Received: {value}")
 
 
-def valid_frames(x, lengths):
+def valid_frames(x: Tensor, lengths: Tensor | None) -> Tensor:
     """`lengths` as int32 `(batch,)`; all frames of `x` where it is None."""
     if lengths is None:
         return ops.full((ops.shape(x)[0],), ops.shape(x)[1], "int32")
     return ops.cast(lengths, "int32")
 
 
-def half_to_even(numerator, denominator):
+def half_to_even(numerator: Tensor, denominator: Tensor) -> Tensor:
     """Rounded quotients of whole numbers, a half to the even neighbour."""
     whole, twice = numerator // denominator, 2 * (numerator % denominator)
     up = (twice > denominator) | ((twice == denominator) & (whole % 2 == 1))
     return whole + ops.cast(up, "int32")
 
 
-def uniform_int(count, seed):
+def uniform_int(count: Tensor, seed: Seed) -> Tensor:
     """Whole numbers, uniform from 0 to `count - 1` of each place."""
     share = keras.random.uniform(ops.shape(count), seed=seed)
     drawn = ops.cast(share * ops.cast(count, "float32"), "int32")
     return ops.minimum(drawn, count - 1)
 
 
-def shifted(x, frames, fill):
+def shifted(x: Tensor, frames: int, fill: Tensor) -> Tensor:
     """`x` `(batch, time)`, later by so many frames."""
     if not frames:
         return x

@@ -1,12 +1,17 @@
 """BYOL-A's random resize crop, as two small matrix products."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.protocol import Augmentation
 
 
-def cubic_weights(fraction):
+def cubic_weights(fraction: Tensor) -> Tensor:
     """Weights of the four neighbours at -1, 0, 1, 2; a = -0.75.
 
     Args:
@@ -26,7 +31,9 @@ def cubic_weights(fraction):
     return ops.stack([far(t + 1), near(t), near(1 - t), far(2 - t)], axis=-1)
 
 
-def resize_matrix(first, length, size, offset):
+def resize_matrix(
+    first: Tensor, length: Tensor, size: int, offset: Tensor
+) -> Tensor:
     """Crop of a zero-padded axis and bicubic resize, as a matrix.
 
     Output `o` reads the crop at `o (length - 1) / (size - 1)` (corners
@@ -55,7 +62,9 @@ def resize_matrix(first, length, size, offset):
     return ops.sum(hit * weights[..., None], axis=2)
 
 
-def crop_and_resize(x, boxes, canvas):
+def crop_and_resize(
+    x: Tensor, boxes: Tensor, canvas: tuple[int, int]
+) -> Tensor:
     """Crops from a zero canvas around the map, resized to the map's size.
 
     Args:
@@ -89,7 +98,12 @@ class RandomResizeCrop(Augmentation):
     domain = "features"
     takes_lengths = False
 
-    def __init__(self, canvas=(1.0, 1.5), scale=(0.6, 1.5), **kwargs):
+    def __init__(
+        self,
+        canvas: Sequence[float] = (1.0, 1.5),
+        scale: Sequence[float] = (0.6, 1.5),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not 0 < scale[0] <= scale[1] or min(canvas) < 1:
             raise ValueError(
@@ -97,11 +111,16 @@ class RandomResizeCrop(Augmentation):
                 f"least 1. Received: scale={scale}, canvas={canvas}"
             )
 
-    def canvas_size(self, frames, bins):
+    def canvas_size(self, frames: int, bins: int) -> tuple[int, int]:
         """`(bins, frames)` of the canvas."""
         return int(self.canvas[0] * bins), int(self.canvas[1] * frames)
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         """Boxes `(batch, 4)`: first bin, first frame, bins, frames."""
         batch, frames, bins = shape
         u = keras.random.uniform((batch, 4), seed=seed)
@@ -116,5 +135,7 @@ class RandomResizeCrop(Augmentation):
         boxes = ops.concatenate([first, size], axis=1)
         return {"boxes": ops.cast(boxes, "int32")}
 
-    def apply(self, x, lengths=None, *, boxes):
+    def apply(
+        self, x: Tensor, lengths: Tensor | None = None, *, boxes: Tensor
+    ) -> Tensor:
         return crop_and_resize(x, boxes, self.canvas_size(*x.shape[1:]))

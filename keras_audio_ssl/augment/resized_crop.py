@@ -1,16 +1,21 @@
 """A part of a map by area and aspect, stretched to the whole."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.protocol import Augmentation
 
 ATTEMPTS = 10
 
 
-def linear_matrix(first, length, size):
+def linear_matrix(first: Tensor, length: Tensor, size: Size) -> Tensor:
     """Crop of an axis and linear resize, as a matrix.
 
     Pixels have their centres at halves; past the crop's ends its outermost
@@ -32,7 +37,7 @@ def linear_matrix(first, length, size):
     return ops.maximum(1.0 - distance, 0.0)
 
 
-def cut_and_resize(x, boxes):
+def cut_and_resize(x: Tensor, boxes: Tensor) -> Tensor:
     """Parts of maps, resized to the maps' size.
 
     Args:
@@ -71,7 +76,12 @@ class RandomResizedCrop(Augmentation):
     domain = "features"
     takes_lengths = False
 
-    def __init__(self, area=(0.8, 1.0), aspect=(3 / 4, 4 / 3), **kwargs):
+    def __init__(
+        self,
+        area: Sequence[float] = (0.8, 1.0),
+        aspect: Sequence[float] = (3 / 4, 4 / 3),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not (0 < area[0] <= area[1] <= 1 and 0 < aspect[0] <= aspect[1]):
             raise ValueError(
@@ -80,7 +90,12 @@ class RandomResizedCrop(Augmentation):
                 f"aspect={aspect}"
             )
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         """Boxes `(batch, 4)`: first frame, first bin, frames, bins."""
         batch, frames, bins = shape
         u = keras.random.uniform((2, batch, ATTEMPTS), seed=seed)
@@ -111,7 +126,7 @@ class RandomResizedCrop(Augmentation):
         boxes = ops.stack([top, left, height, width], axis=1)
         return {"boxes": ops.cast(boxes, "int32")}
 
-    def fallback(self, frames, bins):
+    def fallback(self, frames: Size, bins: int) -> tuple[Tensor, Tensor]:
         """Frames and bins of the part that is taken where none fits."""
         low, high = self.aspect
         if bins / frames < low:
@@ -120,5 +135,7 @@ class RandomResizedCrop(Augmentation):
             return frames, round(frames * high)
         return frames, bins
 
-    def apply(self, x, lengths=None, *, boxes):
+    def apply(
+        self, x: Tensor, lengths: Tensor | None = None, *, boxes: Tensor
+    ) -> Tensor:
         return cut_and_resize(x, boxes)

@@ -1,14 +1,21 @@
 """Slices of features, all of one length, from random places of clips."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.alteration import uniform_int
 from keras_audio_ssl.augment.alteration import valid_frames
 from keras_audio_ssl.engine import Layer
 
 
-def take_slices(features, starts, frames, clips=None):
+def take_slices(
+    features: Tensor, starts: Tensor, frames: int, clips: Size | None = None
+) -> Tensor:
     """Slices of clips.
 
     Args:
@@ -55,7 +62,9 @@ class RandomSlices(Layer):
             last.
     """
 
-    def __init__(self, frames, count=1, gap=0, **kwargs):
+    def __init__(
+        self, frames: int, count: int = 1, gap: int = 0, **kwargs: Any
+    ) -> None:
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         if frames < 1 or count < 1 or gap < 0:
@@ -66,7 +75,7 @@ class RandomSlices(Layer):
             )
         self.span = count * frames + (count - 1) * gap
 
-    def draw(self, lengths, seed=None):
+    def draw(self, lengths: Tensor, seed: Seed = None) -> Tensor:
         """Where the slices of each clip begin.
 
         Args:
@@ -85,7 +94,9 @@ class RandomSlices(Layer):
         places = step * ops.arange(self.count, dtype="int32")
         return start[:, None] + places, clips, valid
 
-    def call(self, features, lengths=None, seed=None):
+    def call(
+        self, features: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor]:
         check_span(features, self.span)
         starts, clips, valid = self.draw(valid_frames(features, lengths), seed)
         return take_slices(features, starts, self.frames, clips), valid
@@ -125,7 +136,14 @@ class RandomPairs(Layer):
         Tagliasacchi et al., 2019, arXiv 1905.11796.
     """
 
-    def __init__(self, frames, window, margin=0, overlap=True, **kwargs):
+    def __init__(
+        self,
+        frames: int,
+        window: int,
+        margin: int = 0,
+        overlap: bool = True,
+        **kwargs: Any,
+    ) -> None:
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         if frames < 1 or margin < 0:
@@ -141,7 +159,9 @@ class RandomPairs(Layer):
             )
         self.span = window + 2 * margin
 
-    def draw(self, lengths, seed=None):
+    def draw(
+        self, lengths: Tensor, seed: Seed = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Where the slices of each clip begin.
 
         Args:
@@ -166,7 +186,9 @@ class RandomPairs(Layer):
         )
         return starts, distance, clips, valid
 
-    def call(self, features, lengths=None, seed=None):
+    def call(
+        self, features: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         check_span(features, self.span)
         starts, distance, clips, valid = self.draw(
             valid_frames(features, lengths), seed
@@ -175,7 +197,7 @@ class RandomPairs(Layer):
         return slices, distance, valid
 
 
-def check_span(features, span):
+def check_span(features: Tensor, span: int) -> None:
     """Refuses features with too few frames for any clip.
 
     Raises:
@@ -189,7 +211,7 @@ def check_span(features, span):
         )
 
 
-def own_or_another(lengths, span):
+def own_or_another(lengths: Tensor, span: int) -> tuple[Tensor, Tensor]:
     """Which clip each row is taken from: its own, if it is long enough.
 
     Args:

@@ -1,10 +1,14 @@
 """Other tempo, other pitch: a phase vocoder in the graph."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.draws import between
 from keras_audio_ssl.augment.draws import masked
 from keras_audio_ssl.augment.draws import valid_lengths
@@ -14,7 +18,9 @@ from keras_audio_ssl.augment.protocol import Augmentation
 OVERLAP = 4
 
 
-def revoice(x, tempo, pitch, window=1024):
+def revoice(
+    x: Tensor, tempo: Tensor, pitch: Tensor, window: int = 1024
+) -> Tensor:
     """Plays waveforms at another tempo, another pitch, or both.
 
     A phase vocoder: frame `k` of the output is read `k * hop * tempo` samples
@@ -72,7 +78,7 @@ def revoice(x, tempo, pitch, window=1024):
     return overlap_add(hann * frames, hop, blocks)[:, :samples]
 
 
-def oversampled(x, pitch):
+def oversampled(x: Tensor, pitch: Tensor) -> tuple[Tensor, Tensor]:
     """Twice as many samples, without what a higher pitch would fold back.
 
     Args:
@@ -96,7 +102,7 @@ def oversampled(x, pitch):
     return wide[:, : 2 * samples], 2
 
 
-def read(x, place):
+def read(x: Tensor, place: Tensor) -> Tensor:
     """Waveforms `(batch, samples)` between their samples, 0 outside.
 
     Args:
@@ -121,7 +127,7 @@ def read(x, place):
     return ops.reshape(value, shape)
 
 
-def overlap_add(frames, hop, blocks):
+def overlap_add(frames: Tensor, hop: int, blocks: int) -> Tensor:
     """Adds up frames of `OVERLAP` hops, windowed twice by a Hann window.
 
     Args:
@@ -165,7 +171,13 @@ class TimeStretch(Augmentation):
 
     domain = "waveform"
 
-    def __init__(self, low=0.5, high=1.5, window=1024, **kwargs):
+    def __init__(
+        self,
+        low: float = 0.5,
+        high: float = 1.5,
+        window: int = 1024,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not 0 < low <= high:
             raise ValueError(
@@ -174,10 +186,17 @@ class TimeStretch(Augmentation):
             )
         check_window(window)
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         return {"tempo": between((shape[0],), self.low, self.high, seed)}
 
-    def apply(self, x, lengths=None, *, tempo):
+    def apply(
+        self, x: Tensor, lengths: Tensor | None = None, *, tempo: Tensor
+    ) -> Tensor:
         x, same = masked(x, lengths), ops.ones_like(tempo)
         out = revoice(x, tempo, same, self.window)
         valid = ops.cast(valid_lengths(ops.shape(x), lengths), "float32")
@@ -204,7 +223,9 @@ class PitchShift(Augmentation):
 
     domain = "waveform"
 
-    def __init__(self, low=-15, high=14, window=1024, **kwargs):
+    def __init__(
+        self, low: int = -15, high: int = 14, window: int = 1024, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if not low <= high:
             raise ValueError(
@@ -213,17 +234,24 @@ class PitchShift(Augmentation):
             )
         check_window(window)
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         shift = whole_between((shape[0],), self.low, self.high, seed)
         return {"pitch": 2.0 ** (ops.cast(shift, "float32") / 12.0)}
 
-    def apply(self, x, lengths=None, *, pitch):
+    def apply(
+        self, x: Tensor, lengths: Tensor | None = None, *, pitch: Tensor
+    ) -> Tensor:
         x, same = masked(x, lengths), ops.ones_like(pitch)
         out = revoice(x, same, pitch, self.window)
         return masked(out, lengths)
 
 
-def check_window(window):
+def check_window(window: int) -> None:
     """Refuses a window whose hop is no whole number."""
     if window < OVERLAP or window % OVERLAP:
         raise ValueError(

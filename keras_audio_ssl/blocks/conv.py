@@ -1,12 +1,14 @@
 """Convolution blocks over time-frequency maps, with padding masked out."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import Registered
 from keras_audio_ssl.engine import check_choice
@@ -75,7 +77,12 @@ class BatchNorm(Registered, keras.layers.BatchNormalization):
         (2, 9, 8, 4)
     """
 
-    def call(self, x, training=None, mask=None):
+    def call(
+        self,
+        x: Tensor,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         last = self.axis in (-1, len(x.shape) - 1)
         plain = last and not self.synchronized and not self.renorm
         if not plain or mask is not None or self.compute_dtype == "float64":
@@ -205,7 +212,7 @@ class ConvBlock(Layer):
             name="norm",
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         self.input_spec = keras.layers.InputSpec(
             ndim=4, axes={-1: input_shape[-1]}
         )
@@ -216,7 +223,12 @@ class ConvBlock(Layer):
         """Valid time steps of the output, of `lengths` at the input."""
         return lengths // self.pool[0]
 
-    def call(self, x, lengths=None, training=None):
+    def call(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         x = ops.cast(x, self.compute_dtype)
         if lengths is not None:
             lengths = ops.cast(lengths, "int32")
@@ -255,7 +267,7 @@ class ConvBlock(Layer):
             x = mask_frames(x, self.output_lengths(lengths))
         return x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
         batch, time, frequency, _ = input_shape
         return (
             batch,
@@ -370,7 +382,7 @@ class ConvNorm(Layer):
             name="norm",
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         if self.depthwise and input_shape[-1] != self.filters:
             raise ValueError(
                 "A depthwise convolution keeps its channels. Received: "
@@ -383,12 +395,17 @@ class ConvNorm(Layer):
         self.conv.build((None, None, None, input_shape[-1]))
         self.norm.build((None, None, None, self.filters))
 
-    def call(self, x, lengths=None, training=None):
+    def call(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         x = ops.cast(x, self.compute_dtype)
         kernel = ops.convert_to_tensor(self.conv.kernel)
         gamma, beta = self.norm.scale_and_offset()
         convolve = backend.depthwise_conv if self.depthwise else backend.conv
-        options = {"stride": self.strides, "pad": self.pad}
+        options: dict[str, Any] = {"stride": self.strides, "pad": self.pad}
         activate = ACTIVATIONS[self.activation]
         if not (training and self.norm.trainable):
             mean, variance = self.norm.moving_moments()
@@ -413,7 +430,7 @@ class ConvNorm(Layer):
             x = activate(self.norm(x, training=True, mask=mask))
         return x if lengths is None else mask_frames(x, lengths)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
         pad = self.pad or backend.half_pad(self.kernel_size)
         sizes = [
             None

@@ -1,10 +1,12 @@
 """A gated recurrent unit with one fast recurrence per backend."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.recurrence import Recurrence
 
 
@@ -74,11 +76,16 @@ class GRU(Recurrence):
         self.return_state = bool(return_state)
 
     @property
-    def bias_shape(self):
+    def bias_shape(self) -> tuple[int, ...]:
         # One of the input and one of the recurrence.
         return (2, self.GATES * self.units)
 
-    def call(self, x, mask=None, initial_state=None):
+    def call(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        initial_state: Tensor | None = None,
+    ) -> Any:
         dtype = self.state_dtype
         if initial_state is None:
             state = ops.zeros((ops.shape(x)[0], self.units), dtype=dtype)
@@ -109,11 +116,11 @@ class GRU(Recurrence):
         )[:, 0]
         return result, ops.where(lengths > 0, last, state)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
         shape = (*input_shape[:-1], self.units)
         if self.return_state:
             return shape, (input_shape[0], self.units)
         return shape
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Any:
         return (mask, None) if self.return_state else mask

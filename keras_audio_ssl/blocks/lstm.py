@@ -1,10 +1,13 @@
 """A long short-term memory with one fast recurrence per backend."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.recurrence import Recurrence
 
 
@@ -68,7 +71,13 @@ class LSTM(Recurrence):
             **kwargs,
         )
 
-    def call(self, x, mask=None, initial_state=None, frames=None):
+    def call(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        initial_state: Tensor | None = None,
+        frames: int | None = None,
+    ) -> Tensor:
         if initial_state is None:
             shape = (ops.shape(x)[0], self.units)
             initial_state = [ops.zeros(shape, self.state_dtype)] * 2
@@ -86,12 +95,22 @@ class LSTM(Recurrence):
             outputs = ops.where(mask, outputs, ops.zeros((), outputs.dtype))
         return outputs
 
-    def run(self, x, state, kernel, recurrent_kernel, bias, frames=None):
+    def run(
+        self,
+        x: Tensor,
+        state: Tensor,
+        kernel: Tensor,
+        recurrent_kernel: Tensor,
+        bias: Tensor,
+        frames: Size | None = None,
+    ) -> Tensor:
         """The recurrence of other weights; see `backend.lstm`."""
         dtype = self.state_dtype
+        hidden, cell = (ops.cast(s, dtype) for s in state)
         outputs = backend.lstm(
             x,
-            *(ops.cast(s, dtype) for s in state),
+            hidden,
+            cell,
             kernel,
             ops.cast(recurrent_kernel, dtype),
             ops.cast(bias, dtype),
@@ -99,11 +118,11 @@ class LSTM(Recurrence):
         )
         return ops.cast(outputs, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
         return (*input_shape[:-1], self.units)
 
 
-def remember(shape, dtype=None):
+def remember(shape: Sequence[int], dtype: Any = None) -> Any:
     """Initial biases `(4 * units,)`: 1 for the forget gate, 0 for others."""
     units = shape[0] // LSTM.GATES
     gates = [ops.full((units,), float(i == 1), dtype) for i in range(4)]

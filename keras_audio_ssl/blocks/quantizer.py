@@ -1,8 +1,13 @@
 """Vector quantisation by a hard Gumbel-softmax."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 
 
@@ -29,7 +34,13 @@ class GumbelQuantizer(Layer):
         Predictive Coding", arXiv 2005.08392.
     """
 
-    def __init__(self, dims, codes, temperature=0.5, **kwargs):
+    def __init__(
+        self,
+        dims: Sequence[int],
+        codes: Sequence[int],
+        temperature: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if len(dims) != len(codes) or not dims:
             raise ValueError(
@@ -52,7 +63,9 @@ class GumbelQuantizer(Layer):
             self.logits.append(logit)
             self.codebooks.append(codebook)
 
-    def call(self, x, training=None, seed=None):
+    def call(
+        self, x: Tensor, training: bool | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor]:
         vectors, chosen, first = [], [], 0
         for dim, logit, codebook in zip(
             self.dims, self.logits, self.codebooks, strict=True
@@ -77,7 +90,9 @@ class GumbelQuantizer(Layer):
         return ops.concatenate(vectors, axis=-1), ops.stack(chosen, axis=-1)
 
 
-def codebook_perplexity(codes, size, mask=None):
+def codebook_perplexity(
+    codes: Tensor, size: int, mask: Tensor | None = None
+) -> Tensor:
     """Perplexity 2^H of the use of a codebook.
 
     Args:
@@ -97,7 +112,9 @@ def codebook_perplexity(codes, size, mask=None):
     return ops.exp(entropy)
 
 
-def group_dims(dim, codes, dims=None):
+def group_dims(
+    dim: int, codes: Sequence[int], dims: Sequence[int] | None = None
+) -> Sequence[int]:
     """Width of each group of a quantiser.
 
     Args:

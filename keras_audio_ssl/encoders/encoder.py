@@ -1,6 +1,7 @@
 """Waveform to representation: front end and backbone in one model."""
 
 import os
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.data import bucket
 from keras_audio_ssl.data import from_folder
@@ -68,7 +71,9 @@ class Encoder(Model):
         True
     """
 
-    def __init__(self, frontend, backbone, **kwargs):
+    def __init__(
+        self, frontend: FrontEnd, backbone: Backbone, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if not isinstance(frontend, FrontEnd):
             raise ValueError(
@@ -112,12 +117,14 @@ class Encoder(Model):
         extra = (frames - 1) * self.frontend.hop_length
         return self.frontend.min_samples + extra
 
-    def frame_lengths(self, lengths):
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
         """Valid output frames of clips of `lengths` samples."""
         lengths = ops.maximum(lengths, self.min_samples)
         return self.backbone.frame_lengths(self.frontend.frame_lengths(lengths))
 
-    def features(self, waveform, lengths=None):
+    def features(
+        self, waveform: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Front end alone: `(features, valid feature frames or None)`."""
         samples = waveform.shape[1] if len(waveform.shape) == 2 else None
         if isinstance(samples, int) and samples < self.min_samples:
@@ -134,12 +141,12 @@ class Encoder(Model):
 
     def call(
         self,
-        waveform,
-        lengths=None,
-        return_hidden=False,
-        return_attention=False,
-        training=None,
-    ):
+        waveform: Tensor,
+        lengths: Tensor | None = None,
+        return_hidden: bool = False,
+        return_attention: bool = False,
+        training: bool | None = None,
+    ) -> dict[str, Any]:
         if isinstance(waveform, dict):
             lengths = waveform.get("lengths", lengths)
             waveform = waveform["waveform"]
@@ -164,7 +171,7 @@ class Encoder(Model):
         """Variables that are trained even where the encoder is frozen."""
         return []
 
-    def frozen(self, x):
+    def frozen(self, x: Batch) -> Any:
         """Outputs of inference, which pass no gradient on but to `mixing`.
 
         Args:
@@ -175,12 +182,12 @@ class Encoder(Model):
 
     def compute_output_spec(
         self,
-        waveform,
-        lengths=None,
-        return_hidden=False,
-        return_attention=False,
-        training=None,
-    ):
+        waveform: Tensor,
+        lengths: Tensor | None = None,
+        return_hidden: bool = False,
+        return_attention: bool = False,
+        training: bool | None = None,
+    ) -> Any:
         # Keras would try the call on a few samples, fewer than there must be.
         if return_hidden or return_attention:
             raise ValueError(
@@ -201,7 +208,9 @@ class Encoder(Model):
             "clip": keras.KerasTensor((batch, self.dim), dtype="float32"),
         }
 
-    def embed(self, audio, sample_rate=None, batch_size=32):
+    def embed(
+        self, audio: Any, sample_rate: int | None = None, batch_size: int = 32
+    ) -> Any:
         """Clip vectors of audio of any length.
 
         Args:
@@ -231,7 +240,9 @@ class Encoder(Model):
             out[indices] = outputs["clip"][: len(indices)]
         return out[0] if single else out
 
-    def embed_frames(self, audio, sample_rate=None, batch_size=32):
+    def embed_frames(
+        self, audio: Any, sample_rate: int | None = None, batch_size: int = 32
+    ) -> Any:
         """Frame vectors of audio of any length; arguments as `embed`.
 
         Returns:
@@ -245,7 +256,7 @@ class Encoder(Model):
                 out[index] = np.array(outputs["frames"][row, : frames[row]])
         return out[0] if single else out
 
-    def frame_times(self, frames):
+    def frame_times(self, frames: Any) -> np.ndarray:
         """When the frames of a clip are.
 
         Args:
@@ -262,7 +273,14 @@ class Encoder(Model):
         count = frames if isinstance(frames, int) else len(frames)
         return (np.arange(count) + 0.5) / self.frame_rate
 
-    def embed_stream(self, path, window, hop=None, start=0.0, batch_size=32):
+    def embed_stream(
+        self,
+        path: Any,
+        window: float,
+        hop: float | None = None,
+        start: float = 0.0,
+        batch_size: int = 32,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Vectors of the windows of a recording of any length.
 
         Reads, resamples and embeds `batch_size` windows at a time: the memory
@@ -324,7 +342,12 @@ class Encoder(Model):
                 vectors = self.embed(waves, batch_size=batch_size)
                 yield block / self.sample_rate, vectors
 
-    def export(self, filepath, format=None, samples=None):
+    def export(
+        self,
+        filepath: Any,
+        format: str | None = None,
+        samples: int | None = None,
+    ) -> Any:
         """Writes the encoder for ONNX, TensorFlow or LiteRT, and checks it.
 
         The file takes waveforms `waveform` `(batch, samples)` float32 in
@@ -365,7 +388,7 @@ class Encoder(Model):
         """
         return export_model(self, filepath, format, samples)
 
-    def _clips(self, audio, sample_rate):
+    def _clips(self, audio: Any, sample_rate: int | None) -> Any:
         """What is to be embedded, opened lazily: `(clips, one clip only)`."""
         rate = self.sample_rate
         if sample_rate is not None:
@@ -384,12 +407,12 @@ class Encoder(Model):
             for i, clip in enumerate(clips)
         ], single
 
-    def _read(self, clip, rate, name):
+    def _read(self, clip: Any, rate: Any, name: str) -> Any:
         """The waveform of a clip at this encoder's rate."""
         with open_given(clip, rate, name) as audio:
             return read_all(audio, self.sample_rate)
 
-    def _batches(self, clips, batch_size):
+    def _batches(self, clips: Any, batch_size: int) -> Iterator[Any]:
         """Yields (indices, outputs, valid frames) in a few padded shapes."""
         budget = batch_size * bucket(CLIP_SECONDS * self.sample_rate)
         # Reading in windows of neighbours bounds the memory; sorting inside
@@ -406,7 +429,9 @@ class Encoder(Model):
                 yield from self._sorted(waves, batch_size, budget)
                 waves, samples = {}, 0
 
-    def _sorted(self, waves, batch_size, budget):
+    def _sorted(
+        self, waves: dict[int, np.ndarray], batch_size: int, budget: int
+    ) -> Iterator[Any]:
         """What `_batches` yields, of waveforms by index."""
         order = sorted(waves, key=lambda i: len(waves[i]))
         while order:
@@ -420,7 +445,7 @@ class Encoder(Model):
             rows = min(most, 1 << (len(group) - 1).bit_length())
             yield self._run(group, [waves[i] for i in group], rows)
 
-    def _run(self, indices, waves, rows):
+    def _run(self, indices: Any, waves: Any, rows: Any) -> Any:
         lengths = np.array([len(w) for w in waves], "int32")
         lengths = np.maximum(lengths, self.min_samples)
         if len(set(lengths)) == 1 and (

@@ -1,8 +1,11 @@
 """Encoders to a few latent dimensions a frame, for DAPC."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import BidirectionalGRU
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import drop_out
@@ -39,16 +42,16 @@ class LatentStack(Backbone):
 
     def __init__(
         self,
-        n_features=80,
-        kind="gru",
-        units=256,
-        layers=3,
-        dim=64,
-        dropout=0.0,
-        input_context=0,
-        output_level=None,
-        **kwargs,
-    ):
+        n_features: int = 80,
+        kind: str = "gru",
+        units: int = 256,
+        layers: int = 3,
+        dim: int = 64,
+        dropout: float = 0.0,
+        input_context: int = 0,
+        output_level: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("kind", kind, KINDS)
         if layers < 0 or dim < 1 or input_context < 0:
@@ -91,7 +94,12 @@ class LatentStack(Backbone):
         """Whether the latents are a linear map of the features."""
         return not self.layers
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Any:
         x = features if lengths is None else mask_frames(features, lengths)
         x, hidden = with_context(x, self.input_context, lengths), []
         for i, (layer, drop) in enumerate(
@@ -110,7 +118,9 @@ class LatentStack(Backbone):
         return hidden
 
 
-def with_context(x, context, lengths=None):
+def with_context(
+    x: Tensor, context: int, lengths: Tensor | None = None
+) -> Tensor:
     """Frames joined with their neighbours; see `LatentStack`."""
     if not context:
         return x

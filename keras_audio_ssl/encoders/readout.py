@@ -1,7 +1,13 @@
 """An encoder read at several of its levels."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.blocks import softmax
@@ -33,8 +39,12 @@ class Readout(Encoder):
     """
 
     def __init__(
-        self, encoder, levels="all", pooling=("mean", "max", "std"), **kwargs
-    ):
+        self,
+        encoder: Encoder,
+        levels: str | Sequence[int] = "all",
+        pooling: Sequence[str] = ("mean", "max", "std"),
+        **kwargs: Any,
+    ) -> None:
         if levels != "all":
             levels = [int(i) for i in levels]
         super().__init__(
@@ -47,10 +57,16 @@ class Readout(Encoder):
 class LevelsBackbone(Backbone):
     """A backbone's levels, joined; see `Readout`."""
 
-    def __init__(self, backbone, levels, pooling, **kwargs):
+    def __init__(
+        self,
+        backbone: Backbone,
+        levels: str | Sequence[int],
+        pooling: Sequence[str],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         count = len(backbone.dims)
-        wanted = list(range(count)) if levels == "all" else levels
+        wanted: Any = list(range(count)) if levels == "all" else levels
         if not wanted or any(not -count <= i < count for i in wanted):
             raise ValueError(
                 f"`levels` must be 'all' or indices of {count} levels. "
@@ -62,38 +78,44 @@ class LevelsBackbone(Backbone):
         self.dims = [backbone.dims[i] for i in self.indices]
         self.strides = [backbone.strides[i] for i in self.indices]
         # The level that sets the rate, unless it is the encoder's own.
-        self.coarsest = max(self.indices, key=lambda i: backbone.strides[i])
+        self.coarsest: int | None = max(
+            self.indices, key=lambda i: backbone.strides[i]
+        )
         if backbone.strides[self.coarsest] <= backbone.stride:
             self.coarsest = None
         self.pooling = FramePool(pooling, join="concat", name="pooling")
 
-    def level_lengths(self, lengths, level=-1):
+    def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         return self.backbone.level_lengths(lengths, self.indices[level])
 
     @property
-    def exact_lengths(self):
+    def exact_lengths(self) -> bool:  # type: ignore[override]
         return self.backbone.exact_lengths
 
     @property
-    def has_attention(self):
+    def has_attention(self) -> bool:  # type: ignore[override]
         return self.backbone.has_attention
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         return sum(self.dims)
 
     @property
-    def stride(self):
+    def stride(self) -> int:
         return max(self.backbone.stride, *self.strides)
 
-    def frame_lengths(self, lengths):
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
         if self.coarsest is None:
             return self.backbone.frame_lengths(lengths)
         return self.backbone.level_lengths(lengths, self.coarsest)
 
     def read(
-        self, features, lengths=None, training=None, return_attention=False
-    ):
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+        return_attention: bool = False,
+    ) -> Any:
         """The levels, each at its own rate and at the common one.
 
         Returns:
@@ -117,13 +139,17 @@ class LevelsBackbone(Backbone):
             paced.append(averaged(level, count, step, valid))
         return outputs, hidden, paced
 
-    def lengths_of(self, lengths, level):
+    def lengths_of(self, lengths: Tensor, level: int) -> Tensor:
         """`level_lengths`, or None where there are no lengths."""
         return None if lengths is None else self.level_lengths(lengths, level)
 
     def call(
-        self, features, lengths=None, training=None, return_attention=False
-    ):
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+        return_attention: bool = False,
+    ) -> dict[str, Any]:
         outputs, hidden, paced = self.read(
             features, lengths, training, return_attention
         )
@@ -163,7 +189,13 @@ class WeightedSum(Encoder):
         >>> classifier = kas.Classifier(kas.WeightedSum(encoder), freeze=True)
     """
 
-    def __init__(self, encoder, levels="all", pooling=("mean",), **kwargs):
+    def __init__(
+        self,
+        encoder: Encoder,
+        levels: str | Sequence[int] = "all",
+        pooling: Sequence[str] = ("mean",),
+        **kwargs: Any,
+    ) -> None:
         if levels != "all":
             levels = [int(i) for i in levels]
         super().__init__(
@@ -173,15 +205,15 @@ class WeightedSum(Encoder):
         )
 
     @property
-    def level_weights(self):
+    def level_weights(self) -> Any:
         """Share of each level, numpy `(levels,)`, adding up to 1."""
         return ops.convert_to_numpy(softmax(self.backbone.mixture))
 
     @property
-    def mixing(self):
+    def mixing(self) -> list[Any]:
         return [self.backbone.mixture]
 
-    def frozen(self, x):
+    def frozen(self, x: Batch) -> Any:
         waveform, lengths = waveform_and_lengths(x)
         features, valid = self.features(waveform, lengths)
         outputs, hidden, paced = self.backbone.read(
@@ -195,7 +227,13 @@ class WeightedSum(Encoder):
 class MixedBackbone(LevelsBackbone):
     """A backbone's levels, mixed; see `WeightedSum`."""
 
-    def __init__(self, backbone, levels, pooling, **kwargs):
+    def __init__(
+        self,
+        backbone: Backbone,
+        levels: str | Sequence[int],
+        pooling: Sequence[str],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(backbone, levels, pooling, **kwargs)
         if len(set(self.dims)) > 1:
             raise ValueError(
@@ -208,10 +246,16 @@ class MixedBackbone(LevelsBackbone):
         )  # fmt: skip
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         return self.dims[0]
 
-    def mixed(self, outputs, hidden, paced, lengths=None):
+    def mixed(
+        self,
+        outputs: dict[str, Tensor],
+        hidden: list[Tensor],
+        paced: Any,
+        lengths: Tensor | None = None,
+    ) -> dict[str, Any]:
         """What `call` returns, of what `read` did."""
         shares = ops.unstack(softmax(self.mixture), len(paced))
         frames = sum(
@@ -223,13 +267,21 @@ class MixedBackbone(LevelsBackbone):
         return {**outputs, "frames": frames, "clip": clip, "hidden": hidden}
 
     def call(
-        self, features, lengths=None, training=None, return_attention=False
-    ):
-        read = self.read(features, lengths, training, return_attention)
-        return self.mixed(*read, lengths)
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+        return_attention: bool = False,
+    ) -> dict[str, Any]:
+        outputs, hidden, paced = self.read(
+            features, lengths, training, return_attention
+        )
+        return self.mixed(outputs, hidden, paced, lengths)
 
 
-def averaged(level, count, step, lengths=None):
+def averaged(
+    level: Tensor, count: Size, step: int, lengths: Tensor | None = None
+) -> Tensor:
     """Means of so many frames each.
 
     Args:

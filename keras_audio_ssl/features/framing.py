@@ -4,6 +4,8 @@ import numpy as np
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 
 WINDOWS = ("hann", "hamming", "hamming_symmetric", "povey")
 PAD_MODES = ("reflect", "constant")
@@ -44,7 +46,9 @@ def window_function(name: str, length: int) -> np.ndarray:
     return hann**0.85 if name == "povey" else hann
 
 
-def frame_signal(x, frame_length: int, hop_length: int, frames=None):
+def frame_signal(
+    x: Tensor, frame_length: int, hop_length: int, frames: Size | None = None
+) -> Tensor:
     """Cuts a signal into overlapping frames.
 
     Args:
@@ -88,7 +92,7 @@ def frame_signal(x, frame_length: int, hop_length: int, frames=None):
     return backend.sliding_frames(x, frame_length, hop_length, frames)
 
 
-def reflect_index(position, samples):
+def reflect_index(position: Tensor, samples: Size) -> Tensor:
     """Index into a clip of a position before its start or past its end.
 
     The clip is mirrored at its first and last sample, as often as it takes,
@@ -112,7 +116,9 @@ def reflect_index(position, samples):
     return ops.minimum(ops.minimum(folded, 2 * last - folded), last)
 
 
-def pad_reflect(x, left: int, right: int, lengths=None):
+def pad_reflect(
+    x: Tensor, left: int, right: int, lengths: Tensor | None = None
+) -> Tensor:
     """Pads clips with their own mirror image.
 
     Args:
@@ -157,5 +163,5 @@ def pad_reflect(x, left: int, right: int, lengths=None):
     return ops.reshape(padded, (batch, total))
 
 
-def _range(start, stop):
+def _range(start: Size, stop: Size) -> Tensor:
     return ops.convert_to_tensor(np.arange(start, stop, dtype="int32"))

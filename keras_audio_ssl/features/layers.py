@@ -1,9 +1,13 @@
 """The front ends: log-mel, MFCC, log spectrum and plain waveform."""
 
+from typing import Any
+
 import numpy as np
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.features.frontend import FrontEnd
 from keras_audio_ssl.features.mel import hz_to_mel
 from keras_audio_ssl.features.mel import mel_filterbank
@@ -23,24 +27,24 @@ class SpectralFrontEnd(FrontEnd):
 
     def __init__(
         self,
-        sample_rate=16000,
-        n_fft=512,
-        win_length=400,
-        hop_length=160,
-        window="hann",
-        center=True,
-        pad_mode="reflect",
-        power=2,
-        log="ln",
-        log_add=0.0,
-        log_floor=None,
-        log_ceiling=None,
-        preemphasis=0.0,
-        remove_dc=False,
-        precision="auto",
-        n_bins=None,
-        **kwargs,
-    ):
+        sample_rate: int = 16000,
+        n_fft: int = 512,
+        win_length: int | None = 400,
+        hop_length: int = 160,
+        window: str = "hann",
+        center: bool = True,
+        pad_mode: str = "reflect",
+        power: int = 2,
+        log: str | None = "ln",
+        log_add: float = 0.0,
+        log_floor: float | None = None,
+        log_ceiling: float | None = None,
+        preemphasis: float = 0.0,
+        remove_dc: bool = False,
+        precision: str = "auto",
+        n_bins: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         if power not in (1, 2):
             raise ValueError(
                 "`power` must be 1 (magnitude) or 2 (power). "
@@ -83,13 +87,15 @@ class SpectralFrontEnd(FrontEnd):
         )
         self.spectrum, self.win_length = spectrum, win_length
 
-    def extract(self, waveform, lengths=None):
+    def extract(
+        self, waveform: Tensor, lengths: Tensor | None = None
+    ) -> Tensor:
         return self.spectrum(waveform, lengths, then=self.from_power)
 
-    def count_frames(self, samples):
+    def count_frames(self, samples: Size) -> Size:
         return self.spectrum.frames(samples)
 
-    def from_power(self, power):
+    def from_power(self, power: Tensor) -> Tensor:
         """Features of power spectra.
 
         Args:
@@ -100,14 +106,14 @@ class SpectralFrontEnd(FrontEnd):
         """
         return self.compress(self.to_power(power))
 
-    def to_power(self, power):
+    def to_power(self, power: Tensor) -> Tensor:
         """Raises power spectra to the layer's `power`: magnitude if it is 1."""
         if self.power == 1:
             # The gradient of a root is infinite at zero.
             return ops.sqrt(ops.maximum(power, TINY))
         return power
 
-    def compress(self, x):
+    def compress(self, x: Tensor) -> Tensor:
         """The logarithm, with its floor."""
         if self.log_floor is not None:
             x = ops.maximum(x, self.log_floor)
@@ -160,7 +166,7 @@ class LogSpectrum(SpectralFrontEnd):
     """
 
     @property
-    def frequencies(self):
+    def frequencies(self) -> Tensor:
         return np.arange(self.n_bins) * (self.sample_rate / self.n_fft)
 
 
@@ -219,17 +225,17 @@ class LogMel(SpectralFrontEnd):
 
     def __init__(
         self,
-        sample_rate=16000,
-        n_fft=512,
-        win_length=400,
-        hop_length=160,
-        n_mels=64,
-        f_min=60.0,
-        f_max=7800.0,
-        mel_scale="htk",
-        mel_norm=None,
-        **kwargs,
-    ):
+        sample_rate: int = 16000,
+        n_fft: int = 512,
+        win_length: int | None = 400,
+        hop_length: int = 160,
+        n_mels: int = 64,
+        f_min: float = 60.0,
+        f_max: float = 7800.0,
+        mel_scale: str = "htk",
+        mel_norm: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         bank = mel_filterbank(
             sample_rate, n_fft, n_mels, f_min, f_max, mel_scale, mel_norm
         )
@@ -244,13 +250,13 @@ class LogMel(SpectralFrontEnd):
         self._bands = Bands(bank)
 
     @property
-    def frequencies(self):
+    def frequencies(self) -> Tensor:
         top = self.sample_rate / 2 if self.f_max is None else self.f_max
         low, high = hz_to_mel([self.f_min, top], self.mel_scale)
         edges = np.linspace(low, high, self.n_mels + 2)
         return mel_to_hz(edges[1:-1], self.mel_scale)
 
-    def from_power(self, power):
+    def from_power(self, power: Tensor) -> Tensor:
         return self.compress(self._bands(self.to_power(power)))
 
 
@@ -285,7 +291,9 @@ class MFCC(LogMel):
         (1, 101, 39)
     """
 
-    def __init__(self, n_mfcc=13, lifter=0, n_mels=40, **kwargs):
+    def __init__(
+        self, n_mfcc: int = 13, lifter: int = 0, n_mels: int = 40, **kwargs: Any
+    ) -> None:
         if not 1 <= n_mfcc <= n_mels:
             raise ValueError(
                 "`n_mfcc` must be between 1 and `n_mels`. "
@@ -305,10 +313,10 @@ class MFCC(LogMel):
         self._basis = backend.Constant(basis)
 
     @property
-    def frequencies(self):
+    def frequencies(self) -> None:
         return None  # Coefficients are of no band.
 
-    def from_power(self, power):
+    def from_power(self, power: Tensor) -> Tensor:
         x = super().from_power(power)
         return ops.matmul(x, self._basis(x))
 
@@ -337,7 +345,7 @@ class Waveform(FrontEnd):
         (2, 800, 1)
     """
 
-    def __init__(self, sample_rate=16000, **kwargs):
+    def __init__(self, sample_rate: int = 16000, **kwargs: Any) -> None:
         super().__init__(
             sample_rate=sample_rate,
             hop_length=1,
@@ -346,8 +354,10 @@ class Waveform(FrontEnd):
             **kwargs,
         )
 
-    def extract(self, waveform, lengths=None):
+    def extract(
+        self, waveform: Tensor, lengths: Tensor | None = None
+    ) -> Tensor:
         return waveform[:, :, None]
 
-    def count_frames(self, samples):
+    def count_frames(self, samples: Size) -> Size:
         return samples

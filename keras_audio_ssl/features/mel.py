@@ -1,6 +1,7 @@
 """Mel scales and triangular filter banks, in numpy float64."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,7 @@ MEL_SCALES = ("htk", "slaney", "kaldi")
 MAX_FFT, MAX_MELS = 1 << 15, 512
 
 
-def hz_to_mel(frequency, scale="htk"):
+def hz_to_mel(frequency: Any, scale: str = "htk") -> Any:
     """Converts Hz to mel.
 
     Args:
@@ -34,7 +35,7 @@ def hz_to_mel(frequency, scale="htk"):
     return np.where(f < 1000.0, 3.0 * f / 200.0, above)
 
 
-def mel_to_hz(mel, scale="htk"):
+def mel_to_hz(mel: Any, scale: str = "htk") -> Any:
     """Converts mel to Hz; the inverse of `hz_to_mel`.
 
     Args:
@@ -133,7 +134,7 @@ def mel_filterbank(
     return bank
 
 
-def _check_scale(scale):
+def _check_scale(scale: str) -> None:
     if scale not in MEL_SCALES:
         raise ValueError(
             f"The mel scale must be one of {MEL_SCALES}. Received: {scale!r}"

@@ -1,9 +1,12 @@
 """CLAR's three channels: magnitude, phase, and mel bands."""
 
+from typing import Any
+
 import numpy as np
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.features.framing import frame_signal
 from keras_audio_ssl.features.layers import LogMel
 
@@ -53,17 +56,17 @@ class MagnitudePhaseMel(LogMel):
 
     def __init__(
         self,
-        sample_rate=16000,
-        n_fft=2048,
-        win_length=None,
-        hop_length=128,
-        n_mels=128,
-        f_min=40.0,
-        f_max=8000.0,
-        mel_scale="slaney",
-        mel_norm="slaney",
-        **kwargs,
-    ):
+        sample_rate: int = 16000,
+        n_fft: int = 2048,
+        win_length: int | None = None,
+        hop_length: int = 128,
+        n_mels: int = 128,
+        f_min: float = 40.0,
+        f_max: float = 8000.0,
+        mel_scale: str = "slaney",
+        mel_norm: str | None = "slaney",
+        **kwargs: Any,
+    ) -> None:
         if not f_min > 0:
             raise ValueError(f"`f_min` must be positive. Received: {f_min=}")
         super().__init__(
@@ -93,10 +96,12 @@ class MagnitudePhaseMel(LogMel):
         return self.f_min * (self.f_max / self.f_min) ** steps
 
     @property
-    def frequencies(self):
+    def frequencies(self) -> None:
         return None  # A frame has three bins of each.
 
-    def extract(self, waveform, lengths=None):
+    def extract(
+        self, waveform: Tensor, lengths: Tensor | None = None
+    ) -> Tensor:
         mel = self.spectrum(waveform, lengths, then=self.from_power) - POWER_DB
         frames = self.spectrum.frames(ops.shape(waveform)[1])
         dtype = "float64" if self.precision == "float64" else "float32"

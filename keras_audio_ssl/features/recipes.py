@@ -1,6 +1,7 @@
 """The front ends of the methods, by name."""
 
 import inspect
+from typing import Any
 
 from keras_audio_ssl.features.frontend import FrontEnd
 from keras_audio_ssl.features.layers import MFCC
@@ -124,7 +125,7 @@ RECIPES |= {
 }
 
 
-def recipe(name: str, **overrides) -> FrontEnd:
+def recipe(name: str, **overrides: Any) -> FrontEnd:
     """Makes the front end of a method.
 
     At another `sample_rate` than the recipe's, windows and hops last as long
@@ -156,7 +157,9 @@ def recipe(name: str, **overrides) -> FrontEnd:
     return layer(**{**at_rate(layer, settings, overrides), **overrides})
 
 
-def at_rate(layer, settings, overrides):
+def at_rate(
+    layer: Any, settings: dict[str, Any], overrides: dict[str, Any]
+) -> dict[str, Any]:
     """A recipe's settings for the rate that was asked for."""
     usual = {**defaults_of(layer), **settings}
     rate, asked = usual["sample_rate"], overrides.get("sample_rate")
@@ -177,7 +180,7 @@ def at_rate(layer, settings, overrides):
     return {**settings, **scaled}
 
 
-def defaults_of(layer):
+def defaults_of(layer: Any) -> dict[str, Any]:
     """What a front end's class takes by default, and those above it."""
     found: dict = {}
     for base in layer.__mro__:

@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import frame_mask
 
 LEVELS = (None, "l2", "rms", "peak", "centred_peak")
@@ -11,7 +12,12 @@ LEVELS = (None, "l2", "rms", "peak", "centred_peak")
 TINY = 1e-24
 
 
-def scale_level(waveform, level: str, lengths=None, level_samples=None):
+def scale_level(
+    waveform: Tensor,
+    level: str,
+    lengths: Tensor | None = None,
+    level_samples: int | None = None,
+) -> Tensor:
     """Scales each clip to a common level.
 
     Args:
@@ -63,7 +69,9 @@ def scale_level(waveform, level: str, lengths=None, level_samples=None):
     return x / (ops.max(ops.abs(x), axis=1, keepdims=True) + 0.005)
 
 
-def deltas(features, lengths=None, width: int = 5):
+def deltas(
+    features: Tensor, lengths: Tensor | None = None, width: int = 5
+) -> Tensor:
     """Slope of each feature over time, by linear regression.
 
     The first and the last valid frame are repeated past the ends of the clip.
@@ -109,12 +117,12 @@ def deltas(features, lengths=None, width: int = 5):
 
 
 def utterance_norm(
-    features,
-    lengths=None,
+    features: Tensor,
+    lengths: Tensor | None = None,
     epsilon: float = 1e-10,
     ddof: int = 1,
     scale: bool = True,
-):
+) -> Tensor:
     """Normalises each clip by the mean and deviation of its own frames (CMVN).
 
     Args:
@@ -172,13 +180,13 @@ class RunningMoments:
         (2.0, 1.0)
     """
 
-    def __init__(self, per_bin: bool):
+    def __init__(self, per_bin: bool) -> None:
         self.per_bin = per_bin
         self.count = 0
         self._mean = np.float64(0.0)
         self._squares = np.float64(0.0)
 
-    def update(self, rows):
+    def update(self, rows: np.ndarray) -> None:
         """Adds an array `(rows, bins)`."""
         x = np.asarray(rows, "float64")
         x = x if self.per_bin else x.reshape(-1, 1)
@@ -195,12 +203,12 @@ class RunningMoments:
         self.count = total
 
     @property
-    def mean(self):
+    def mean(self) -> float | np.ndarray:
         """Mean: a float, or an array `(bins,)`."""
         return self._mean if self.per_bin else float(np.sum(self._mean))
 
     @property
-    def std(self):
+    def std(self) -> float | np.ndarray:
         """Standard deviation (of the population)."""
         std = np.sqrt(self._squares / max(self.count, 1))
         return std if self.per_bin else float(np.sum(std))

@@ -1,17 +1,21 @@
 """Losses over similarities of pairs, each against those of other clips."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 
-def unit(x):
+
+def unit(x: Tensor) -> Any:
     """Vectors of unit length, `(..., dim)`; a zero vector stays zero."""
     x = ops.convert_to_tensor(x)
     square = ops.sum(ops.square(x), axis=-1, keepdims=True)
     return x * ops.rsqrt(ops.maximum(square, 1e-12))
 
 
-def cosine_similarity(a, b):
+def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
     """Cosines of all pairs.
 
     Args:
@@ -24,7 +28,7 @@ def cosine_similarity(a, b):
     return unit(a) @ ops.transpose(unit(b))
 
 
-def row_cross_entropy(similarities):
+def row_cross_entropy(similarities: Tensor) -> Tensor:
     """Cross-entropy of each row's softmax with its diagonal entry.
 
     Args:
@@ -40,7 +44,7 @@ def row_cross_entropy(similarities):
     return ops.mean(ops.logsumexp(similarities, axis=1) - diagonal)
 
 
-def contrastive_accuracy(similarities):
+def contrastive_accuracy(similarities: Tensor) -> Tensor:
     """Share of rows whose largest entry lies on the diagonal.
 
     Args:
@@ -51,7 +55,9 @@ def contrastive_accuracy(similarities):
     return ops.mean(ops.cast(ops.equal(best, target), keras.config.floatx()))
 
 
-def nt_xent(z1, z2, temperature=0.5):
+def nt_xent(
+    z1: Tensor, z2: Tensor, temperature: float = 0.5
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy of each view with the other view of its clip.
 
     Normalised, temperature-scaled, over both views of the batch: each of the
@@ -88,7 +94,7 @@ def nt_xent(z1, z2, temperature=0.5):
     return loss, accuracy
 
 
-def labelled_cross_entropy(logits, labels):
+def labelled_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of those rows that have a label.
 
     Args:

@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 
-def log_determinant(matrix):
+
+def log_determinant(matrix: Tensor) -> Tensor:
     """Logarithm of the absolute determinant.
 
     By QR, which fails on no matrix, compiles under XLA and has a gradient on
@@ -20,7 +22,7 @@ def log_determinant(matrix):
     return ops.sum(ops.log(ops.abs(ops.diagonal(upper))))
 
 
-def block_toeplitz(matrix, blocks):
+def block_toeplitz(matrix: Tensor, blocks: int) -> Tensor:
     """The symmetric block-Toeplitz matrix next to a matrix.
 
     After it is made symmetric, blocks of equal lag are replaced by their
@@ -54,7 +56,7 @@ def block_toeplitz(matrix, blocks):
     return ops.concatenate(rows, axis=0)
 
 
-def covariance(x, weights):
+def covariance(x: Tensor, weights: Tensor) -> Tensor:
     """Population covariance of weighted rows.
 
     Args:
@@ -73,7 +75,12 @@ def covariance(x, weights):
     return (ops.transpose(off) @ off) / count
 
 
-def window_covariance(latent, lengths=None, frames=8, toeplitz=True):
+def window_covariance(
+    latent: Tensor,
+    lengths: Tensor | None = None,
+    frames: int = 8,
+    toeplitz: bool = True,
+) -> Tensor:
     """Covariance of all windows of neighbouring frames inside of clips.
 
     Args:
@@ -104,8 +111,12 @@ def window_covariance(latent, lengths=None, frames=8, toeplitz=True):
 
 
 def predictive_information(
-    latent, lengths=None, window=4, toeplitz=True, diagonal=1e-4
-):
+    latent: Tensor,
+    lengths: Tensor | None = None,
+    window: int = 4,
+    toeplitz: bool = True,
+    diagonal: float = 1e-4,
+) -> Tensor:
     """Mutual information of the past and the future of a Gaussian process.
 
     `ln det S(T) - ln det S(2T) / 2`, with S(T) the covariance of windows of T
@@ -145,7 +156,7 @@ def predictive_information(
     return past - 0.5 * log_determinant(sigma)
 
 
-def orthogonality(latent, lengths=None):
+def orthogonality(latent: Tensor, lengths: Tensor | None = None) -> Tensor:
     """How far the frames' covariance is from the identity, squared.
 
     Args:
@@ -163,7 +174,7 @@ def orthogonality(latent, lengths=None):
     return ops.sum(ops.square(off))
 
 
-def at_least_float32(x):
+def at_least_float32(x: Tensor) -> Tensor:
     """Half precision has no digits for a covariance."""
     x = ops.convert_to_tensor(x)
     wide = keras.backend.standardize_dtype(x.dtype) == "float64"

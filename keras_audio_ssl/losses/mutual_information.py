@@ -2,8 +2,10 @@
 
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 
-def bce_information(positive, negative):
+
+def bce_information(positive: Tensor, negative: Tensor) -> Tensor:
     """Binary cross-entropy of telling pairs of one source from others.
 
     Args:
@@ -20,7 +22,7 @@ def bce_information(positive, negative):
     return ops.mean(ops.softplus(-positive)) + ops.mean(ops.softplus(negative))
 
 
-def mine_information(positive, negative):
+def mine_information(positive: Tensor, negative: Tensor) -> Tensor:
     """Minus the bound of Donsker and Varadhan, in nats.
 
     The gradient of its logarithm is biased where the batch is small.
@@ -41,7 +43,7 @@ def mine_information(positive, negative):
     return mean - ops.mean(positive)
 
 
-def nce_information(positive, negative):
+def nce_information(positive: Tensor, negative: Tensor) -> Tensor:
     """Cross-entropy of finding each pair among the negatives of the batch.
 
     Args:

@@ -5,17 +5,20 @@ score has rank 1.
 """
 
 import math
+from collections.abc import Callable
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.losses.information import at_least_float32
 
 REGULARIZATIONS = ("l2", "kl")
 
 
-def hard_rank(scores):
+def hard_rank(scores: Tensor) -> Tensor:
     """Ranks of scores, from 1 on; of equal scores the first has the lower.
 
     Args:
@@ -35,7 +38,12 @@ def hard_rank(scores):
 # Ranks under noise: a linear programme whose scores are perturbed.
 
 
-def perturbed_rank(scores, sigma=1.0, num_samples=None, seed=None):
+def perturbed_rank(
+    scores: Tensor,
+    sigma: float = 1.0,
+    num_samples: int | None = None,
+    seed: Seed = None,
+) -> Tensor:
     """Expected ranks of scores with normal noise.
 
     Args:
@@ -76,7 +84,13 @@ def perturbed_rank(scores, sigma=1.0, num_samples=None, seed=None):
     return mean + ops.sum(jacobian * zero[..., None, :], axis=-1)
 
 
-def perturbed_rank_loss(scores, ranks, sigma=1.0, num_samples=None, seed=None):
+def perturbed_rank_loss(
+    scores: Tensor,
+    ranks: Tensor,
+    sigma: float = 1.0,
+    num_samples: int | None = None,
+    seed: Seed = None,
+) -> Tensor:
     """Fenchel-Young loss of ranks under noise: 0 at best, never negative.
 
     Its gradient is `perturbed_rank(scores) - ranks`, which does not vanish
@@ -120,7 +134,9 @@ def perturbed_rank_loss(scores, ranks, sigma=1.0, num_samples=None, seed=None):
     return ops.mean(ops.sum(noisy * (found - ranks), axis=-1), axis=0)
 
 
-def noisy_ranks(scores, sigma, num_samples, seed):
+def noisy_ranks(
+    scores: Tensor, sigma: float, num_samples: int, seed: Seed
+) -> tuple[Tensor, Tensor]:
     """Draws of the noise, and the ranks under each.
 
     Returns:
@@ -132,17 +148,17 @@ def noisy_ranks(scores, sigma, num_samples, seed):
     return noise, ops.cast(ranks, scores.dtype)
 
 
-def pairs(x):
+def pairs(x: Tensor) -> Tensor:
     """Differences `x[..., i] - x[..., j]`, `(..., n, n)`."""
     return x[..., :, None] - x[..., None, :]
 
 
-def normal_cdf(x):
+def normal_cdf(x: Tensor) -> Tensor:
     """Share of a normal distribution below each value."""
     return 0.5 * ops.erfc(x * -math.sqrt(0.5))
 
 
-def check_noise(sigma, num_samples):
+def check_noise(sigma: float, num_samples: int | None) -> None:
     """Refuses noise of which there is none.
 
     Raises:
@@ -158,7 +174,9 @@ def check_noise(sigma, num_samples):
 # Soft ranks: a projection onto the hull of all orders.
 
 
-def soft_rank(scores, strength=1.0, regularization="l2"):
+def soft_rank(
+    scores: Tensor, strength: float = 1.0, regularization: str = "l2"
+) -> Tensor:
     """Ranks as a projection, exact for scores far from each other.
 
     With `"l2"` the nearest point to `scores / strength` in the hull of all
@@ -204,7 +222,12 @@ def soft_rank(scores, strength=1.0, regularization="l2"):
     return ops.take_along_axis(projected, place, axis=-1)
 
 
-def soft_rank_loss(scores, ranks, strength=1.0, regularization="l2"):
+def soft_rank_loss(
+    scores: Tensor,
+    ranks: Tensor,
+    strength: float = 1.0,
+    regularization: str = "l2",
+) -> Tensor:
     """Fenchel-Young loss of soft ranks: 0 at best, never negative.
 
     Its gradient is `soft_rank(scores) - ranks`; no derivative of a rank is
@@ -237,12 +260,12 @@ def soft_rank_loss(scores, ranks, strength=1.0, regularization="l2"):
     return ops.sum(scores * (found - ranks) - strength * gain, axis=-1)
 
 
-def safe_log(x):
+def safe_log(x: Tensor) -> Tensor:
     """Logarithm of what is not negative; of 0, that of a tiny number."""
     return ops.log(ops.maximum(x, 1e-30))
 
 
-def check_soft(strength, regularization):
+def check_soft(strength: float, regularization: str) -> None:
     """Refuses what is no regularisation.
 
     Raises:
@@ -257,7 +280,7 @@ def check_soft(strength, regularization):
         )
 
 
-def isotonic(y, w=None, kind="l2"):
+def isotonic(y: Tensor, w: Tensor | None = None, kind: str = "l2") -> Tensor:
     """Isotonic regression: the nearest sequence that does not rise.
 
     For `"l2"` minimises `sum (v - y) ** 2`, for `"kl"` `sum exp(y - v) +
@@ -288,7 +311,14 @@ def isotonic(y, w=None, kind="l2"):
     return block_values(y, w, kind, first, last, near)
 
 
-def block_values(y, w, kind, first, last, near=None):
+def block_values(
+    y: Tensor,
+    w: Tensor | None,
+    kind: str,
+    first: Tensor,
+    last: Tensor,
+    near: Tensor | None = None,
+) -> Tensor:
     """The value of the block that each place is in.
 
     Args:
@@ -311,7 +341,7 @@ def block_values(y, w, kind, first, last, near=None):
     return near + ops.log(total) - ops.log(least)
 
 
-def block_sum(x, first, last):
+def block_sum(x: Tensor, first: Tensor, last: Tensor) -> Tensor:
     """Sum over the places of each one's block, `(..., n)`."""
     if keras.backend.standardize_dtype(x.dtype) == "float64":
         # Keras' own is of float32 on PyTorch.
@@ -322,7 +352,7 @@ def block_sum(x, first, last):
     return ops.take_along_axis(total, last, axis=-1) - before
 
 
-def blocks_of(y, w, kind):
+def blocks_of(y: Tensor, w: Tensor | None, kind: str) -> tuple[Tensor, Tensor]:
     """The blocks of an isotonic regression: where each place's has its ends.
 
     All neighbouring blocks that rise are joined at once, round by round,
@@ -363,7 +393,7 @@ def blocks_of(y, w, kind):
     return ends(joined)
 
 
-def running(combine, x):
+def running(combine: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
     """Sums or maxima (of what is not negative) so far, along the last axis."""
     step = 1
     while step < x.shape[-1]:
@@ -376,7 +406,7 @@ def running(combine, x):
 # How right an order is.
 
 
-def rank_agreement(ranks, target):
+def rank_agreement(ranks: Tensor, target: Tensor) -> dict[str, Tensor]:
     """How far ranks agree with the true ones.
 
     Args:

@@ -95,7 +95,7 @@ def method_class(name: str) -> Any:
     return getattr(importlib.import_module(module), cls)
 
 
-def make_method(name: str, **kwargs) -> Any:
+def make_method(name: str, **kwargs: Any) -> Any:
     """Makes a method by its registry name.
 
     Args:

@@ -1,12 +1,16 @@
 """MPC: rebuild chunks of frames behind convolutions that join four."""
 
+from typing import Any
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import ChunkAlteration
 from keras_audio_ssl.blocks import unstack_frames
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import WarmUpRoot
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
@@ -82,18 +86,18 @@ class MPC(PretextModel):
 
     def __init__(
         self,
-        encoder=None,
-        policy="zero_chunks",
-        proportion=0.15,
-        chunk_size=1,
-        reference_policy=False,
-        reference_loss=False,
-        learning_rate=None,
-        warm_up=2000 / STEPS,
-        clip_norm=100.0,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike | None = None,
+        policy: str = "zero_chunks",
+        proportion: float = 0.15,
+        chunk_size: int = 1,
+        reference_policy: bool = False,
+        reference_loss: bool = False,
+        learning_rate: float | None = None,
+        warm_up: float = 2000 / STEPS,
+        clip_norm: float = 100.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("policy", policy, tuple(POLICIES))
         paper = {"backbone": "mpc_transformer", "frontend": "mpc"}
         super().__init__(encoder, paper, seed, **kwargs)
@@ -112,12 +116,17 @@ class MPC(PretextModel):
         self.head.build((None, None, width))
         self.zero_error = keras.metrics.Mean(name="zero_l1")
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         waveform, lengths = waveform_and_lengths(x)
         features, valid = self.encoder.features(waveform, lengths)
         return self.rebuild(features, valid, training)
 
-    def rebuild(self, features, lengths=None, training=False):
+    def rebuild(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool = False,
+    ) -> dict[str, Any]:
         """The task on features `(batch, frames, bins)`; see `call`."""
         altered, label = self.alter(features, lengths)
         prediction = self.reconstruct(altered, lengths, training)
@@ -131,7 +140,9 @@ class MPC(PretextModel):
             "altered": altered[:, :frames],
         }
 
-    def alter(self, features, lengths):
+    def alter(
+        self, features: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Hides chunks.
 
         Args:
@@ -154,7 +165,12 @@ class MPC(PretextModel):
             label = label & seen[..., None]
         return altered, label
 
-    def reconstruct(self, altered, lengths=None, training=False):
+    def reconstruct(
+        self,
+        altered: Tensor,
+        lengths: Tensor | None = None,
+        training: bool = False,
+    ) -> Tensor:
         """What the head predicts from altered features.
 
         Args:
@@ -171,14 +187,18 @@ class MPC(PretextModel):
         frames = unstack_frames(self.head(hidden), self.stride)
         return frames[:, : ops.shape(altered)[1]]
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         target, label = outputs["target"], outputs["label"]
         # What is lost by predicting the mean: to be beaten.
         zero = self.distance(ops.zeros_like(target), target, label)
         self.zero_error.update_state(zero)
         return self.distance(outputs["prediction"], target, label)
 
-    def distance(self, prediction, target, label):
+    def distance(
+        self, prediction: Tensor, target: Tensor, label: Tensor
+    ) -> Tensor:
         """Mean absolute error over what counts, or the reference's sum."""
         if not self.reference_loss:
             return masked_l1(prediction, target, label)
@@ -187,7 +207,7 @@ class MPC(PretextModel):
         off = ops.abs(prediction - target) * ops.cast(label, target.dtype)
         return ops.sum(off) / ops.cast(clips * steps, off.dtype)
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(self, total_steps: int | None = None) -> Any:
         return keras.optimizers.Adam(
             WarmUpRoot(
                 self.learning_rate, total_steps or self.STEPS, self.warm_up

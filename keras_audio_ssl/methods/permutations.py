@@ -2,15 +2,21 @@
 
 import itertools
 import math
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 from typing import ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import RandomSlices
 from keras_audio_ssl.augment.alteration import uniform_int
 from keras_audio_ssl.blocks import Patches
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.encoders import PatchCNN
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.losses import embedding_std
@@ -95,24 +101,24 @@ class Permutations(SliceModel):
 
     def __init__(
         self,
-        encoder=None,
-        axis="freq",
-        patches=None,
-        gap=None,
-        patch_norm=False,
-        frames=96,
-        ranking="perturbed",
-        distance="fenchel_young",
-        sigma=1.0,
-        num_samples=None,
-        strength=1.0,
-        regularization="l2",
-        orders=100,
-        hidden_dim=512,
-        learning_rate=1e-3,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike | None = None,
+        axis: str = "freq",
+        patches: int | Sequence[int] | None = None,
+        gap: int | None = None,
+        patch_norm: bool = False,
+        frames: int = 96,
+        ranking: str = "perturbed",
+        distance: str = "fenchel_young",
+        sigma: float = 1.0,
+        num_samples: int | None = None,
+        strength: float = 1.0,
+        regularization: str = "l2",
+        orders: int = 100,
+        hidden_dim: int = 512,
+        learning_rate: float = 1e-3,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("ranking", ranking, RANKINGS)
         check_choice("distance", distance, ("fenchel_young", "squared"))
         check_noise(sigma, num_samples)
@@ -156,14 +162,14 @@ class Permutations(SliceModel):
         names = ("full", "partial", "spearman", "kendall")
         self.agreement = {n: keras.metrics.Mean(name=n) for n in names}
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         features, valid = self.features_of(x)
         windows, valid = self.slices(
             features, lengths=valid, seed=self.seed_generator
         )
         return {**self.rank(windows[:, 0], training), "valid": valid}
 
-    def rank(self, windows, training=False):
+    def rank(self, windows: Tensor, training: bool = False) -> dict[str, Any]:
         """The task on windows `(batch, frames, bins)`; see `call`."""
         patches, outputs = self.cutter(windows), {}
         ranks, order = self.draw(ops.shape(patches)[0])
@@ -187,7 +193,7 @@ class Permutations(SliceModel):
             **outputs,
         }
 
-    def draw(self, clips):
+    def draw(self, clips: Tensor) -> Any:
         """Orders, uniform among all, or among the fixed ones.
 
         Args:
@@ -208,7 +214,7 @@ class Permutations(SliceModel):
         order = uniform_int(count, seed)
         return ops.take(self.orders, order, axis=0) + 1, order
 
-    def fitted(self, patches):
+    def fitted(self, patches: Tensor) -> Tensor:
         """Patches as the network takes them, where need be within zeros."""
         network = self.network
         if isinstance(network, PatchCNN):
@@ -218,12 +224,12 @@ class Permutations(SliceModel):
         around = ((0, 0), (0, 0), *((0, n) for n in more))
         return ops.pad(patches, around)
 
-    def encode(self, slices, training=False):
+    def encode(self, slices: Tensor, training: bool = False) -> Tensor:
         if not isinstance(self.network, PatchCNN):
             return super().encode(slices, training)
         return encode(self.network.network, slices, training)
 
-    def restored(self, shuffled, scores):
+    def restored(self, shuffled: Tensor, scores: Tensor) -> Tensor:
         """Features in the order of the scores.
 
         Args:
@@ -236,7 +242,9 @@ class Permutations(SliceModel):
         place = ops.argsort(scores, axis=-1)[..., None, None]
         return self.cutter.join(ops.take_along_axis(shuffled, place, axis=1))
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         scores, valid = outputs["scores"], outputs["valid"]
         for name, value in rank_agreement(
             hard_rank(scores), outputs["ranks"]
@@ -251,8 +259,11 @@ class Permutations(SliceModel):
             )
         return mean_of_valid(each, valid)
 
-    def rank_loss(self, scores, ranks):
+    def rank_loss(self, scores: Tensor, ranks: Tensor) -> Tensor:
         """Loss of each row, `(batch,)`, of scores and true ranks."""
+        smooth: Callable[..., Tensor]
+        loss: Callable[..., Tensor]
+        options: tuple[Any, ...]
         if self.ranking == "soft":
             options = (self.strength, self.regularization)
             smooth, loss = soft_rank, soft_rank_loss
@@ -265,12 +276,14 @@ class Permutations(SliceModel):
         return ops.mean(ops.square(off), axis=-1)
 
 
-def cuts(patches):
+def cuts(patches: Any) -> tuple[Any, Any, bool]:
     """What tells one way of cutting from another."""
     return patches.counts, patches.gaps, bool(patches.norm)
 
 
-def far_orders(items, count, seed=0, most=50_000):
+def far_orders(
+    items: int, count: int, seed: int = 0, most: int = 50_000
+) -> np.ndarray:
     """Orders that are far from each other, one after the other.
 
     Each is, of all or of so many random ones, the one whose nearest among

@@ -6,10 +6,13 @@ from typing import ClassVar
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import PredictionHead
 from keras_audio_ssl.blocks import pad_frames
 from keras_audio_ssl.blocks import stack_frames
 from keras_audio_ssl.blocks import unstack_frames
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import WarmUpDecay
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import waveform_and_lengths
@@ -63,16 +66,16 @@ class MaskedReconstruction(PretextModel):
 
     def __init__(
         self,
-        encoder=None,
-        target=None,
-        distance="l1",
-        learning_rate=2e-4,
-        warm_up=0.07,
-        weight_decay=0.01,
-        clip_norm=5.0,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike | None = None,
+        target: Any = None,
+        distance: str = "l1",
+        learning_rate: float = 2e-4,
+        warm_up: float = 0.07,
+        weight_decay: float = 0.01,
+        clip_norm: float = 5.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("distance", distance, tuple(DISTANCES))
         super().__init__(encoder, self.PAPER, seed, **kwargs)
         backbone, frontend = self.encoder.backbone, self.encoder.frontend
@@ -96,7 +99,9 @@ class MaskedReconstruction(PretextModel):
         )  # fmt: skip
         self.zero_error = keras.metrics.Mean(name="zero_l1")
 
-    def alter(self, features, lengths):
+    def alter(
+        self, features: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Hides a part.
 
         Args:
@@ -109,7 +114,7 @@ class MaskedReconstruction(PretextModel):
         """
         raise NotImplementedError
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         waveform, lengths = waveform_and_lengths(x)
         features, valid = self.encoder.features(waveform, lengths)
         target = features
@@ -129,7 +134,12 @@ class MaskedReconstruction(PretextModel):
             "altered": altered,
         }
 
-    def reconstruct(self, altered, lengths=None, training=False):
+    def reconstruct(
+        self,
+        altered: Tensor,
+        lengths: Tensor | None = None,
+        training: bool = False,
+    ) -> Tensor:
         """What the head predicts from altered features.
 
         Args:
@@ -147,18 +157,20 @@ class MaskedReconstruction(PretextModel):
         )
         return self.head(read["hidden"][-1])
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         target, label = outputs["target"], outputs["label"]
         # What is lost by predicting the mean: to be beaten.
         zero = masked_l1(ops.zeros_like(target), target, label)
         self.zero_error.update_state(zero)
         return DISTANCES[self.distance](outputs["prediction"], target, label)
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(self, total_steps: int | None = None) -> Any:
         return adamw(self, total_steps or self.STEPS)
 
 
-def adamw(model, steps):
+def adamw(model: Any, steps: int) -> Any:
     """AdamW over a run, as a method's arguments of these names have it.
 
     Args:
@@ -177,7 +189,12 @@ def adamw(model, steps):
     return optimizer
 
 
-def last_level(backbone, features, lengths=None, training=False):
+def last_level(
+    backbone: Any,
+    features: Tensor,
+    lengths: Tensor | None = None,
+    training: bool = False,
+) -> tuple[Tensor, Tensor | None]:
     """The last level of features, of which the last step may be cut short.
 
     Args:
