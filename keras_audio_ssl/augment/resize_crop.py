@@ -22,10 +22,10 @@ def cubic_weights(fraction: Tensor) -> Tensor:
     """
     a, t = -0.75, fraction
 
-    def near(d):
+    def near(d: Tensor) -> Tensor:
         return ((a + 2) * d - (a + 3)) * d * d + 1
 
-    def far(d):
+    def far(d: Tensor) -> Tensor:
         return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
 
     return ops.stack([far(t + 1), near(t), near(1 - t), far(2 - t)], axis=-1)

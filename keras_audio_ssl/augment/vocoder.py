@@ -55,7 +55,7 @@ def revoice(
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     hann = ops.convert_to_tensor(hann.astype("float32"))
 
-    def spectra(later):
+    def spectra(later: float) -> Tensor:
         place = start * tempo + (inside + later) * pitch
         return ops.rfft(hann * read(x, place * rate), fft_length=window)
 
@@ -118,7 +118,7 @@ def read(x: Tensor, place: Tensor) -> Tensor:
     share = place - below
     index = ops.cast(below, "int32")
 
-    def at(index):
+    def at(index: Tensor) -> Tensor:
         inside = (index >= 0) & (index <= last)
         taken = ops.take_along_axis(x, ops.clip(index, 0, last), axis=1)
         return ops.where(inside, taken, 0.0)

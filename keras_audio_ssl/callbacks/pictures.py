@@ -1,10 +1,12 @@
 """Pictures of what a model makes of a clip, as it learns."""
 
 import os
+from typing import Any
 
 import numpy as np
 
 from keras_audio_ssl._optional import need
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.callbacks.steps import StepCallback
 
 
@@ -32,19 +34,21 @@ class ReconstructionPictures(StepCallback):
         >>> run = model.fit(data, callbacks=[pictures], verbose=0)
     """
 
-    def __init__(self, clip, folder, every=100, first=0):
+    def __init__(
+        self, clip: Tensor, folder: Any, every: int = 100, first: int = 0
+    ) -> None:
         super().__init__(every, first)
         need("matplotlib", "`ReconstructionPictures`")
         self.clip, self.folder = np.asarray(clip, "float32"), folder
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         os.makedirs(self.folder, exist_ok=True)
         self.draw(self.step)
 
-    def on_step(self, step, logs):
+    def on_step(self, step: int, logs: dict[str, Any]) -> None:
         self.draw(step)
 
-    def draw(self, step):
+    def draw(self, step: int) -> None:
         """Writes the picture of the model as it is."""
         # What draws pages too takes a while to import: not for every run.
         from keras_audio_ssl.viz import reconstruction

@@ -205,7 +205,7 @@ class Settings(NamedTuple):
                     f"Its columns: {column_list(known) or 'none'}"
                 )
 
-        def usual(given, names):
+        def usual(given: Any, names: Any) -> Any:
             if given is not None:
                 return given
             return tuple(name for name in names if name in known)

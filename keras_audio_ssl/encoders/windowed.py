@@ -153,7 +153,7 @@ class Windowed(Backbone):
         """`of_windows` of all windows, a block at a time."""
         inside = ops.arange(self.frames, dtype="int32")
 
-        def of_block(starts_and_spans):
+        def of_block(starts_and_spans: Tensor) -> Tensor:
             starts, spans = starts_and_spans[:, :1], starts_and_spans[:, 1:]
             rows = ops.take(flat, starts + inside % spans, axis=0)
             return self.of_windows(rows, training)

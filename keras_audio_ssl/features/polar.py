@@ -106,7 +106,7 @@ class MagnitudePhaseMel(LogMel):
         frames = self.spectrum.frames(ops.shape(waveform)[1])
         dtype = "float64" if self.precision == "float64" else "float32"
 
-        def product(x):
+        def product(x: Tensor) -> Tensor:
             x = frame_signal(
                 ops.cast(x, dtype), self.win_length, self.hop_length, frames
             )

@@ -149,7 +149,7 @@ class Spectrum:
         x = self.padded(waveform, lengths)
         wide = self._is_wide(x)
 
-        def of_some(x):
+        def of_some(x: Tensor) -> Tensor:
             if not backend.has_transforms():
                 power = self._products(x, frames)
             elif wide:

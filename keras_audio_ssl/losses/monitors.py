@@ -20,7 +20,7 @@ def correlation(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     weights = ops.ones_like(a) if mask is None else ops.cast(mask, a.dtype)
     weights = weights / ops.maximum(ops.sum(weights), 1.0)
 
-    def mean(x):
+    def mean(x: Tensor) -> Tensor:
         return ops.sum(weights * x)
 
     a, b = a - mean(a), b - mean(b)

@@ -365,7 +365,7 @@ def blocks_of(y: Tensor, w: Tensor | None, kind: str) -> tuple[Tensor, Tensor]:
     place = ops.arange(n, dtype="int32")
     end = ops.zeros_like(y[..., :1], dtype="bool")
 
-    def ends(joined):
+    def ends(joined: Tensor) -> tuple[Tensor, Tensor]:
         """Ends of blocks, where `joined` says which places begin none."""
         begins = ops.where(joined, 0, place)
         first = running(ops.maximum, begins)
@@ -375,16 +375,16 @@ def blocks_of(y: Tensor, w: Tensor | None, kind: str) -> tuple[Tensor, Tensor]:
         last = n - 1 - running(ops.maximum, left)
         return first, ops.flip(last, axis=-1)
 
-    def rises(joined):
+    def rises(joined: Tensor) -> Tensor:
         first, last = ends(joined)
         value = block_values(y, w, kind, first, last)
         before = ops.concatenate([value[..., :1], value[..., :-1]], axis=-1)
         return (value > before) & ~joined
 
-    def more(joined, new):
+    def more(joined: Tensor, new: Tensor) -> Tensor:
         return ops.any(new)
 
-    def join(joined, new):
+    def join(joined: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
         joined = joined | new
         return joined, rises(joined)
 

@@ -157,7 +157,7 @@ class Audio2Vec(SliceModel):
             outputs["valid"][:, None], ops.shape(target)[:2]
         )
 
-        def error(prediction):
+        def error(prediction: Tensor) -> Tensor:
             return masked_mse(prediction, target, valid)
 
         loss = error(outputs["prediction"])

@@ -215,7 +215,7 @@ class LIM(PretextModel):
     def scores(self, a: Tensor, b: Tensor) -> Tensor:
         """The discriminator's raw score of each pair, `(batch,)`."""
 
-        def ordered(a, b):
+        def ordered(a: Tensor, b: Tensor) -> Tensor:
             both = ops.concatenate([a, b], axis=-1)
             return self.score(self.hidden(both))[:, 0]
 

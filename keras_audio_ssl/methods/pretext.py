@@ -249,7 +249,7 @@ def on_altered(call: Callable[..., Any]) -> Callable[..., Any]:
     """A task that in training is given what `augmentation` made of clips."""
 
     @functools.wraps(call)
-    def wrapped(self, x, training=False):
+    def wrapped(self: Any, x: Batch, training: bool = False) -> Any:
         # Once: a class's `call` may use that of the class above it.
         if training and self.augmentation and type(self).call is wrapped:
             x = self.altered(x)

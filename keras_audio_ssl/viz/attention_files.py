@@ -1,7 +1,10 @@
 """What `keras-audio-ssl attention` writes: pictures, a table, a page."""
 
 import os
+from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import write_table
@@ -16,7 +19,12 @@ PAGE = "attention.html"
 DPI = 110
 
 
-def write_attention(clip, folder, when="", progress=None):
+def write_attention(
+    clip: Any,
+    folder: Any,
+    when: str = "",
+    progress: Callable[..., Any] | None = None,
+) -> Any:
     """Writes what the heads of a clip look at.
 
     `attention.html`, the page; `heads.csv` and `heads.json`, the table;
@@ -53,7 +61,7 @@ def write_attention(clip, folder, when="", progress=None):
     return written
 
 
-def summary(clip, rows=None):
+def summary(clip: Any, rows: Any = None) -> dict[str, Any]:
     """The numbers of a clip, plain values.
 
     Args:
@@ -79,7 +87,7 @@ def summary(clip, rows=None):
     }
 
 
-def pictures(clip, rows):
+def pictures(clip: Any, rows: Any) -> Iterator[Any]:
     """Yields `(name of the file, figure)`."""
     yield "heads.png", figures.attention_grid(clip.maps, rows)
     yield "metrics.png", figures.metric_bars(rows)

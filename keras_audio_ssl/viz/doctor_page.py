@@ -1,5 +1,7 @@
 """The page of `keras-audio-ssl doctor`: one HTML file that needs no other."""
 
+from typing import Any
+
 from keras_audio_ssl._text import printable as printable
 from keras_audio_ssl.viz.charts import bars
 from keras_audio_ssl.viz.charts import histogram
@@ -31,7 +33,9 @@ WORDS = {
 }
 
 
-def doctor_page(summary, histograms, clips, when=""):
+def doctor_page(
+    summary: Any, histograms: Any, clips: Any, when: str = ""
+) -> str:
     """Draws what was found in a folder of audio as one HTML file.
 
     Every text is escaped: names of files come from strangers.

@@ -1,9 +1,13 @@
 """What a method by permutations shuffles of a clip, and puts in order."""
 
+from typing import Any
+
 import numpy as np
 
+from keras_audio_ssl._types import Tensor
 
-def permutation(model, clip):
+
+def permutation(model: Any, clip: Tensor) -> Any:
     """Draws a window of a clip as it is, shuffled, and put back in order.
 
     Lines are the edges of patches. Those that the model puts in the wrong
@@ -80,7 +84,7 @@ def permutation(model, clip):
     return figure
 
 
-def joined(patches, counts):
+def joined(patches: Any, counts: Any) -> Any:
     """Patches `(number, frames, bins)` as one map `(time, bins)`."""
     _, frames, bins = patches.shape
     x = patches.reshape(*counts, frames, bins).transpose(0, 2, 1, 3)

@@ -1,9 +1,13 @@
 """What a masked method hides of a clip, and what it makes of it."""
 
+from typing import Any
+
 import numpy as np
 
+from keras_audio_ssl._types import Tensor
 
-def reconstruction(model, clip):
+
+def reconstruction(model: Any, clip: Tensor) -> Any:
     """Draws input, altered input, prediction and error of one clip.
 
     Four panels with seconds and Hz. The error is shown where it counts in the
@@ -75,7 +79,7 @@ def reconstruction(model, clip):
     return figure
 
 
-def told(error, label):
+def told(error: Any, label: Any) -> str:
     """The last panel's title: mean errors in words."""
     if label is None or label.all() or not label.any():
         return f"absolute error, {error.mean():.2f} on average"
@@ -85,7 +89,15 @@ def told(error, label):
     )
 
 
-def show(ax, image, frontend, colours, low, high, alpha=None):
+def show(
+    ax: Any,
+    image: Any,
+    frontend: Any,
+    colours: Any,
+    low: Any,
+    high: Any,
+    alpha: Any = None,
+) -> Any:
     """One panel: seconds along, bins up, their Hz where they have some."""
     end = len(image) / frontend.frame_rate
     bins = image.shape[1]

@@ -55,7 +55,7 @@ class Names(Sequence):
             yield os.fsdecode(bytes(self._text[start:end]))
             start = end
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: int) -> str:
         if not 0 <= i < len(self):
             raise IndexError(i)
         start = self._ends[i - 1] if i else 0

@@ -223,7 +223,7 @@ class SyntheticCorpus(Sequence):
         room = int(self.memory_mb * 1e6)
         return {**self.__dict__, "_made": {}, "_room": room}
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: Any) -> Any:
         i = self._index(i)
         if i in self._made:
             return self._made[i].copy()

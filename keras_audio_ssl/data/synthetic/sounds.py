@@ -86,7 +86,9 @@ def burst(rng: Rng, seconds: float, decay: float, centre: float) -> Array:
     return x * np.exp(-np.arange(samples) / (decay * RATE))
 
 
-def curve(rng: Rng, samples: int, rate: float, low: float, high: float):
+def curve(
+    rng: Rng, samples: int, rate: float, low: float, high: float
+) -> Array:
     """A random curve in [low, high] that turns about `rate` times a second."""
     knots = max(2, int(samples / RATE * rate) + 3)
     at = (np.arange(knots) - rng.random()) * RATE / rate
