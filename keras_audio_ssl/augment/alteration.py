@@ -56,7 +56,7 @@ class TimeAlteration(Layer):
     def __init__(
         self,
         proportion: float = 0.15,
-        span: int = 7,
+        span: int | Sequence[int] = 7,
         overlap: bool = True,
         dice: Sequence[float] = (0.8, 0.1),
         reference: bool = False,
@@ -104,11 +104,14 @@ class TimeAlteration(Layer):
         if self.reference:
             last = ops.maximum(lengths - span - 1, 0)
         else:
+            # A clip shorter than a span is hidden as a whole.
             span = ops.minimum(span, lengths)
+            # At least one span, and the last frame may be in it.
             count, last = ops.maximum(count, 1), lengths - span
         possible = place <= last
         if not self.overlap:
             offset = uniform_int(ops.minimum(span, last) + 1, seed)
+            # Starts stand one and a half spans apart, from a random offset on.
             grid = ops.maximum(half_to_even(3 * span, 2 + 0 * span), 1)
             possible &= (place >= offset) & ((place - offset) % grid == 0)
         order = keras.random.uniform((clips, frames), seed=seed)
@@ -116,6 +119,7 @@ class TimeAlteration(Layer):
         # How many possible starts come before each, in a random order.
         rank = ops.argsort(ops.argsort(order, axis=1), axis=1)
         starts = possible & (ops.cast(rank, "int32") < count)
+        # Where each span's frames are taken from, if they are swapped.
         origin = uniform_int(ops.broadcast_to(last + 1, (clips, frames)), seed)
         die = keras.random.uniform((clips,), seed=seed)
         zero, swap = self.dice
@@ -213,10 +217,12 @@ class ChunkAlteration(Layer):
         chance, die, origin = draws[0], draws[1], draws[2]
         selected = chance < self.proportion
         if not self.reference:
+            # The least chance wins: something is hidden in every clip.
             lowest = ops.min(ops.where(valid, chance, 2.0), 1, keepdims=True)
             selected = selected | (chance == lowest)
         chunks = (lengths + chunk - 1) // chunk
         other = ops.cast(origin * ops.cast(chunks, "float32"), "int32")
+        # The same place in a random chunk of the clip.
         source = ops.minimum(other, chunks - 1) * chunk + place % chunk
         zero, swap = self.dice
         die = ops.cast(die >= zero, "int32") + ops.cast(
@@ -331,6 +337,7 @@ class VectorAlteration(Layer):
         most = (frames * share.numerator - 1) // share.denominator + 1
         number = ops.arange(most, dtype="int32")[None]
         chance = keras.random.uniform((clips, most), seed=seed)
+        # Geometric: how often a coin that stops with `stop` went on.
         chance = ops.log(ops.maximum(chance, 1e-7)) / math.log1p(-self.stop)
         width = 1 + ops.cast(ops.minimum(chance, self.longest), "int32")
         narrow = ops.maximum(lengths // 2, 1)
@@ -339,6 +346,8 @@ class VectorAlteration(Layer):
         before = ops.cumsum(width, axis=1) - width
         # What is left beside those before it and a frame behind each.
         room = lengths - before - number
+        # Spans until `proportion` of the frames are hidden; the rest get width
+        # 0.
         wanted = before * share.denominator < lengths * share.numerator
         width = ops.where(wanted & (room > 0), ops.minimum(width, room), 0)
         # Frames that stay have so many gaps between them, and at both ends; a
@@ -349,6 +358,7 @@ class VectorAlteration(Layer):
         order = ops.argsort(ops.where(gap <= stay, order, 2.0), axis=1)
         gap = ops.cast(order[:, :most], "int32")
         earlier = gap[:, None] < gap[..., None]
+        # Start: the frames that stay before it, and the spans before it.
         shift = ops.sum(ops.where(earlier, width[:, None], 0), axis=-1)
         return gap + ops.cast(shift, "int32"), width
 
@@ -415,10 +425,12 @@ class ChannelAlteration(Layer):
             (clips, 1), min(self.least, widest), widest + 1, dtype="int32",
             seed=seed,
         )  # fmt: skip
+        # The reference never hides the last channel.
         places = one - width + (0 if self.reference else 1)
         start = uniform_int(ops.maximum(places, 1), seed)
         channel = ops.arange(one, dtype="int32")[None]
         hidden = (channel >= start) & (channel < start + width)
+        # The same band in each group: a static bin and its deltas.
         return ops.tile(hidden, (1, self.groups))[:, None]
 
     def apply(self, x: Tensor, selected: Tensor) -> Tensor:
@@ -499,6 +511,7 @@ class BandMasks(Layer):
                 only = uniform_int(dim + 0 * lengths, seed)
                 of_channels |= none & (ops.arange(dim)[None] == only)
         valid = ops.arange(frames, dtype="int32")[None] < lengths
+        # (batch, 1, dim) or (batch, frames, 1).
         both = of_channels[:, None, :] | of_frames[:, :, None]
         return both & valid[..., None]
 
@@ -511,6 +524,7 @@ class BandMasks(Layer):
         if self.reference:
             width = uniform_int(ops.full_like(many, max(widest, 1)), seed)
             start = uniform_int(ops.maximum(many - width, 1), seed)
+            # The end is drawn once more, which halves most bands.
             end = start + uniform_int(ops.maximum(width, 1), seed)
             # Once a width was 0, no band follows.
             goes_on = ops.cumprod(ops.cast(width > 0, "int32"), axis=1)
@@ -563,6 +577,7 @@ class NoiseAlteration(Layer):
     def call(
         self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
     ) -> Tensor:
+        # One die for each utterance, or for the whole batch.
         rows = 1 if self.reference else ops.shape(x)[0]
         noisy = keras.random.uniform((rows, 1, 1), seed=seed) < self.probability
         if not self.reference and lengths is not None:

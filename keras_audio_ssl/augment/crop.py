@@ -118,6 +118,7 @@ class RandomCrop(Layer):
         start = ops.minimum(start, ops.maximum(room, 0))
         if self.pad in ("right", "repeat"):
             return start
+        # A short clip in the middle, the odd zero on the right.
         return ops.where(room < 0, -((-room) // 2), start)
 
     def call(

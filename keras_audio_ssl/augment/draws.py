@@ -78,6 +78,7 @@ def rolled(x: Tensor, shift: Tensor, lengths: Tensor | None = None) -> Tensor:
     place = ops.arange(ops.shape(x)[1], dtype="int32")[None]
     around = ops.maximum(valid_lengths(ops.shape(x), lengths), 1)[:, None]
     source = ops.mod(place - shift[:, None], around)
+    # Padding stays where it is.
     source = ops.where(place < around, source, place)
     if len(x.shape) == 3:
         source = source[..., None]

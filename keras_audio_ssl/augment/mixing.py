@@ -42,6 +42,7 @@ def mix_back(
     f = ops.exp(unit * (fore - top))
     b = ops.exp(unit * (back - ops.max(back, axis=(1, 2), keepdims=True)))
     alpha = alpha[:, None, None]
+    # E_fore / E_back: the background is brought to the same energy.
     share = ops.sum(f, axis=(1, 2), keepdims=True)
     share = share / ops.sum(b, axis=(1, 2), keepdims=True)
     mixed = (1.0 - alpha) * f + alpha * share * b
@@ -71,6 +72,7 @@ def other_clips(batch: Size, views: int = 1, seed: Seed = None) -> Tensor:
     place = ops.arange(batch, dtype="int32")
     view, clip = place // clips, place % clips
     shift = 1 + (first + view) % free
+    # Within its own view, `shift` clips further.
     return view * clips + (clip + shift) % clips
 
 
@@ -152,7 +154,7 @@ class WaveformMix(Augmentation):
 
     domain = "waveform"
 
-    def __init__(self, a: float = 5, b: float = 2, **kwargs: Any) -> None:
+    def __init__(self, a: int = 5, b: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if min(a, b) < 1 or int(a) != a or int(b) != b:
             raise ValueError(

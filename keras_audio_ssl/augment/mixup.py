@@ -105,8 +105,10 @@ class MixupMemory(Augmentation):
         """
         pushed = self.pushed.value
         oldest = ops.maximum(pushed - self.capacity, 0)
+        # A ring: place k of the memory holds push k modulo the capacity.
         rows = (oldest + ops.cast(pick, "int32")) % self.capacity
         z = ops.take(self.memory.value, rows, axis=0)
+        # An empty memory changes nothing.
         return ops.where(pushed > 0, log_mixup(x, z, share), x)
 
     def push(self, x: Tensor) -> None:

@@ -58,7 +58,7 @@ class WhiteNoise(Augmentation):
 
     domain = "waveform"
 
-    def __init__(self, low: float = 0, high: float = 19, **kwargs: Any) -> None:
+    def __init__(self, low: int = 0, high: int = 19, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not low <= high:
             raise ValueError(
@@ -137,6 +137,7 @@ def coloured(noise: Tensor, fall: Tensor) -> Tensor:
     size = 1 << max(samples - 1, 1).bit_length()
     real, imaginary = ops.rfft(noise, fft_length=size)
     steps = np.log(np.maximum(np.arange(size // 2 + 1), 1)).astype("float32")
+    # f ** (-n / 2) on amplitudes is f ** -n on power; bin 0 counts as 1.
     gain = ops.exp(-0.5 * fall[:, None] * ops.convert_to_tensor(steps)[None])
     shaped = ops.irfft((real * gain, imaginary * gain), fft_length=size)
     shaped = shaped[:, :samples]

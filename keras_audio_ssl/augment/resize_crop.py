@@ -50,12 +50,16 @@ def resize_matrix(
         `(batch, size, size)`, output by input.
     """
     span = ops.cast(length - 1, "float32")[:, None]
+    # Ends on ends (align corners): output o reads o (length - 1) / (size - 1).
     grid = ops.arange(size, dtype="float32")[None, :] / max(size - 1, 1)
     source = grid * span
     base = ops.floor(source)
     weights = cubic_weights(source - base)
+    # (batch, size, 4) places in the crop, its edges repeated.
     taps = ops.cast(base, "int32")[..., None] + ops.arange(-1, 3, dtype="int32")
     taps = ops.clip(taps, 0, (length - 1)[:, None, None])
+    # From the crop to the canvas to the map; places outside hit no column, and
+    # read the canvas' zeros.
     taps = taps + first[:, None, None] - offset
     columns = ops.arange(size, dtype="int32")
     hit = ops.cast(ops.equal(taps[..., None], columns), "float32")
@@ -79,6 +83,7 @@ def crop_and_resize(
     i, j, h, w = (boxes[:, k] for k in range(4))
     along_bins = resize_matrix(i, h, bins, (canvas[0] - bins) // 2)
     along_time = resize_matrix(j, w, frames, (canvas[1] - frames) // 2)
+    # Y = A_T X A_F', (batch, frames, bins).
     return along_time @ x @ ops.transpose(along_bins, (0, 2, 1))
 
 

@@ -31,9 +31,11 @@ def linear_matrix(first: Tensor, length: Tensor, size: Size) -> Tensor:
     """
     width = ops.cast(length, "float32")[:, None]
     place = ops.arange(size, dtype="float32")[None]
+    # Half-pixel centres, edges repeated.
     source = ops.clip((place + 0.5) * width / size - 0.5, 0.0, width - 1.0)
     source = source + ops.cast(first, "float32")[:, None]
     distance = ops.abs(source[..., None] - place[:, None])
+    # A tent around the source: the two neighbours share its weight.
     return ops.maximum(1.0 - distance, 0.0)
 
 
@@ -100,7 +102,9 @@ class RandomResizedCrop(Augmentation):
         batch, frames, bins = shape
         u = keras.random.uniform((2, batch, ATTEMPTS), seed=seed)
         (least, most), (low, high) = self.area, map(math.log, self.aspect)
+        # All attempts at once; the first that fits is taken.
         area = frames * bins * (least + (most - least) * u[0])
+        # Uniform in its logarithm.
         ratio = ops.exp(low + (high - low) * u[1])
         width = ops.round(ops.sqrt(area * ratio))
         height = ops.round(ops.sqrt(area / ratio))

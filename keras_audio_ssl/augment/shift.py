@@ -81,6 +81,7 @@ def shift_bins(
         Like `x`.
     """
     bins = ops.shape(x)[2]
+    # Bin k takes what stood `shift` bins lower.
     source = ops.arange(bins, dtype="int32")[None] - shift[:, None]
     taken = ops.take_along_axis(x, ops.mod(source, bins)[:, None], axis=2)
     if fill == "wrap":

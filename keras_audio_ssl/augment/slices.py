@@ -31,6 +31,7 @@ def take_slices(
     batch, time, bins = ops.shape(features)
     if clips is None:
         clips = ops.arange(batch, dtype="int32")
+    # Places in all clips' frames, one behind the other.
     first = clips[:, None] * time + ops.cast(starts, "int32")
     place = first[..., None] + ops.arange(frames, dtype="int32")
     flat = ops.reshape(features, (-1, bins))
@@ -176,6 +177,8 @@ class RandomPairs(Layer):
         room = ops.take(lengths, clips, axis=0) - self.span
         window = self.margin + uniform_int(ops.maximum(room, 0) + 1, seed)
         choices = ops.full_like(window, self.most - self.least + 1)
+        # The distance first, then where the earlier slice begins: so that
+        # distances are uniform.
         distance = self.least + uniform_int(choices, seed)
         first = window + uniform_int(self.most - distance + 1, seed)
         later = first + distance
@@ -224,5 +227,6 @@ def own_or_another(lengths: Tensor, span: int) -> tuple[Tensor, Tensor]:
     """
     valid = lengths >= span
     rows = ops.arange(ops.shape(lengths)[0], dtype="int32")
+    # What stands in for a short clip, whose row then does not count.
     first = ops.cast(ops.argmax(ops.cast(valid, "int32")), "int32")
     return ops.where(valid, rows, first), valid

@@ -29,6 +29,7 @@ def fill_bands(
     Returns:
         Like `x`.
     """
+    # (batch, frames, bins).
     hidden = frames[:, :, None] | bins[:, None, :]
     return masked(ops.where(hidden, smallest(x, lengths), x), lengths)
 

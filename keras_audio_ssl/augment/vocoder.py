@@ -63,7 +63,9 @@ def revoice(
     size = ops.sqrt(ops.square(real) + ops.square(imaginary))
     phase = ops.arctan2(imaginary, real)
     later = spectra(float(hop))
+    # How far each bin turns while the output moves by a hop.
     step = ops.arctan2(later[1], later[0]) - phase
+    # Summed up over the frames before: the phases of the output.
     advance = ops.cumsum(step, axis=1) - step
     # The loudest frame keeps its phases: from one that holds half of a tone,
     # or none, bins would start out of step and stay so.
@@ -93,6 +95,7 @@ def oversampled(x: Tensor, pitch: Tensor) -> tuple[Tensor, Tensor]:
     size = 1 << (samples + 63).bit_length()
     real, imaginary = ops.rfft(x, fft_length=size)
     bins = ops.arange(size // 2 + 1, dtype="float32")[None]
+    # Twice, since the transform back divides by twice the samples.
     kept = 2.0 * ops.cast(bins * pitch < size // 2, "float32")
     more = ((0, 0), (0, size // 2))
     wide = ops.irfft(

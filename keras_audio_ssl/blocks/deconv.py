@@ -71,6 +71,7 @@ class DeconvHead(Layer):
 
     def call(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         x = self.dense(x)
+        # A map (batch, steps, bins / stride, channels), doubled by each layer.
         shape = (-1, ops.shape(x)[1], self.rows, self.channels)
         x, stride = ops.reshape(x, shape), self.stride
         for conv in self.convs:

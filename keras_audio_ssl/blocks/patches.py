@@ -98,7 +98,9 @@ class Patches(Layer):
         rows, columns = self.counts
         x = x[:, : rows * steps[0], : columns * steps[1]]
         x = ops.reshape(x, (-1, rows, steps[0], columns, steps[1]))
+        # Without the gap behind each.
         x = x[:, :, : sizes[0], :, : sizes[1]]
+        # (batch, rows, columns, frames, bins).
         x = ops.transpose(x, (0, 1, 3, 2, 4))
         x = ops.reshape(x, (-1, self.number, *sizes))
         if not self.norm:

@@ -122,4 +122,5 @@ class EndsPool(Layer):
             ahead = ops.take_along_axis(
                 x[..., :half], last[:, None, None], axis=1
             )[:, 0]
+        # Backwards the last state stands at the first frame.
         return ops.concatenate([ahead, x[:, 0, half:]], axis=-1)

@@ -77,14 +77,19 @@ class GumbelQuantizer(Layer):
                 uniform = keras.random.uniform(
                     ops.shape(scores), 1e-9, 1.0, seed=seed
                 )
+                # Gumbel noise: the arg max is a draw from the softmax of the
+                # scores.
                 noisy = scores - ops.log(-ops.log(uniform))
                 soft = ops.softmax(noisy / self.temperature)
                 code = ops.argmax(noisy, axis=-1)
                 hard = ops.one_hot(code, size, dtype="float32")
+                # Straight through: one-hot forwards, the softmax' gradient
+                # backwards.
                 weights = hard + soft - ops.stop_gradient(soft)
             else:
                 code = ops.argmax(scores, axis=-1)
                 weights = ops.one_hot(code, size, dtype="float32")
+            # (batch, frames, size) times (size, dim): the code's row.
             vectors.append(codebook(ops.cast(weights, x.dtype)))
             chosen.append(ops.cast(code, "int32"))
         return ops.concatenate(vectors, axis=-1), ops.stack(chosen, axis=-1)
@@ -109,6 +114,7 @@ def codebook_perplexity(
     counts = ops.sum(used, axis=(0, 1))
     share = counts / ops.maximum(ops.sum(counts), 1.0)
     entropy = -ops.sum(share * ops.log(ops.maximum(share, 1e-12)))
+    # exp of nats is 2 to the bits.
     return ops.exp(entropy)
 
 

@@ -103,6 +103,7 @@ class SincConv(Layer):
 
     def edges(self) -> tuple[Tensor, Tensor]:
         """Where each filter begins and ends, Hz: two tensors `(filters,)`."""
+        # f1 = 50 + |a|, f2 = f1 + 50 + |b|, at most half the sample rate.
         low = LEAST + ops.abs(self.low_hz.value)
         high = low + LEAST + ops.abs(self.band_hz.value)
         return low, ops.clip(high, LEAST, self.sample_rate / 2)
@@ -113,6 +114,8 @@ class SincConv(Layer):
         band = 2.0 * (high - low)
         phase = ops.convert_to_tensor(self._phase)[:, None]
         window = ops.convert_to_tensor(self._window)[:, None]
+        # (sin 2 pi f2 t - sin 2 pi f1 t) / (pi t), over 2 (f2 - f1), so that
+        # the tap in the middle is 1.
         left = ops.sin(high * phase) - ops.sin(low * phase)
         left = left / (phase / 2) * window / band
         return ops.concatenate(
@@ -173,6 +176,7 @@ class TimeNorm(Layer):
     def call(self, x: Tensor) -> Tensor:
         x = ops.cast(x, "float32")
         off = x - ops.mean(x, axis=1, keepdims=True)
+        # Over time alone, with n - 1, and epsilon outside of the root.
         degrees = ops.cast(ops.maximum(ops.shape(x)[1] - 1, 1), "float32")
         variance = ops.sum(ops.square(off), axis=1, keepdims=True) / degrees
         # The gradient of a root is infinite at zero.

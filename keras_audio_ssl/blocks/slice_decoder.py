@@ -82,4 +82,5 @@ class SliceDecoder(Layer):
         x = ops.reshape(self.dense(x), (-1, *self.least))
         for block in self.blocks:
             x = block(x, training=training)
+        # (batch, frames, bins, slices) to (batch, slices, frames, bins).
         return ops.transpose(self.out(x), (0, 3, 1, 2))

@@ -64,6 +64,7 @@ class TargetNetwork(Layer):
                 + (1.0 - momentum) * ops.cast(source.value, "float32"),
             )
             for target, source in zip(targets, online.weights, strict=True)
+            # Moving statistics of a batch norm are its own.
             if id(source) in trained
         ]
 

@@ -96,6 +96,7 @@ def sinusoids(frames: Size, dim: int) -> Tensor:
     """
     place = ops.cast(ops.arange(frames, dtype="int32"), "float32")
     even = ops.cast(ops.arange(0, dim, 2, dtype="int32"), "float32")
+    # t / 10000 ** (2 i / dim).
     angle = place[:, None] * ops.exp(even * (-math.log(10000.0) / dim))
     both = ops.stack([ops.sin(angle), ops.cos(angle)], axis=-1)
     return ops.reshape(both, (-1, dim))
@@ -136,6 +137,7 @@ def pad_frames(x: Tensor, multiple: int) -> Tensor:
     time = x.shape[1]
     if isinstance(time, int) and time % multiple == 0:
         return x
+    # Enough for any number of frames, then cut to whole multiples.
     x = ops.pad(x, ((0, 0), (0, multiple - 1), (0, 0)))
     return x[:, : ops.shape(x)[1] // multiple * multiple]
 
@@ -196,6 +198,7 @@ class SelfAttention(Layer):
         training: bool | None = None,
         return_attention: bool = False,
     ) -> Any:
+        # (batch, heads, frames, dim / heads) from here on.
         shape = (-1, ops.shape(x)[1], self.heads, self.dim // self.heads)
         query, key, value = (
             ops.transpose(ops.reshape(part(x), shape), (0, 2, 1, 3))
@@ -205,11 +208,14 @@ class SelfAttention(Layer):
         scores = ops.matmul(query * scale, ops.transpose(key, (0, 1, 3, 2)))
         scores = ops.cast(scores, "float32")
         if valid is not None:
+            # No query sees a key past the end.
             scores = ops.where(valid[:, None, None, :], scores, -1e9)
         probabilities = softmax(scores)
         weights = ops.cast(probabilities, self.compute_dtype)
         context = ops.matmul(self.drop(weights, training=training), value)
         if head_mask is not None:
+            # Past the softmax: a head that is off gives zeros, and no other
+            # changes.
             context = context * ops.cast(
                 head_mask[:, None, None], context.dtype
             )

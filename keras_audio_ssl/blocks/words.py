@@ -55,6 +55,7 @@ class WordDecoder(Layer):
         if self.feed == "embedding":
             read = self.lstm(z[:, None], initial_state=start, frames=frames)
         elif self.feed == "teacher":
+            # The true frame before each, zeros before the first.
             before = ops.pad(target[:, :-1], ((0, 0), (1, 0), (0, 0)))
             read = self.lstm(beside(z, before), initial_state=start)
         else:

@@ -82,11 +82,14 @@ def nt_xent(
     z = ops.concatenate([z1, z2], axis=0)
     rows, count = ops.shape(z)[0], ops.shape(z1)[0]
     place = ops.arange(rows)
+    # (2 N, 2 N); an entry with itself drops out of the softmax.
     s = (z @ ops.transpose(z)) / temperature
     itself = place[:, None] == place[None, :]
     s = ops.where(itself, ops.cast(-1e9, s.dtype), s)
+    # Each pair stands for two rows, of the same numerator.
     pair = ops.sum(z1 * z2, axis=-1) / temperature
     loss = ops.mean(ops.logsumexp(s, axis=1)) - ops.mean(pair)
+    # Row i's partner is row i + N, around the end.
     best = ops.cast(ops.argmax(s, axis=1), place.dtype)
     accuracy = ops.mean(
         ops.cast(best == (place + count) % rows, keras.config.floatx())
@@ -105,6 +108,7 @@ def labelled_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         Scalar; 0, with zero gradient, where no row has one.
     """
     known = ops.cast(labels >= 0, logits.dtype)
+    # Rows without a label look up class 0, and count 0 times.
     place = ops.maximum(labels, 0)[:, None]
     own = ops.take_along_axis(logits, place, axis=1)[:, 0]
     terms = (ops.logsumexp(logits, axis=1) - own) * known

@@ -56,6 +56,7 @@ def masked_mean(error: Tensor, mask: Tensor | None = None) -> Tensor:
     if mask is None:
         return ops.mean(error)
     if len(mask.shape) < len(error.shape):
+        # A mask of frames weights the mean over bins.
         error = ops.mean(error, axis=-1)
     weights = ops.cast(mask, error.dtype)
     return ops.sum(error * weights) / ops.maximum(ops.sum(weights), 1.0)

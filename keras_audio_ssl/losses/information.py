@@ -19,6 +19,7 @@ def log_determinant(matrix: Tensor) -> Tensor:
         Scalar.
     """
     _, upper = ops.qr(matrix)
+    # |det Q| is 1, and R's is the product of its diagonal.
     return ops.sum(ops.log(ops.abs(ops.diagonal(upper))))
 
 
@@ -37,6 +38,7 @@ def block_toeplitz(matrix: Tensor, blocks: int) -> Tensor:
     """
     dim = matrix.shape[0] // blocks
     matrix = (matrix + ops.transpose(matrix)) / 2
+    # tiles[i, :, j] is the block (dim, dim) of frames i and j.
     tiles = ops.reshape(matrix, (blocks, dim, blocks, dim))
     lags = [
         sum(tiles[i, :, i + lag] for i in range(blocks - lag)) / (blocks - lag)
@@ -98,6 +100,7 @@ def window_covariance(
     if isinstance(time, int) and time < frames:
         return ops.zeros((frames * dim, frames * dim), latent.dtype)
     count = time - frames + 1
+    # (batch, count, frames * dim): `frames` shifted copies side by side.
     windows = ops.concatenate(
         [latent[:, i : i + count] for i in range(frames)], axis=-1
     )
@@ -105,6 +108,7 @@ def window_covariance(
         weights = ops.ones((clips, count), latent.dtype)
     else:
         last = ops.cast(lengths, "int32")[:, None] - frames
+        # Windows that lie within the clip.
         weights = ops.arange(count, dtype="int32")[None] <= last
     sigma = covariance(windows, weights)
     return block_toeplitz(sigma, frames) if toeplitz else sigma
@@ -153,6 +157,8 @@ def predictive_information(
         sigma = sigma / diagonal + eye
     half = sigma.shape[0] // 2
     past = log_determinant(sigma[:half, :half])
+    # PI = ln det S(T) - ln det S(2T) / 2: of a stationary process past and
+    # future have one determinant.
     return past - 0.5 * log_determinant(sigma)
 
 

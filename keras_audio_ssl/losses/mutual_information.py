@@ -19,6 +19,7 @@ def bce_information(positive: Tensor, negative: Tensor) -> Tensor:
         Ravanelli & Bengio, 2019, "Learning Speaker Representations with
         Mutual Information", arXiv 1812.00271, eq. 5.
     """
+    # -ln s(p) - ln(1 - s(n)), without a logarithm of 0.
     return ops.mean(ops.softplus(-positive)) + ops.mean(ops.softplus(negative))
 
 
@@ -40,6 +41,7 @@ def mine_information(positive: Tensor, negative: Tensor) -> Tensor:
     """
     count = ops.cast(ops.shape(negative)[0], negative.dtype)
     mean = ops.logsumexp(negative) - ops.log(count)
+    # ln mean exp(n) - mean p.
     return mean - ops.mean(positive)
 
 
@@ -57,4 +59,5 @@ def nce_information(positive: Tensor, negative: Tensor) -> Tensor:
         Ravanelli & Bengio, 2019, arXiv 1812.00271, eq. 4.
     """
     rest = ops.broadcast_to(ops.logsumexp(negative), ops.shape(positive))
+    # -ln(e^p / (e^p + sum_j e^{n_j})) of each pair.
     return ops.mean(ops.logaddexp(positive, rest) - positive)

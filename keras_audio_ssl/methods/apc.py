@@ -132,6 +132,7 @@ class APC(PretextModel):
                 f"APC with n_future={n} needs more than {n} frames. "
                 f"Received: {frames}"
             )
+        # Frame t predicts frame t + n: (batch, frames - n, bins) each.
         known, target = features[:, : frames - n], features[:, n:]
         if lengths is None:
             lengths = ops.full((ops.shape(features)[0],), frames, "int32")
@@ -162,8 +163,11 @@ class APC(PretextModel):
                 codebook_perplexity(codes[..., i], size, mask)
                 for i, size in enumerate(self.codebooks)
             ]
+            # Mean over the codebooks.
             self.perplexity.update_state(sum(used) / len(used))
         if self.reference_loss:
+            # Zeros past the end count as targets too, and make the loss
+            # smaller.
             mask = None
         return masked_l1(outputs["prediction"], target, mask)
 

@@ -136,11 +136,13 @@ class Audio2Vec(SliceModel):
         if self.task == "skipgram":
             seen, target = middle, around
         vectors = self.encode(seen, training)
+        # Side by side, in their order: (batch, seen slices * dim).
         width = vectors.shape[1] * vectors.shape[2]
         rebuilt = self.decoder(
             ops.reshape(vectors, (-1, width)), training=training
         )
         self.bands(target, training=training)
+        # Slices one after the other: (batch, slices * frames, bins).
         frames = (-1, target.shape[1] * self.frames, target.shape[-1])
         return {
             "prediction": ops.reshape(rebuilt, frames),

@@ -72,5 +72,6 @@ class AudioALBERT(Mockingjay):
         altered, selected = super().alter(features, lengths)
         if self.mask_token:
             token = ops.cast(self.token, altered.dtype)
+            # The hidden frames are zeros by now.
             altered = altered + ops.where(selected, token, 0.0)
         return altered, selected

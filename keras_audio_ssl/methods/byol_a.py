@@ -168,6 +168,7 @@ class BYOLA(PretextModel):
                 x = layer(x, seed=seed)
             views.append(x)
         if self.post_norm:
+            # (2 * batch, frames, bins): one mean and one deviation for both.
             both = standardize_batch(ops.concatenate(views, axis=0))
             return ops.split(both, 2)
         return views
@@ -178,6 +179,7 @@ class BYOLA(PretextModel):
         features = self._normalized_features(segment, training)
         view_1, view_2 = self.views(features)
         if training:
+            # The clips as they were: what is mixed is not mixed again.
             self.mixup.push(features)
         return self.compare(view_1, view_2, training=training)
 
@@ -192,6 +194,7 @@ class BYOLA(PretextModel):
             outputs[f"prediction_{i}"] = self.predictor(
                 projection, training=training
             )
+            # Its batch norm has statistics of its own, never the online one's.
             _, target = self.target(view, training=training)
             outputs[f"target_{i}"] = target
             if i == 1:
@@ -205,9 +208,11 @@ class BYOLA(PretextModel):
         t1, t2 = outputs["target_1"], outputs["target_2"]
         self.std.update_state(embedding_std(outputs["embedding"]))
         self.retrieval.update_state(
+            # Whether a view's prediction finds its own clip's target.
             contrastive_accuracy(cosine_similarity(p1, t2))
         )
         # Summed, not halved, as in the released code: 0 to 8.
+        # (2 - 2 cos(q1, t2)) + (2 - 2 cos(q2, t1)); each term is 0 to 4.
         return ops.mean(unit_distance(p1, t2) + unit_distance(p2, t1))
 
     def after_update(self) -> list[tuple[Any, Any]]:

@@ -170,6 +170,8 @@ class CLAR(PretextModel):
         waveform, lengths = waveform_and_lengths(x)
         if lengths is not None:
             waveform = mask_frames(waveform, lengths)
+        # The first `seconds` of each clip; the two views differ by what is done
+        # to them, not by place.
         start = ops.zeros((ops.shape(waveform)[0],), "int32")
         return crop(ops.cast(waveform, "float32"), start, self.samples)
 
@@ -189,6 +191,8 @@ class CLAR(PretextModel):
 
     def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         views = self.views(self.clip(x))
+        # Nothing before the backbone learns, and the way back through
+        # augmentations and spectra is long.
         features = ops.stop_gradient(self.encoder.frontend(views))
         first, second = ops.split(features, 2)
         return self.compare(first, second, training=training)
@@ -234,6 +238,7 @@ class CLAR(PretextModel):
             cross_entropy = labelled_cross_entropy(logits, y)
             loss = loss + self.supervised_weight * cross_entropy
             hit = ops.cast(ops.argmax(logits, axis=1), "int32") == y
+            # Of the clips with a label.
             self.class_accuracy.update_state(hit, y >= 0)
         return loss
 

@@ -180,12 +180,14 @@ class COLA(PretextModel):
 
     def clips(self, x: Batch) -> Batch:
         if isinstance(x, dict) and "anchor" in x:
+            # Statistics of both, (batch, 2 * samples).
             return ops.concatenate([x["anchor"], x["positive"]], axis=-1)
         return super().clips(x)
 
     def similarities(self, anchor: Tensor, positive: Tensor) -> Tensor:
         """`(batch, batch)` similarities, anchors by positives."""
         if self.similarity == "bilinear":
+            # s_ij = a_i W p_j, one row for each anchor.
             s = self.bilinear(anchor, positive)
         else:
             s = cosine_similarity(anchor, positive)
@@ -198,6 +200,7 @@ class COLA(PretextModel):
         s = self.similarities(*pair)
         self.accuracy.update_state(contrastive_accuracy(s))
         self.scale.update_state(ops.max(ops.abs(s)))
+        # Rows alone: anchors are never negatives of each other.
         loss = row_cross_entropy(s)
         if self.symmetric:
             loss = 0.5 * (loss + row_cross_entropy(ops.transpose(s)))

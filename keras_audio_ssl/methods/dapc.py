@@ -155,6 +155,7 @@ class DAPC(PretextModel):
         frames = self.encoder.frontend.frame_lengths(
             waveform.shape[1] if lengths is None else lengths
         )
+        # Windows of 2 T frames in each clip.
         each = keras.ops.convert_to_numpy(frames) - 2 * self.window + 1
         windows = int(each.clip(0).sum()) * (
             len(waveform) if lengths is None else 1
@@ -240,6 +241,7 @@ class DAPC(PretextModel):
         ):
             metric.update_state(value)
         return (
+            # L = -PI + alpha R + beta rec.
             -information
             + self.ortho_weight * penalty
             + self.reconstruction_weight * error
@@ -251,6 +253,7 @@ class DAPC(PretextModel):
         if isinstance(backbone, LatentStack) and backbone.is_linear:
             kernel = ops.cast(backbone.projection.kernel, "float32")
             gram = ops.transpose(kernel) @ kernel
+            # ||V'V - I||^2, the linear encoder's own.
             return ops.sum(ops.square(gram - ops.eye(gram.shape[0])))
         return orthogonality(latent, lengths)
 
@@ -258,6 +261,7 @@ class DAPC(PretextModel):
         """rec: over hidden elements, or a frame's sum over valid frames."""
         parts = outputs["prediction"], outputs["target"], outputs["label"]
         if not self.masked:
+            # The mean over bins times their number: a frame's sum.
             return masked_mse(*parts) * parts[0].shape[-1]
         return (masked_l1 if self.distance == "l1" else masked_mse)(*parts)
 

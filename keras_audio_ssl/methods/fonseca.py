@@ -185,6 +185,7 @@ class Fonseca(PretextModel):
         """Both views, `(batch, frames, bins)` each, of `patches`."""
         for layer in self.augmentations:
             patches = layer(patches, seed=self.seed_generator)
+        # Normalised after mixing, which needs true energies.
         return ops.split(self.encoder.frontend.normalized(patches), 2)
 
     def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:

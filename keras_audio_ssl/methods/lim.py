@@ -188,6 +188,7 @@ class LIM(PretextModel):
         uniform = keras.random.uniform((batch,), seed=self.seed_generator)
         free = ops.cast(batch - 1, "float32")
         step = ops.cast(ops.floor(uniform * free), "int32")
+        # 1 to batch - 1 places further on: never itself.
         step = 1 + ops.minimum(step, ops.cast(batch - 2, "int32"))
         return (ops.arange(batch, dtype="int32") + step) % batch
 
@@ -196,6 +197,7 @@ class LIM(PretextModel):
         features = self.encoder.frontend(chunks, levelled=self.levelled)
         z = self.network(features, training=training)["clip"]
         first, second = ops.split(z, 2)
+        # z_rand of the negatives: the second chunk of another utterance.
         others = self.others(ops.shape(first)[0])
         return self.compare(first, second, ops.take(second, others, axis=0))
 
@@ -229,6 +231,7 @@ class LIM(PretextModel):
         positive, negative = self.compared(
             outputs["positive"], outputs["negative"]
         )
+        # 0.5 by chance.
         right = 0.5 * (
             ops.mean(ops.cast(positive > 0, "float32"))
             + ops.mean(ops.cast(negative < 0, "float32"))
@@ -247,6 +250,7 @@ class LIM(PretextModel):
     def default_optimizer(self, total_steps: int | None = None) -> Any:
         kind, settings = OPTIMIZERS[self.optimization]
         norm = self.clip_norm
+        # Its bound has no ceiling, and scores may run away.
         if norm is None and self.objective == "mine":
             norm = 5.0
         return kind(self.learning_rate, global_clipnorm=norm, **settings)

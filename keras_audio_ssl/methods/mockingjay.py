@@ -1,5 +1,6 @@
 """Mockingjay: rebuild spans of frames from both sides."""
 
+from collections.abc import Sequence
 from typing import Any
 from typing import ClassVar
 
@@ -47,7 +48,7 @@ class Mockingjay(MaskedReconstruction):
         self,
         encoder: EncoderLike | None = None,
         proportion: float = 0.15,
-        span: int = 7,
+        span: int | Sequence[int] = 7,
         overlap: bool = True,
         target: Any = None,
         distance: str = "l1",

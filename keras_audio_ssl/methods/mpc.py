@@ -103,6 +103,8 @@ class MPC(PretextModel):
         super().__init__(encoder, paper, seed, **kwargs)
         backbone, frontend = self.encoder.backbone, self.encoder.frontend
         width = backbone.dims[-1]
+        # What the Noam schedule of the paper comes to at the end of its warm-up
+        # of 2000 steps.
         self.learning_rate = learning_rate or 0.3 / (2000 * width) ** 0.5
         self.stride = backbone.strides[-1]
         self.time = ChunkAlteration(
@@ -158,9 +160,11 @@ class MPC(PretextModel):
         )
         label = selected[..., None]
         if self.reference_loss:
+            # Whatever is exactly 0 counts, be it hidden or not.
             label = altered == 0.0
         if lengths is not None:
             steps = self.encoder.backbone.level_lengths(lengths)
+            # Frames of whole steps: the head writes `stride` frames at each.
             seen = frame_mask(self.stride * steps, ops.shape(features)[1])
             label = label & seen[..., None]
         return altered, label
@@ -184,6 +188,7 @@ class MPC(PretextModel):
         hidden, _ = last_level(
             self.encoder.backbone, altered, lengths, training
         )
+        # (batch, steps, stride * bins) to (batch, steps * stride, bins).
         frames = unstack_frames(self.head(hidden), self.stride)
         return frames[:, : ops.shape(altered)[1]]
 

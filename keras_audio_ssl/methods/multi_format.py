@@ -215,6 +215,7 @@ class MultiFormat(PretextModel):
     ) -> Tensor:
         """A crop, or its features, after the augmentations of a domain."""
         for name, layer in self.augmentations if training else ():
+            # Spectrograms have stretches hidden by SpecAugment instead.
             apart = name == "silence" and not reads_waveform(part)
             if layer.domain == domain and not apart:
                 x = layer(x, seed=self.seed_generator)
@@ -271,7 +272,9 @@ class MultiFormat(PretextModel):
                 embedding_std(outputs[f"{name}_embedding"])
             )
         if self.negatives == "all":
+            # 2 N - 2 negatives, of which N - 1 are of the row's own format.
             return nt_xent(first, second, self.temperature)[0]
+        # Of the other format alone, both ways: N - 1 negatives.
         return 0.5 * (losses[0] + losses[1])
 
     def default_optimizer(self, total_steps: int | None = None) -> Any:

@@ -133,6 +133,7 @@ class NPC(PretextModel):
         read = self.encoder.backbone(
             features, lengths=lengths, training=training
         )
+        # (batch, frames, dim), of a level that does not see the frame itself.
         feature, outputs = read["hidden"][self.level], {}
         if self.quantizer is not None:
             feature, outputs["codes"] = self.quantizer(
@@ -180,6 +181,8 @@ def interpolated(features: Tensor, mask: Tensor, reach: int) -> Tensor:
     frames = ops.shape(features)[1]
     total, count = 0.0, 0.0
     valid = ops.cast(mask, features.dtype)[..., None]
+    # Of what is padded on both sides, the frames `reach` before each, then
+    # those `reach` after.
     for start in (0, 2 * reach):
         around = ((0, 0), (reach, reach), (0, 0))
         there = ops.pad(valid, around)[:, start : start + frames]
@@ -201,6 +204,7 @@ def refuse_sight(backbone: Any, frames: int = 64) -> None:
     name, frames = type(backbone).__name__, max(frames, backbone.min_frames)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1, frames, backbone.n_features))
+    # Twice: one random value might happen to move nothing.
     places = [0, frames // 2, frames - 1] * 2
     x = np.repeat(x, len(places) + 1, axis=0).astype("float32")
     for row, place in enumerate(places):

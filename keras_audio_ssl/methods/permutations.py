@@ -177,11 +177,13 @@ class Permutations(SliceModel):
         place = (ranks - 1)[..., None, None]
         shuffled = ops.take_along_axis(patches, place, axis=1)
         vectors = self.encode(self.fitted(shuffled), training)
+        # The patches' vectors side by side, as they were shuffled.
         embedding = ops.reshape(
             vectors, (-1, vectors.shape[1] * vectors.shape[2])
         )
         scores = self.out(self.hidden(embedding))
         if self.orders is not None:
+            # The order that was found, as ranks.
             best = ops.argmax(scores, axis=-1)
             outputs = {"logits": scores, "order": order}
             scores = ops.take(self.orders, best, axis=0) + 1
@@ -272,6 +274,7 @@ class Permutations(SliceModel):
             smooth, loss = perturbed_rank, perturbed_rank_loss
         if self.distance == "fenchel_young":
             return loss(scores, ranks, *options)
+        # |r - true|^2, of ranks that have gradients.
         off = smooth(scores, *options) - ops.cast(ranks, scores.dtype)
         return ops.mean(ops.square(off), axis=-1)
 
@@ -319,6 +322,7 @@ def far_orders(
     chosen = [int(rng.integers(len(found)))]
     while len(chosen) < count:
         apart = (found != found[chosen[-1]]).sum(axis=1)
+        # How far each is from the nearest of those chosen.
         nearest = np.minimum(nearest, apart)
         chosen.append(int(nearest.argmax()))
     return found[chosen].astype("int32")

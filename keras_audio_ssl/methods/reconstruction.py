@@ -123,6 +123,7 @@ class MaskedReconstruction(PretextModel):
         stacked = stack_frames(features, self.stack)
         of_stacked = valid
         if valid is not None:
+            # Whole steps are hidden: (batch, frames / stack, stack * bins).
             of_stacked = self.encoder.backbone.level_lengths(valid)
         altered, label = self.alter(stacked, of_stacked)
         target = stack_frames(target, self.stack)
@@ -148,7 +149,7 @@ class MaskedReconstruction(PretextModel):
             training: Whether dropout is on.
 
         Returns:
-            Like `altered`.
+            `(batch, frames, bins)` of the target, stacked likewise.
         """
         read = self.encoder.backbone(
             unstack_frames(altered, self.stack),
@@ -183,6 +184,7 @@ def adamw(model: Any, steps: int) -> Any:
         weight_decay=model.weight_decay,
         global_clipnorm=model.clip_norm,
     )
+    # Biases and the factors of layer norms do not decay.
     optimizer.exclude_from_weight_decay(
         var_list=[v for v in model.trainable_variables if len(v.shape) < 2]
     )

@@ -108,6 +108,7 @@ class SliceModel(PretextModel):
 
 def encode(network: Any, slices: Tensor, training: bool = False) -> Tensor:
     """Vectors of slices by a backbone; see `SliceModel.encode`."""
+    # One batch of (batch * slices, frames, bins).
     flat = ops.reshape(slices, (-1, *slices.shape[2:]))
     clip = network(flat, training=training)["clip"]
     return ops.reshape(clip, (-1, slices.shape[1], clip.shape[-1]))

@@ -224,6 +224,7 @@ class Speech2Vec(PretextModel):
         # Not a product: what stands past a word's end may be anything.
         rows = ops.where(valid[..., None], rows, 0.0)
         features = ops.reshape(rows, (-1, count, frames, bins))
+        # A place without a word is read as one frame, and left out below.
         read = self.encoder.backbone(
             rows, lengths=ops.maximum(flat, 1), training=training
         )
@@ -232,12 +233,15 @@ class Speech2Vec(PretextModel):
         mask = ops.reshape(valid, (-1, count, frames))
         if self.task == "skipgram":
             known, written = words, z
+            # (batch, words, 2 window, frames, bins): all write the same from
+            # the centre's vector.
             target = neighbours(features, self.window)
             mask = neighbours(mask, self.window)
         else:
             around = neighbours(ops.cast(words, z.dtype), self.window)
             around = ops.sum(around, axis=2)
             known = around > 0
+            # The sum of the vectors around; those of missing words are 0.
             written = ops.sum(neighbours(z, self.window), axis=2)
             if self.combine == "mean":
                 written = written / ops.maximum(around, 1.0)[..., None]
@@ -245,6 +249,7 @@ class Speech2Vec(PretextModel):
         mask = ops.logical_and(mask, known[..., None, None])
         prediction = self.write(written, target)
         if self.copies:
+            # Each frame's own predecessor, silence before the first.
             last = [(0, 0)] * 3 + [(1, 0), (0, 0)]
             reference = ops.pad(target[:, :, :, :-1], last)
         else:

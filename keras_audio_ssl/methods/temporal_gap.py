@@ -140,6 +140,7 @@ class TemporalGap(SliceModel):
 
     def logit(self, vectors: Tensor) -> Tensor:
         """Logits `(batch,)` of pairs of vectors `(batch, 2, dim)`."""
+        # Both vectors side by side: which is first makes a difference.
         both = ops.reshape(vectors, (-1, 2 * vectors.shape[-1]))
         # From here on in float32: a share near 0 or 1 needs its digits.
         return ops.cast(self.out(self.hidden(both))[:, 0], "float32")
@@ -194,6 +195,7 @@ class TemporalGap(SliceModel):
         )
         if self.distance == "mse":
             return mean_of_valid(ops.square(share - gap), valid)
+        # -gap ln p - (1 - gap) ln(1 - p), p the sigmoid of the logit.
         loss = mean_of_valid(ops.softplus(logit) - gap * logit, valid)
         # What no answer can be below.
         self.told["excess"].update_state(

@@ -1,6 +1,7 @@
 """TERA: rebuild frames and bands that are hidden, through noise."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 from typing import ClassVar
 
@@ -61,7 +62,7 @@ class TERA(MaskedReconstruction):
         self,
         encoder: EncoderLike | None = None,
         proportion: float = 0.15,
-        span: int = 7,
+        span: int | Sequence[int] = 7,
         channel_share: float = 0.2,
         channel_groups: int = 1,
         noise_probability: float = 0.15,
@@ -123,10 +124,13 @@ class TERA(MaskedReconstruction):
             labels.append(selected[..., None])
         if self.channel_share:
             altered, selected = self.channels(altered, seed=seed)
+            # A band is hidden in every frame; padding does not count.
             labels.append(selected & valid)
         if self.noise_probability:
             altered = self.noise(altered, lengths=lengths, seed=seed)
         if not labels:
+            # Noise alone hides nothing: all is to be rebuilt, in the reference
+            # padding too.
             labels = [valid | self.reference_loss]
         label = labels[0]
         for more in labels[1:]:
