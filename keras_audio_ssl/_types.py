@@ -1,5 +1,6 @@
 """Names for what signatures speak of, and what Keras has no types for."""
 
+import os
 from typing import Any
 from typing import TypeAlias
 
@@ -13,3 +14,7 @@ Seed: TypeAlias = Any
 # What `fit` takes: `(batch, samples)`, or a dict of that as `"waveform"`,
 # `"lengths"` and what else a task wants.
 Batch: TypeAlias = Any
+# A path, a waveform `(samples,)` or `(batch, samples)`, or a list of either.
+Audio: TypeAlias = Any
+# Where a file or a folder is.
+FilePath: TypeAlias = str | os.PathLike[str]

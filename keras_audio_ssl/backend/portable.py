@@ -264,7 +264,7 @@ def affine(
         variance: `(channels,)`.
         gamma: `(channels,)`.
         beta: `(channels,)`.
-        epsilon: float. Added to the variance.
+        epsilon: Added to the variance.
 
     Returns:
         A tensor like `x`.
@@ -287,7 +287,7 @@ def batch_norm(
         x: `(batch, ..., channels)`.
         gamma: `(channels,)` float32.
         beta: `(channels,)` float32.
-        epsilon: float. Added to the variance.
+        epsilon: Added to the variance.
 
     Returns:
         The normalised tensor in the dtype of `x`, mean and (biased) variance
@@ -329,7 +329,7 @@ def conv_norm_pool(
             their size.
         gamma: `(filters,)` float32.
         beta: `(filters,)` float32.
-        epsilon: float. Added to the variance.
+        epsilon: Added to the variance.
         pool: Two ints. Size and stride of the pooling.
 
     Returns:

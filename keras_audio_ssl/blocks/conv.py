@@ -67,7 +67,7 @@ class BatchNorm(Registered, keras.layers.BatchNormalization):
 
     Call arguments:
         x: `(batch, ..., channels)`.
-        training: bool. Use, and record, the batch's own statistics.
+        training: Use, and record, the batch's own statistics.
         mask: bool, of the shape of `x` without its channels or broadcastable
             to it. Statistics are taken over `True` positions alone.
 
@@ -142,12 +142,12 @@ class ConvBlock(Layer):
     weights.
 
     Args:
-        filters: int. Channels out.
+        filters: Channels out.
         kernel_size: int or two ints (time, frequency), odd. Defaults to 3.
         pool: int or two ints (time, frequency). Size and stride of the
             pooling; a remainder is dropped. Defaults to 2.
-        momentum: float. Momentum of the moving statistics. Defaults to 0.9.
-        epsilon: float. Added to the variance. Defaults to 1e-5.
+        momentum: Momentum of the moving statistics. Defaults to 0.9.
+        epsilon: Added to the variance. Defaults to 1e-5.
         kernel_initializer: Initializer of the convolution. Defaults to
             `"glorot_uniform"`.
         **kwargs: Passed to `keras.layers.Layer`.
@@ -267,7 +267,9 @@ class ConvBlock(Layer):
             x = mask_frames(x, self.output_lengths(lengths))
         return x
 
-    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
+    def compute_output_shape(
+        self, input_shape: Sequence[Any]
+    ) -> tuple[Any, ...]:
         batch, time, frequency, _ = input_shape
         return (
             batch,
@@ -294,18 +296,18 @@ class ConvNorm(Layer):
     the shapes of `Conv2D` (or `DepthwiseConv2D`) and `BatchNormalization`.
 
     Args:
-        filters: int. Channels out; those in, if `depthwise`.
+        filters: Channels out; those in, if `depthwise`.
         kernel_size: int or two ints (time, frequency). Defaults to 1.
         stride: int or two ints (time, frequency), equal if `depthwise`.
             Defaults to 1.
         pad: Zeros before and after, for time and for frequency. Defaults to
             half the kernel on all sides.
-        depthwise: bool. Each channel has a kernel of its own. Defaults to
+        depthwise: Each channel has a kernel of its own. Defaults to
             `False`.
         activation: `"silu"`, `"relu"`, `"relu6"` or `None`. Defaults to
             `"silu"`.
-        momentum: float. Momentum of the moving statistics. Defaults to 0.99.
-        epsilon: float. Added to the variance. Defaults to 1e-3.
+        momentum: Momentum of the moving statistics. Defaults to 0.99.
+        epsilon: Added to the variance. Defaults to 1e-3.
         kernel_initializer: Initializer. Defaults to the one of EfficientNet,
             normal with variance 2 / fan out.
         **kwargs: Passed to `keras.layers.Layer`.
@@ -430,7 +432,9 @@ class ConvNorm(Layer):
             x = activate(self.norm(x, training=True, mask=mask))
         return x if lengths is None else mask_frames(x, lengths)
 
-    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
+    def compute_output_shape(
+        self, input_shape: Sequence[Any]
+    ) -> tuple[Any, ...]:
         pad = self.pad or backend.half_pad(self.kernel_size)
         sizes = [
             None

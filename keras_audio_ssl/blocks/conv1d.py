@@ -189,7 +189,9 @@ class ConvNorm1D(Layer):
             x = ops.relu(x)
         return x if after is None else mask_frames(x, after)
 
-    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
+    def compute_output_shape(
+        self, input_shape: Sequence[Any]
+    ) -> tuple[Any, ...]:
         batch, time, _ = input_shape
         if time is not None:
             reach = (self.kernel_size - 1) * self.dilation + 1

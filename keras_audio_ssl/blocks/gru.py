@@ -21,8 +21,8 @@ class GRU(Recurrence):
     Under a half precision policy the state is kept in float32.
 
     Args:
-        units: int. Size of the state and of the output.
-        return_state: bool. Also return the state after each sequence's last
+        units: Size of the state and of the output.
+        return_state: Also return the state after each sequence's last
             valid frame, to go on from there. Defaults to `False`.
         kernel_initializer: Initializer of the input weights. Defaults to
             `"glorot_uniform"`.

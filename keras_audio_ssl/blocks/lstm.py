@@ -22,7 +22,7 @@ class LSTM(Recurrence):
     Under a half precision policy the state is kept in float32.
 
     Args:
-        units: int. Size of the state and of the output.
+        units: Size of the state and of the output.
         kernel_initializer: Initializer of the input weights. Defaults to
             `"glorot_uniform"`.
         recurrent_initializer: Initializer of the recurrent weights. Defaults
@@ -118,7 +118,9 @@ class LSTM(Recurrence):
         )
         return ops.cast(outputs, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
+    def compute_output_shape(
+        self, input_shape: Sequence[Any]
+    ) -> tuple[Any, ...]:
         return (*input_shape[:-1], self.units)
 
 

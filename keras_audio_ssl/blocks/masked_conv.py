@@ -102,5 +102,7 @@ class MaskedConv1D(Layer):
         y = self.activation(y[:, :, 0] + ops.cast(self.bias, y.dtype))
         return y if lengths is None else mask_frames(y, lengths)
 
-    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
+    def compute_output_shape(
+        self, input_shape: Sequence[Any]
+    ) -> tuple[Any, ...]:
         return (*input_shape[:-1], self.filters)

@@ -127,7 +127,9 @@ class SincConv(Layer):
         x = ops.cast(x, "float32")
         return ops.conv(x, kernel, self.stride, "valid", "channels_last")
 
-    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
+    def compute_output_shape(
+        self, input_shape: Sequence[Any]
+    ) -> tuple[Any, ...]:
         batch, samples, _ = input_shape
         if samples is not None:
             samples = (samples - self.kernel_size) // self.stride + 1

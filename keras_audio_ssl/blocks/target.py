@@ -23,7 +23,7 @@ class TargetNetwork(Layer):
         Grill et al., 2020, "Bootstrap your own latent", arXiv 2006.07733.
     """
 
-    def __init__(self, network: Any, **kwargs: Any) -> None:
+    def __init__(self, network: keras.layers.Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.network = network.__class__.from_config(network.get_config())
         # Through numpy: a shared buffer fails on JAX when it is donated.
@@ -34,7 +34,9 @@ class TargetNetwork(Layer):
         outputs = self.network(*args, **kwargs)
         return keras.tree.map_structure(ops.stop_gradient, outputs)
 
-    def toward(self, online: Any, momentum: float) -> list[tuple[Any, Any]]:
+    def toward(
+        self, online: keras.layers.Layer, momentum: float
+    ) -> list[tuple[Any, Any]]:
         """Moves of the averages: `momentum * target + (1 - m) * online`.
 
         Args:
@@ -93,7 +95,12 @@ class ProjectedBackbone(Layer):
         `(clip (batch, dim), projection (batch, projection_dim))`.
     """
 
-    def __init__(self, backbone: Any, projector: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        backbone: keras.layers.Layer,
+        projector: keras.layers.Layer,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
 
     def call(

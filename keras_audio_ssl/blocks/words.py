@@ -28,7 +28,7 @@ class WordDecoder(Layer):
 
     Call arguments:
         z: `(batch, dim)`.
-        frames: int. How many are written.
+        frames: How many are written.
         target: `(batch, frames, output_dim)`, for `"teacher"`.
 
     Returns:

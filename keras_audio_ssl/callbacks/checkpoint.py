@@ -9,6 +9,7 @@ import keras_audio_ssl.backend as backend
 from keras_audio_ssl import hub
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import write_text
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.callbacks.resume import changes
 from keras_audio_ssl.callbacks.resume import checkpoints
 from keras_audio_ssl.callbacks.resume import copy_state
@@ -37,7 +38,7 @@ class Checkpoint(StepCallback):
 
     def __init__(
         self,
-        folder: Any,
+        folder: FilePath,
         every: int = 500,
         first: int = 0,
         keep: int = 2,
@@ -107,7 +108,7 @@ class ResumableCheckpoint(Checkpoint):
 
     def __init__(
         self,
-        folder: Any,
+        folder: FilePath,
         every: int = 500,
         minutes: float = 10.0,
         keep: int = 2,

@@ -11,6 +11,7 @@ import numpy as np
 from keras_audio_ssl._files import WriteError
 from keras_audio_ssl._files import written_whole
 from keras_audio_ssl._optional import need
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.callbacks.steps import StepCallback
 
 
@@ -34,7 +35,7 @@ class HistoryCSV(StepCallback):
 
     def __init__(
         self,
-        path: Any,
+        path: FilePath,
         every: int = 20,
         first: int = 0,
         monitor: Any = None,
@@ -105,7 +106,7 @@ class HistoryCSV(StepCallback):
         self.model.reset_metrics()
 
 
-def read_table(path: Any) -> Any:
+def read_table(path: Path) -> Any:
     """What can be read of a history.
 
     Args:
@@ -158,7 +159,7 @@ class TensorBoard(StepCallback):
 
     def __init__(
         self,
-        folder: Any,
+        folder: FilePath,
         every: int = 20,
         first: int = 0,
         monitor: Any = None,

@@ -81,7 +81,7 @@ class EmbeddingMonitor(StepCallback):
         self.last: dict[str, float] = {}
 
     @property
-    def columns(self) -> Any:
+    def columns(self) -> list[str]:
         """Names of what is measured."""
         names = ["std", "effective_rank", "alignment", "uniformity"]
         if self.labels is not None:

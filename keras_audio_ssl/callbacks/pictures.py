@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_audio_ssl._optional import need
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.callbacks.steps import StepCallback
 
@@ -35,7 +36,7 @@ class ReconstructionPictures(StepCallback):
     """
 
     def __init__(
-        self, clip: Tensor, folder: Any, every: int = 100, first: int = 0
+        self, clip: Tensor, folder: FilePath, every: int = 100, first: int = 0
     ) -> None:
         super().__init__(every, first)
         need("matplotlib", "`ReconstructionPictures`")

@@ -11,6 +11,7 @@ from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import drafts
 from keras_audio_ssl._files import write_table
 from keras_audio_ssl._text import printable
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.engine import keep_metrics
 from keras_audio_ssl.engine import kept_metrics
 from keras_audio_ssl.engine import unwrapped
@@ -30,7 +31,7 @@ def record(model: Any, data: Any) -> dict[str, Any]:
     return json.loads(as_json(found))
 
 
-def read_record(path: Any) -> dict[str, Any]:
+def read_record(path: FilePath) -> dict[str, Any]:
     """What was written when a run was begun; empty where nothing was.
 
     Args:
@@ -97,7 +98,7 @@ def differences(before: Any, now: Any, name: str = "") -> list[str]:
     return [] if before == now else [f"{name}: {before} then, {now} now"]
 
 
-def write_contents(path: Any, data: Any) -> None:
+def write_contents(path: FilePath, data: Any) -> None:
     """Writes the table of the files that a run reads, and their bytes.
 
     Args:
@@ -107,7 +108,7 @@ def write_contents(path: Any, data: Any) -> None:
     write_table(path, ("file", "bytes"), data.contents(), "surrogateescape")
 
 
-def changed_files(path: Any, data: Any) -> str:
+def changed_files(path: FilePath, data: Any) -> str:
     """What of a run's files is not as it was, in words.
 
     Args:
@@ -140,12 +141,12 @@ def changed_files(path: Any, data: Any) -> str:
     return "; ".join(parts) or "other parts of the files"
 
 
-def checkpoints(folder: Any) -> list[Path]:
+def checkpoints(folder: FilePath) -> list[Path]:
     """The complete checkpoints of a folder, oldest first."""
     return sorted(Path(folder).glob("step_*.keras"))
 
 
-def last_checkpoint(folder: Any, say: Callable[[str], Any] = print) -> Any:
+def last_checkpoint(folder: FilePath, say: Callable[[str], Any] = print) -> Any:
     """Opens the newest checkpoint that is whole.
 
     Drafts that a killed process left are deleted; a file that was damaged

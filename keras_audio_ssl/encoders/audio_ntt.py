@@ -94,7 +94,7 @@ class AudioNTT(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         x, hidden = features[..., None], []
         for i, block in enumerate(self.blocks):
             x = block(x, lengths=lengths, training=training)

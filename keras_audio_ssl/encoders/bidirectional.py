@@ -48,7 +48,7 @@ class BidirectionalStack(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         x, hidden = features, []
         for layer in self.layers:
             x = layer(x, lengths=lengths)

@@ -74,7 +74,7 @@ class WaveformConv(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         x, hidden = features, []
         for layer in self.layers:
             x = layer(x, lengths=lengths, training=training)

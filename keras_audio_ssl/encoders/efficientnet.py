@@ -94,7 +94,7 @@ class EfficientNetB0(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         x = features[..., None] * self.rescale
         valid = None if lengths is None else half(lengths)
         x = self.stem(x, lengths=valid, training=training)

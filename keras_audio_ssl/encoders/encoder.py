@@ -9,7 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Audio
 from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.data import bucket
@@ -209,7 +211,7 @@ class Encoder(Model):
         }
 
     def embed(
-        self, audio: Any, sample_rate: int | None = None, batch_size: int = 32
+        self, audio: Audio, sample_rate: int | None = None, batch_size: int = 32
     ) -> Any:
         """Clip vectors of audio of any length.
 
@@ -241,7 +243,7 @@ class Encoder(Model):
         return out[0] if single else out
 
     def embed_frames(
-        self, audio: Any, sample_rate: int | None = None, batch_size: int = 32
+        self, audio: Audio, sample_rate: int | None = None, batch_size: int = 32
     ) -> Any:
         """Frame vectors of audio of any length; arguments as `embed`.
 
@@ -275,7 +277,7 @@ class Encoder(Model):
 
     def embed_stream(
         self,
-        path: Any,
+        path: FilePath,
         window: float,
         hop: float | None = None,
         start: float = 0.0,
@@ -344,7 +346,7 @@ class Encoder(Model):
 
     def export(
         self,
-        filepath: Any,
+        filepath: FilePath,
         format: str | None = None,
         samples: int | None = None,
     ) -> Any:
@@ -388,7 +390,7 @@ class Encoder(Model):
         """
         return export_model(self, filepath, format, samples)
 
-    def _clips(self, audio: Any, sample_rate: int | None) -> Any:
+    def _clips(self, audio: Audio, sample_rate: int | None) -> Any:
         """What is to be embedded, opened lazily: `(clips, one clip only)`."""
         rate = self.sample_rate
         if sample_rate is not None:

@@ -45,7 +45,7 @@ class KerasBackbone(Backbone):
 
     def __init__(
         self,
-        network: Any,
+        network: keras.layers.Layer,
         n_features: int,
         exact_lengths: bool = False,
         **kwargs: Any,
@@ -87,7 +87,7 @@ class KerasBackbone(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         x = features[..., None] if self.channel_axis else features
         if self.network._call_has_training_arg:
             x = self.network(x, training=training)

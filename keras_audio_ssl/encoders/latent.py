@@ -99,7 +99,7 @@ class LatentStack(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         x = features if lengths is None else mask_frames(features, lengths)
         x, hidden = with_context(x, self.input_context, lengths), []
         for i, (layer, drop) in enumerate(

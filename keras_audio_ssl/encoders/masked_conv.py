@@ -210,7 +210,7 @@ class MaskedConvStack(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         if self.reference_padding:
             lengths = None
         x, blocks = features, []

@@ -175,7 +175,7 @@ class PannsConv(Panns):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         x, hidden = features, []
         if self.norm is not None:
             mask = None
@@ -349,7 +349,7 @@ class Res1dNet31(Panns):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         x, hidden = self.conv(features, lengths, training=training), []
         if lengths is not None:
             lengths = self.conv.output_lengths(ops.cast(lengths, "int32"))

@@ -80,7 +80,7 @@ class RecurrentStack(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         hidden, _ = self._run(features, lengths, None, training)
         return hidden
 

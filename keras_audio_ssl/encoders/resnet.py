@@ -79,7 +79,7 @@ class ResNet18(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         x = as_map(features, self.channels, self.input_scale)
         valid = None if lengths is None else half(ops.cast(lengths, "int32"))
         x = self.stem(x, lengths=valid, training=training)
@@ -141,7 +141,7 @@ class WaveformResNet18(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         valid = None if lengths is None else half(ops.cast(lengths, "int32"))
         x = self.stem(features[:, :, None], lengths=valid, training=training)
         x = max_pool(x, (9, 1), (2, 1), (1, 0))

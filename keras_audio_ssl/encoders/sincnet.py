@@ -167,7 +167,7 @@ class SincNetChunk(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         time = features.shape[1]
         fixed = self.norm == "sincnet"
         if fixed and isinstance(time, int) and time != self.chunk:

@@ -86,7 +86,7 @@ class SliceCNN(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         x, hidden = features[..., None], []
         if lengths is not None:
             lengths = ops.cast(lengths, "int32")
@@ -156,7 +156,7 @@ class PatchCNN(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         patches = self.cutter(features)
         flat = ops.reshape(patches, (-1, *ops.shape(patches)[2:]))
         read = self.network(flat, training=training)

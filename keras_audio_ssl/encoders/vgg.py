@@ -80,7 +80,7 @@ class VGG(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         x, hidden = as_map(features, self.channels, self.input_scale), []
         for group, dim in zip(self.groups, self.dims, strict=False):
             for conv in group:
@@ -148,7 +148,7 @@ class CRNN(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         x, hidden = as_map(features, 1, self.input_scale), []
         for conv, pool, dim in zip(
             self.convs, self.POOLS, self.dims, strict=False

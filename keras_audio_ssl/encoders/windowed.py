@@ -91,7 +91,7 @@ class Windowed(Backbone):
         features: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
-    ) -> Any:
+    ) -> list[Tensor]:
         batch, time = ops.shape(features)[:2]
         if lengths is not None:
             features = mask_frames(features, lengths)

@@ -1,14 +1,12 @@
 """Losses over similarities of pairs, each against those of other clips."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from keras_audio_ssl._types import Tensor
 
 
-def unit(x: Tensor) -> Any:
+def unit(x: Tensor) -> Tensor:
     """Vectors of unit length, `(..., dim)`; a zero vector stays zero."""
     x = ops.convert_to_tensor(x)
     square = ops.sum(ops.square(x), axis=-1, keepdims=True)

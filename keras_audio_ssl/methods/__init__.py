@@ -80,7 +80,7 @@ __all__ = [
 ]
 
 
-def method_class(name: str) -> Any:
+def method_class(name: str) -> "type[PretextModel]":
     """The class of a registry name.
 
     Raises:
@@ -95,7 +95,7 @@ def method_class(name: str) -> Any:
     return getattr(importlib.import_module(module), cls)
 
 
-def make_method(name: str, **kwargs: Any) -> Any:
+def make_method(name: str, **kwargs: Any) -> "PretextModel":
     """Makes a method by its registry name.
 
     Args:

@@ -171,7 +171,9 @@ class APC(PretextModel):
             mask = None
         return masked_l1(outputs["prediction"], target, mask)
 
-    def default_optimizer(self, total_steps: int | None = None) -> Any:
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return keras.optimizers.Adam(
             self.learning_rate, global_clipnorm=self.clip_norm
         )

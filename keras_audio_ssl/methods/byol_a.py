@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_audio_ssl._types import Batch
 from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.augment import AugmentationsLike
 from keras_audio_ssl.augment import MixupMemory
 from keras_audio_ssl.augment import RandomCrop
 from keras_audio_ssl.augment import RandomLinearFader
@@ -111,7 +112,7 @@ class BYOLA(PretextModel):
         memory: int = 2048,
         rrc: Sequence[float] = (1.0, 1.5, 0.6, 1.5),
         fader_gain: float | None = None,
-        augmentations: Any = OWN,
+        augmentations: AugmentationsLike = OWN,
         pre_norm: str = "measured",
         running_clips: int = 20_000,
         post_norm: bool = True,
@@ -218,7 +219,9 @@ class BYOLA(PretextModel):
     def after_update(self) -> list[tuple[Any, Any]]:
         return self.target.toward(self.online, self.momentum)
 
-    def default_optimizer(self, total_steps: int | None = None) -> Any:
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return keras.optimizers.Adam(self.learning_rate, epsilon=1e-8)
 
     def _normalized_features(

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_audio_ssl._types import Batch
 from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.augment import AugmentationsLike
 from keras_audio_ssl.augment import Sometimes
 from keras_audio_ssl.augment import crop
 from keras_audio_ssl.augment import make_augmentations
@@ -109,7 +110,7 @@ class CLAR(PretextModel):
         self,
         encoder: EncoderLike | None = None,
         input_type: str = "spectrogram",
-        augmentations: Any = ("fade", "time_mask"),
+        augmentations: AugmentationsLike = ("fade", "time_mask"),
         probability: float = 0.5,
         temperature: float = 0.5,
         seconds: float = 1.0,
@@ -242,7 +243,9 @@ class CLAR(PretextModel):
             self.class_accuracy.update_state(hit, y >= 0)
         return loss
 
-    def default_optimizer(self, total_steps: int | None = None) -> Any:
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         total = total_steps or self.TRAINING["paper"]["steps"]
         rise = max(round(WARM_UP * total), 1)
         rate = keras.optimizers.schedules.CosineDecay(

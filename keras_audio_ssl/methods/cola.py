@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_audio_ssl._types import Batch
 from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.augment import AugmentationsLike
 from keras_audio_ssl.augment import FaintNoise
 from keras_audio_ssl.augment import RandomCrop
 from keras_audio_ssl.augment import make_augmentations
@@ -96,7 +97,7 @@ class COLA(PretextModel):
         temperature: float | None = None,
         seconds: float = 1.0,
         noise: float = 0.001,
-        augmentations: Any = (),
+        augmentations: AugmentationsLike = (),
         normalize: str = "segment",
         legacy_rescale: bool = False,
         symmetric: bool = False,

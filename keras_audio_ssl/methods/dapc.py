@@ -265,7 +265,9 @@ class DAPC(PretextModel):
             return masked_mse(*parts) * parts[0].shape[-1]
         return (masked_l1 if self.distance == "l1" else masked_mse)(*parts)
 
-    def default_optimizer(self, total_steps: int | None = None) -> Any:
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return keras.optimizers.Adam(
             self.learning_rate, global_clipnorm=self.clip_norm
         )

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_audio_ssl._types import Batch
 from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.augment import AugmentationsLike
 from keras_audio_ssl.augment import Compression
 from keras_audio_ssl.augment import FeatureNoise
 from keras_audio_ssl.augment import MixBack
@@ -112,7 +113,7 @@ class Fonseca(PretextModel):
         compress: float = 0.75,
         noise: float = 0.01,
         spec_augment: dict[str, Any] | None = None,
-        augmentations: Any = OWN,
+        augmentations: AugmentationsLike = OWN,
         head: Sequence[int] = (512, 128),
         gather_negatives: bool = False,
         learning_rate: float = 0.03,
@@ -218,7 +219,9 @@ class Fonseca(PretextModel):
         self.retrieval.update_state(accuracy)
         return loss
 
-    def default_optimizer(self, total_steps: int | None = None) -> Any:
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         if self.solver == "adam":
             return keras.optimizers.Adam(self.learning_rate)
         total = total_steps or self.TRAINING["paper"]["steps"]

@@ -247,7 +247,9 @@ class LIM(PretextModel):
             loss += self.label_weight * labelled_cross_entropy(logits, y)
         return loss
 
-    def default_optimizer(self, total_steps: int | None = None) -> Any:
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         kind, settings = OPTIMIZERS[self.optimization]
         norm = self.clip_norm
         # Its bound has no ceiling, and scores may run away.

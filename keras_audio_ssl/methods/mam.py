@@ -223,7 +223,9 @@ class MAM(PretextModel):
         self.masked_error.update_state(self.error(outputs, loss_on="masked"))
         return self.error(outputs)
 
-    def default_optimizer(self, total_steps: int | None = None) -> Any:
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return adamw(self, total_steps or self.STEPS)
 
 
@@ -250,7 +252,7 @@ class ReconstructingEncoder(Layer):
         >>> task = keras.Model(x, keras.layers.Dense(10, "softmax")(y))
     """
 
-    def __init__(self, model: Any, weight: float = 1.0, **kwargs: Any) -> None:
+    def __init__(self, model: MAM, weight: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(model, MAM):
             raise ValueError(

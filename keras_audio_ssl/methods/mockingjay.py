@@ -7,6 +7,7 @@ from typing import ClassVar
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import TimeAlteration
 from keras_audio_ssl.encoders import EncoderLike
+from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.methods.reconstruction import MaskedReconstruction
 
 
@@ -50,7 +51,7 @@ class Mockingjay(MaskedReconstruction):
         proportion: float = 0.15,
         span: int | Sequence[int] = 7,
         overlap: bool = True,
-        target: Any = None,
+        target: str | FrontEnd | None = None,
         distance: str = "l1",
         reference_policy: bool = False,
         learning_rate: float = 2e-4,

@@ -212,7 +212,9 @@ class MPC(PretextModel):
         off = ops.abs(prediction - target) * ops.cast(label, target.dtype)
         return ops.sum(off) / ops.cast(clips * steps, off.dtype)
 
-    def default_optimizer(self, total_steps: int | None = None) -> Any:
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return keras.optimizers.Adam(
             WarmUpRoot(
                 self.learning_rate, total_steps or self.STEPS, self.warm_up

@@ -11,6 +11,7 @@ from keras_audio_ssl._types import Batch
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import AUGMENTATIONS
 from keras_audio_ssl.augment import Augmentation
+from keras_audio_ssl.augment import AugmentationsLike
 from keras_audio_ssl.augment import FrequencyShift
 from keras_audio_ssl.augment import RandomCrop
 from keras_audio_ssl.augment import Silence
@@ -133,7 +134,7 @@ class MultiFormat(PretextModel):
         freq_shift: int = 10,
         time_mask: float = 0.3,
         freq_mask: int = 8,
-        augmentations: Any = OWN,
+        augmentations: AugmentationsLike = OWN,
         projection: Sequence[int] = (512, 128),
         gather_negatives: bool = False,
         learning_rate: float = 1e-4,
@@ -277,7 +278,9 @@ class MultiFormat(PretextModel):
         # Of the other format alone, both ways: N - 1 negatives.
         return 0.5 * (losses[0] + losses[1])
 
-    def default_optimizer(self, total_steps: int | None = None) -> Any:
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         steps = total_steps or self.TRAINING["paper"]["steps"]
         schedule = keras.optimizers.schedules.CosineDecay(
             self.learning_rate, steps, alpha=0.01

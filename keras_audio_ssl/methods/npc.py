@@ -161,7 +161,9 @@ class NPC(PretextModel):
                 metric.update_state(codebook_perplexity(codes, size, mask))
         return masked_l1(outputs["prediction"], target, mask)
 
-    def default_optimizer(self, total_steps: int | None = None) -> Any:
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return keras.optimizers.Adam(
             self.learning_rate, global_clipnorm=self.clip_norm
         )

@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_audio_ssl._types import Batch
 from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.augment import AugmentationsLike
 from keras_audio_ssl.augment import altered
 from keras_audio_ssl.augment import waveform_layers
 from keras_audio_ssl.encoders import Encoder
@@ -92,7 +93,7 @@ class PretextModel(Trained):
         seed: int = 0,
         sample_rate: int | None = None,
         window_frames: int | None = None,
-        augmentation: Any = None,
+        augmentation: AugmentationsLike = None,
         **kwargs: Any,
     ) -> None:
         if strange := sorted(set(kwargs) - set(KERAS_ARGUMENTS)):
@@ -144,7 +145,9 @@ class PretextModel(Trained):
         """
         return []
 
-    def default_optimizer(self, total_steps: int | None = None) -> Any:
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         """The paper's optimizer and schedule, for `compile()`.
 
         Args:

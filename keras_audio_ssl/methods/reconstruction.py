@@ -16,6 +16,7 @@ from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import WarmUpDecay
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import waveform_and_lengths
+from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import recipe
 from keras_audio_ssl.losses import masked_l1
 from keras_audio_ssl.losses import masked_mse
@@ -67,7 +68,7 @@ class MaskedReconstruction(PretextModel):
     def __init__(
         self,
         encoder: EncoderLike | None = None,
-        target: Any = None,
+        target: str | FrontEnd | None = None,
         distance: str = "l1",
         learning_rate: float = 2e-4,
         warm_up: float = 0.07,
@@ -167,11 +168,13 @@ class MaskedReconstruction(PretextModel):
         self.zero_error.update_state(zero)
         return DISTANCES[self.distance](outputs["prediction"], target, label)
 
-    def default_optimizer(self, total_steps: int | None = None) -> Any:
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return adamw(self, total_steps or self.STEPS)
 
 
-def adamw(model: Any, steps: int) -> Any:
+def adamw(model: Any, steps: int) -> keras.Optimizer:
     """AdamW over a run, as a method's arguments of these names have it.
 
     Args:

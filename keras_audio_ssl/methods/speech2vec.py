@@ -314,7 +314,9 @@ class Speech2Vec(PretextModel):
         self.spread.update_state(embedding_std(z, words))
         return masked_mse(outputs["prediction"], target, mask)
 
-    def default_optimizer(self, total_steps: int | None = None) -> Any:
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return keras.optimizers.Adam(
             self.learning_rate, global_clipnorm=self.clip_norm
         )

@@ -13,6 +13,7 @@ from keras_audio_ssl.augment import NoiseAlteration
 from keras_audio_ssl.augment import TimeAlteration
 from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import frame_mask
+from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.methods.reconstruction import MaskedReconstruction
 
 
@@ -67,7 +68,7 @@ class TERA(MaskedReconstruction):
         channel_groups: int = 1,
         noise_probability: float = 0.15,
         noise_std: float = 0.2,
-        target: Any = None,
+        target: str | FrontEnd | None = None,
         distance: str = "l1",
         reference_policy: bool = False,
         reference_loss: bool = False,

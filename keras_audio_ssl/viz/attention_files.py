@@ -10,6 +10,7 @@ from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import write_table
 from keras_audio_ssl._files import write_text
 from keras_audio_ssl._files import written_whole
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.viz import figures
 from keras_audio_ssl.viz.attention_page import BANDS
 from keras_audio_ssl.viz.attention_page import attention_page
@@ -21,7 +22,7 @@ DPI = 110
 
 def write_attention(
     clip: Any,
-    folder: Any,
+    folder: FilePath,
     when: str = "",
     progress: Callable[..., Any] | None = None,
 ) -> Any:

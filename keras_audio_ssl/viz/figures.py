@@ -1,11 +1,15 @@
 """Figures of features and embeddings; matplotlib is the extra `viz`."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
 
 from keras_audio_ssl._text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def log_mels(
@@ -13,7 +17,7 @@ def log_mels(
     titles: Sequence[str] | None = None,
     frame_rate: float | None = None,
     columns: int = 4,
-) -> Any:
+) -> "Figure":
     """Draws spectrograms in a grid, with one colour scale.
 
     Args:
@@ -67,7 +71,7 @@ def embedding_map(
     labels: Any,
     titles: Sequence[str] | None = None,
     seed: int = 0,
-) -> Any:
+) -> "Figure":
     """Draws embeddings on a plane (t-SNE), a colour for each class.
 
     Args:
@@ -135,7 +139,7 @@ def attention_map(
     phones: Sequence[Any] = (),
     title: str = "",
     relation: Any = None,
-) -> Any:
+) -> "Figure":
     """Draws one head's map with the clip's spectrogram on both axes.
 
     Args:
@@ -227,7 +231,7 @@ def draw_relation(axes: Any, values: Any, names: Any, bar: Any = None) -> None:
         axes.figure.colorbar(image, cax=bar).ax.tick_params(labelsize=7)
 
 
-def relation_map(relative: Any, names: Any, title: str = "") -> Any:
+def relation_map(relative: Any, names: Any, title: str = "") -> "Figure":
     """Draws how much one phoneme looks at another, over uniform attention.
 
     Args:
@@ -250,7 +254,7 @@ def relation_map(relative: Any, names: Any, title: str = "") -> Any:
     return figure
 
 
-def attention_grid(maps: Any, rows: Any) -> Any:
+def attention_grid(maps: Any, rows: Any) -> "Figure":
     """Draws the maps of all heads, a line for each layer.
 
     Args:
@@ -283,7 +287,7 @@ def attention_grid(maps: Any, rows: Any) -> Any:
     return figure
 
 
-def metric_bars(rows: Any) -> Any:
+def metric_bars(rows: Any) -> "Figure":
     """Draws globalness, verticality and diagonality of all heads.
 
     Args:
@@ -326,7 +330,7 @@ def metric_bars(rows: Any) -> Any:
     return figure
 
 
-def pruning_curves(curves: Any, score: str = "score") -> Any:
+def pruning_curves(curves: Any, score: str = "score") -> "Figure":
     """Draws scores as heads are switched off.
 
     Args:

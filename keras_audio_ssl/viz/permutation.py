@@ -1,13 +1,17 @@
 """What a method by permutations shuffles of a clip, and puts in order."""
 
+from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
 
 from keras_audio_ssl._types import Tensor
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def permutation(model: Any, clip: Tensor) -> Any:
+
+def permutation(model: Any, clip: Tensor) -> "Figure":
     """Draws a window of a clip as it is, shuffled, and put back in order.
 
     Lines are the edges of patches. Those that the model puts in the wrong

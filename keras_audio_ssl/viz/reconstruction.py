@@ -1,13 +1,17 @@
 """What a masked method hides of a clip, and what it makes of it."""
 
+from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
 
 from keras_audio_ssl._types import Tensor
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def reconstruction(model: Any, clip: Tensor) -> Any:
+
+def reconstruction(model: Any, clip: Tensor) -> "Figure":
     """Draws input, altered input, prediction and error of one clip.
 
     Four panels with seconds and Hz. The error is shown where it counts in the
