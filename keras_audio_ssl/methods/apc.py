@@ -73,7 +73,7 @@ class APC(PretextModel):
     def __init__(
         self,
         n_future: int = 3,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         codebooks: Sequence[int] | None = None,
         codebook_dims: Sequence[int] | None = None,
         temperature: float = 0.5,

@@ -76,7 +76,7 @@ class Audio2Vec(SliceModel):
     def __init__(
         self,
         task: str = "cbow",
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         features: str = "log_mel",
         frames: int = 96,
         context: int = 2,

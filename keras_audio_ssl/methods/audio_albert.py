@@ -51,7 +51,7 @@ class AudioALBERT(Mockingjay):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         mask_token: bool = False,
         **kwargs: Any,
     ) -> None:

@@ -103,7 +103,7 @@ class BYOLA(PretextModel):
     def __init__(
         self,
         version: str = "v1",
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         hidden_dim: int = 4096,
         projection_dim: int = 256,
         seconds: float = 0.95,

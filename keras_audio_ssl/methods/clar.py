@@ -108,7 +108,7 @@ class CLAR(PretextModel):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         input_type: str = "spectrogram",
         augmentations: AugmentationsLike = ("fade", "time_mask"),
         probability: float = 0.5,

@@ -91,7 +91,7 @@ class COLA(PretextModel):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         embedding_dim: int = 512,
         similarity: str = "bilinear",
         temperature: float | None = None,

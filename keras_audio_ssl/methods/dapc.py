@@ -93,7 +93,7 @@ class DAPC(PretextModel):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         window: int = 4,
         toeplitz: bool = True,
         diagonal: float = 1e-4,

@@ -105,7 +105,7 @@ class Fonseca(PretextModel):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         temperature: float = 0.2,
         frames: int = 101,
         mixback_alpha: float = 0.05,

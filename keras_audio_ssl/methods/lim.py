@@ -108,7 +108,7 @@ class LIM(PretextModel):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         objective: str = "bce",
         seconds: float = 0.2,
         gain: float = 0.2,

@@ -74,7 +74,7 @@ class MAM(PretextModel):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         policy: str = "span",
         proportion: float = 0.15,
         learned: bool = False,

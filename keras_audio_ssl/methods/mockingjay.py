@@ -47,7 +47,7 @@ class Mockingjay(MaskedReconstruction):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         proportion: float = 0.15,
         span: int | Sequence[int] = 7,
         overlap: bool = True,

@@ -86,7 +86,7 @@ class MPC(PretextModel):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         policy: str = "zero_chunks",
         proportion: float = 0.15,
         chunk_size: int = 1,

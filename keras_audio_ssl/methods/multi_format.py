@@ -124,9 +124,9 @@ class MultiFormat(PretextModel):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
-        waveform_encoder: EncoderLike | None = None,
-        spectrogram_encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
+        waveform_encoder: EncoderLike = None,
+        spectrogram_encoder: EncoderLike = None,
         seconds: float = 3.0,
         negatives: str = "all",
         temperature: float = 0.1,

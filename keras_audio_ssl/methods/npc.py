@@ -72,7 +72,7 @@ class NPC(PretextModel):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         codebooks: Sequence[int] | None = (64, 64, 64, 64),
         codebook_dims: Sequence[int] | None = None,
         temperature: float = 1.0,

@@ -101,7 +101,7 @@ class Permutations(SliceModel):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         axis: str = "freq",
         patches: int | Sequence[int] | None = None,
         gap: int | None = None,

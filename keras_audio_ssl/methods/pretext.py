@@ -88,7 +88,7 @@ class PretextModel(Trained):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         paper: dict[str, Any] | FrontEnd | None = None,
         seed: int = 0,
         sample_rate: int | None = None,

@@ -67,7 +67,7 @@ class MaskedReconstruction(PretextModel):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         target: str | FrontEnd | None = None,
         distance: str = "l1",
         learning_rate: float = 2e-4,

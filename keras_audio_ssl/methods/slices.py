@@ -41,7 +41,7 @@ class SliceModel(PretextModel):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         paper: dict[str, Any] | None = None,
         frames: int = 96,
         seed: int = 0,

@@ -93,7 +93,7 @@ class Speech2Vec(PretextModel):
     def __init__(
         self,
         task: str = "skipgram",
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         window: int = 3,
         max_frames: int = 100,
         decoder: str = "shared",

@@ -72,7 +72,7 @@ class TemporalGap(SliceModel):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         frames: int = 96,
         window_seconds: float = 10.0,
         trim: float = 0.0,

@@ -61,7 +61,7 @@ class TERA(MaskedReconstruction):
 
     def __init__(
         self,
-        encoder: EncoderLike | None = None,
+        encoder: EncoderLike = None,
         proportion: float = 0.15,
         span: int | Sequence[int] = 7,
         channel_share: float = 0.2,
