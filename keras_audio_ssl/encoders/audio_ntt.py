@@ -107,6 +107,7 @@ class AudioNTT(Backbone):
         hidden.append(self.fc1(conv))
         out = self.fc2(self.dropout(hidden[-1], training=training))
         if self.version == "v2":
+            # v2: what the convolutions gave stands beside what is made of it.
             out = ops.concatenate([conv, out], axis=-1)
         hidden.append(out)
         if lengths is not None:

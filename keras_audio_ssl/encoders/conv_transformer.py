@@ -182,6 +182,7 @@ class MPCTransformer(ConvTransformer):
     ) -> Tensor:
         bins = self.n_features // self.channels
         shape = (-1, ops.shape(x)[1], self.channels, bins)
+        # A map (batch, time, bins, channels): deltas are channels.
         x = ops.transpose(ops.reshape(x, shape), (0, 1, 3, 2))
         for conv in self.convs:
             if lengths is not None:

@@ -110,6 +110,7 @@ class EfficientNetB0(Backbone):
             level = x if valid is None else mask_frames(x, valid)
             hidden.append(ops.reshape(level, (-1, ops.shape(x)[1], dim)))
         x = self.top(x, lengths=valid, training=training)
+        # Over frequency: (batch, time, filters).
         frames = ops.max(x, axis=2)
         return [*hidden, frames]
 

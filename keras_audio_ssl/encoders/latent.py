@@ -128,6 +128,7 @@ def with_context(
     last = ops.shape(x)[1] - 1 + ops.zeros_like(place[:, :1])
     if lengths is not None:
         last = ops.maximum(ops.cast(lengths, "int32")[:, None] - 1, 0)
+    # In the released code's order: t - 1 ... t - c, t, t + 1 ... t + c.
     steps = [
         *range(-1, -context - 1, -1),
         0,
@@ -136,6 +137,8 @@ def with_context(
     clips = ops.shape(x)[0]
     parts = []
     for step in steps:
+        # Edges repeat: the first frame before the beginning, the last valid one
+        # past the end.
         source = ops.minimum(ops.maximum(place + step, 0), last)
         source = ops.broadcast_to(source, (clips, ops.shape(x)[1]))
         parts.append(ops.take_along_axis(x, source[..., None], axis=1))

@@ -185,6 +185,8 @@ class MaskedConvStack(Backbone):
             for i in range(blocks)
         ]  # fmt: skip
         self.masked = []
+        # Block i sees i + 1 frames on either side, so its mask is as much
+        # wider: no level sees the `input_mask` frames in the middle.
         for i in range(0 if cross_layer else blocks - 1, blocks):
             conv = MaskedConv1D(
                 units, kernel_size, input_mask + 2 * (i + 1), "tanh",
@@ -223,6 +225,7 @@ class MaskedConvStack(Backbone):
                 self.masked, blocks[-len(self.masked) :], strict=True
             )
         ]
+        # Of all blocks, or of the last alone.
         feature = sum(masked[1:], masked[0])
         if self.narrow is not None:
             feature = self.narrow(feature)

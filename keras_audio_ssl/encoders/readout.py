@@ -134,12 +134,13 @@ class LevelsBackbone(Backbone):
             pace = outputs["hidden"][self.coarsest]
         count, paced = ops.shape(pace)[1], []
         for i, level in enumerate(hidden):
+            # So many frames of this level last as long as one of the output.
             step = self.stride // self.strides[i]
             valid = self.lengths_of(lengths, i)
             paced.append(averaged(level, count, step, valid))
         return outputs, hidden, paced
 
-    def lengths_of(self, lengths: Tensor, level: int) -> Tensor:
+    def lengths_of(self, lengths: Tensor | None, level: int) -> Any:
         """`level_lengths`, or None where there are no lengths."""
         return None if lengths is None else self.level_lengths(lengths, level)
 
@@ -219,6 +220,7 @@ class WeightedSum(Encoder):
         outputs, hidden, paced = self.backbone.read(
             features, valid, training=False
         )
+        # The encoder is frozen, the shares of its levels learn.
         paced = [ops.stop_gradient(level) for level in paced]
         outputs = self.backbone.mixed(outputs, hidden, paced, valid)
         return {k: ops.cast(outputs[k], "float32") for k in ("frames", "clip")}
@@ -302,6 +304,7 @@ def averaged(
     if lengths is not None:
         level, valid = (mask_frames(x, lengths) for x in (level, valid))
     # As many zeros as there could be frames missing, and then cut.
+    # Means over the valid frames of each group (batch, count, step, dim).
     sums, shares = (
         ops.sum(
             ops.reshape(

@@ -120,6 +120,8 @@ class RecurrentStack(Backbone):
             drop = next(drops)
             if self.dropout_last or i + 1 < self.n_layers:
                 out = drop(out, training=training)
+            # The shortcut, after the dropout; layer 0 has one where widths are
+            # equal.
             if out.shape[-1] == x.shape[-1] and (i or self.residual_first):
                 out = out + x
             x = out if lengths is None else mask_frames(out, lengths)

@@ -206,4 +206,5 @@ def as_map(features: Tensor, channels: int, scale: float = 1.0) -> Tensor:
         return features[..., None]
     batch, time, bins = ops.shape(features)
     x = ops.reshape(features, (batch, time, channels, bins // channels))
+    # (batch, time, bins, channels).
     return ops.transpose(x, (0, 1, 3, 2))

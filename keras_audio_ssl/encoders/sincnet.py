@@ -132,6 +132,8 @@ class SincNetChunk(Backbone):
         for (_, size), pool in zip(
             reversed(conv), reversed(self.pools), strict=False
         ):
+            # Backwards through each: before the pooling, before the
+            # convolution.
             samples = samples * pool + size - 1
         samples = samples * self.pools[0] - 1
         return samples * self.sinc.stride + self.sinc.kernel_size
@@ -177,6 +179,7 @@ class SincNetChunk(Backbone):
             )
         hidden = self.convolved(features)
         x = self.flattened(hidden[-1])
+        # As one channel whose time is the width.
         x = self.norm_flat(x[..., None])[..., 0]
         for dense, norm in zip(
             self.dense_layers, self.dense_norms, strict=True
@@ -268,6 +271,7 @@ class SincNet(Windowed):
     ) -> Tensor:
         frames = ops.cast(frames, "float32")
         square = ops.sum(ops.square(frames), axis=-1, keepdims=True)
+        # A d-vector is the mean of unit vectors, of the louder chunks alone.
         unit = frames * ops.rsqrt(ops.maximum(square, 1e-12))
         count = ops.shape(frames)[1]
         keep = ops.ones(ops.shape(frames)[:2], "float32")

@@ -95,6 +95,7 @@ class SliceCNN(Backbone):
             x = block(x, lengths=lengths, training=training)
             if lengths is not None:
                 lengths = block.output_lengths(lengths)
+            # (batch, time, bins, filters) to (batch, time, bins * filters).
             hidden.append(ops.reshape(x, (-1, ops.shape(x)[1], dim)))
         # What lies past a clip's end is zero, and nothing is below it.
         vector = self.dense(ops.max(x, axis=(1, 2)))
@@ -158,6 +159,7 @@ class PatchCNN(Backbone):
         training: bool | None = None,
     ) -> list[Tensor]:
         patches = self.cutter(features)
+        # One batch of (batch * patches, frames, bins).
         flat = ops.reshape(patches, (-1, *ops.shape(patches)[2:]))
         read = self.network(flat, training=training)
         means = [ops.mean(level, axis=1) for level in read["hidden"]]

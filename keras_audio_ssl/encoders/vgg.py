@@ -87,6 +87,7 @@ class VGG(Backbone):
                 x = conv(x, lengths=lengths, training=training)
             x, lengths = pooled(x, 2, lengths)
             hidden.append(ops.reshape(x, (*ops.shape(x)[:2], dim)))
+        # Over frequency: (batch, time, 2 * filters).
         both = [ops.max(x, axis=2), ops.mean(x, axis=2)]
         return [*hidden, ops.concatenate(both, axis=-1)]
 

@@ -122,6 +122,7 @@ class Windowed(Backbone):
             ops.reshape(ops.zeros_like(starts) + span, (-1,)),
             training,
         )
+        # (batch, windows, all levels side by side).
         vectors = ops.reshape(vectors, (-1, count, sum(self.dims)))
         if lengths is not None:
             vectors = mask_frames(vectors, self.level_lengths(lengths))
@@ -155,6 +156,7 @@ class Windowed(Backbone):
 
         def of_block(starts_and_spans: Tensor) -> Tensor:
             starts, spans = starts_and_spans[:, :1], starts_and_spans[:, 1:]
+            # (windows, frames, bins).
             rows = ops.take(flat, starts + inside % spans, axis=0)
             return self.of_windows(rows, training)
 
