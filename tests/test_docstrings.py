@@ -8,6 +8,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from pathlib import Path
 
@@ -97,6 +98,32 @@ def test_what_backends_have_in_their_own_words_is_described_once():
             ):
                 missing.append(f"{file.name}: {node.name}")
     assert len(files) > 10
+    assert not missing, "\n".join(missing)
+
+
+# Their docstrings say whose arguments they take.
+ELSEWHERE = {"SincNetChunk", "SpectralFrontEnd"}
+
+
+@pytest.mark.no_backend
+def test_classes_describe_what_their_constructor_takes():
+    missing, count = [], 0
+    for module in modules():
+        for name, thing, owner in public(module):
+            own = inspect.isclass(thing) and vars(thing).get("__init__")
+            if owner or not own or name in ELSEWHERE:
+                continue
+            _, *parameters = inspect.signature(own).parameters.values()
+            for p in parameters:
+                rest = p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+                # That of sizes is put in wherever a class has some.
+                if rest or p.name == "preset":
+                    continue
+                count += 1
+                told = rf"^ +[\w, ]*\b{p.name}\b[\w, ]*:|`{p.name}`"
+                if not re.search(told, thing.__doc__ or "", re.M):
+                    missing.append(f"{module.__name__}: {name}, {p.name}")
+    assert count > 500
     assert not missing, "\n".join(missing)
 
 

@@ -55,6 +55,10 @@ class TimeShift(Augmentation):
 class FrameShift(TimeShift):
     """`TimeShift` of features, in frames.
 
+    Args:
+        low: Least shift, frames.
+        high: Largest one.
+
     Reference:
         Fonseca et al., 2021, arXiv 2011.07616, as released.
     """

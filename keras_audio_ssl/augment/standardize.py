@@ -18,6 +18,9 @@ def standardize_batch(x: Tensor) -> Tensor:
     Args:
         x: Tensor of any shape.
 
+    Returns:
+        Like `x`.
+
     Reference:
         Niizumi et al., 2021, arXiv 2103.06695, section III-D.
     """

@@ -450,7 +450,11 @@ def lstm(
 
 
 class Constant:
-    """A float array that is no weight: neither saved nor counted."""
+    """A float array that is no weight: neither saved nor counted.
+
+    Args:
+        array: Array, or what becomes one.
+    """
 
     def __init__(self, array: Any) -> None:
         self.array = np.asarray(array)

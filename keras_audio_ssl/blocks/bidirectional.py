@@ -72,12 +72,22 @@ class Bidirectional(Layer):
 
 
 class BidirectionalGRU(Bidirectional):
-    """`Bidirectional` of two `GRU` (Cho et al., 2014, arXiv 1406.1078)."""
+    """`Bidirectional` of two `GRU` (Cho et al., 2014, arXiv 1406.1078).
+
+    Args:
+        dim: Width of the input.
+        units: Of each direction.
+    """
 
     cell = GRU
 
 
 class BidirectionalLSTM(Bidirectional):
-    """`Bidirectional` of two `LSTM` (Hochreiter & Schmidhuber, 1997)."""
+    """`Bidirectional` of two `LSTM` (Hochreiter & Schmidhuber, 1997).
+
+    Args:
+        dim: Width of the input.
+        units: Of each direction.
+    """
 
     cell = LSTM

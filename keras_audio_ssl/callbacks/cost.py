@@ -98,7 +98,11 @@ class StepCost(StepCallback):
 
 
 def peak_memory() -> int | None:
-    """Most bytes of memory this process has held; None where unknown."""
+    """How much memory this process has held at most.
+
+    Returns:
+        Bytes, or None where the system does not say.
+    """
     try:
         import resource
     except ImportError:
@@ -108,7 +112,13 @@ def peak_memory() -> int | None:
 
 
 def cost_in_words(cost: dict[str, Any], steps: int, colab_bytes: float) -> str:
-    """The line of a `StepCost`."""
+    """The line of a `StepCost`.
+
+    Args:
+        cost: `StepCost.cost`: seconds, bytes, sessions.
+        steps: Of the whole run.
+        colab_bytes: Memory of the machine that is compared with.
+    """
     hours = cost["seconds"] / 3600
     time_ = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
     text = (

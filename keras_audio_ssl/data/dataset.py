@@ -223,6 +223,8 @@ class AudioDataset(ClipByClip, Feed):
             that keeps it, at least one; 1.0 by default. The others are then
             without label. Which ones is a function of `seed`, this share and
             the names of the clips; a larger share keeps what a smaller does.
+        skipped: `(file, reason)` of what was left out before.
+        source: What errors call it.
 
     Attributes:
         epoch: The epoch that the next pass of `fit` begins with.

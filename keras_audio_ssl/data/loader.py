@@ -29,7 +29,11 @@ class Batch(NamedTuple):
 
 
 class Threads:
-    """Threads that read, begun when first asked for, anew in each process."""
+    """Threads that read, begun when first asked for, anew in each process.
+
+    Args:
+        count: How many, at least one.
+    """
 
     def __init__(self, count: int) -> None:
         self.count = max(1, count)

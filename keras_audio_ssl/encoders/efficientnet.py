@@ -140,7 +140,20 @@ def unit(
 
 
 class MBConv(Layer):
-    """Inverted residual: expand, depthwise, squeeze and excite, project."""
+    """Inverted residual: expand, depthwise, squeeze and excite, project.
+
+    Args:
+        channels: Channels in.
+        bins: Frequency bins in.
+        filters: Channels out.
+        kernel: Size of the depthwise kernel, along time and frequency.
+        stride: Of the depthwise convolution.
+        expansion: Channels inside, for each channel in.
+        drop: Rate at which clips go without the block in training.
+
+    Reference:
+        Tan & Le, 2019, "EfficientNet", arXiv 1905.11946.
+    """
 
     def __init__(
         self,

@@ -116,6 +116,12 @@ def join_encoders(encoders: Sequence[Encoder]) -> Encoder:
     Args:
         encoders: List of `Encoder`, of one sample rate.
 
+    Returns:
+        An `Encoder` whose frames and clip vectors are theirs side by side.
+
+    Raises:
+        ValueError: There are fewer than two, or their sample rates differ.
+
     Example:
         >>> names = ("cola", "tera")
         >>> made = [kas.methods.make_method(n, preset="tiny") for n in names]

@@ -196,6 +196,13 @@ class PannsConv(Panns):
 class CNN14(PannsConv):
     """CNN14 of PANNs on log-mels: 2048 values.
 
+    Args:
+        n_features: Mel bands.
+        filters: Channels of each block; None for the paper's.
+        dropout: Rate after each block.
+        input_norm: Whether each band is batch-normalised first.
+        dense: Whether the dense layer of PANNs follows the pooling.
+
     Reference:
         Kong et al., 2020, "PANNs: Large-Scale Pretrained Audio Neural
         Networks for Audio Pattern Recognition", arXiv 1912.10211.
@@ -207,6 +214,13 @@ class CNN14(PannsConv):
 
 class CNN6(PannsConv):
     """CNN6 of PANNs on log-mels: 512 values.
+
+    Args:
+        n_features: Mel bands.
+        filters: Channels of each block; None for the paper's.
+        dropout: Rate after each block.
+        input_norm: Whether each band is batch-normalised first.
+        dense: Whether the dense layer of PANNs follows the pooling.
 
     Reference:
         Kong et al., 2020, arXiv 1912.10211.

@@ -55,7 +55,13 @@ class Readout(Encoder):
 
 
 class LevelsBackbone(Backbone):
-    """A backbone's levels, joined; see `Readout`."""
+    """A backbone's levels, joined; see `Readout`.
+
+    Args:
+        backbone: Whose levels they are.
+        levels: Their indices, or `"all"`.
+        pooling: Of the clip vector, as of `FramePool`.
+    """
 
     def __init__(
         self,
@@ -227,7 +233,13 @@ class WeightedSum(Encoder):
 
 
 class MixedBackbone(LevelsBackbone):
-    """A backbone's levels, mixed; see `WeightedSum`."""
+    """A backbone's levels, mixed; see `WeightedSum`.
+
+    Args:
+        backbone: Whose levels they are.
+        levels: Their indices, or `"all"`.
+        pooling: Of the clip vector, as of `FramePool`.
+    """
 
     def __init__(
         self,

@@ -368,7 +368,14 @@ class FrontEnd(Layer):
 
 
 def front_ends(model: Any) -> list[Any]:
-    """All front ends in a model, in the order in which they were made."""
+    """All front ends in a model, in the order in which they were made.
+
+    Args:
+        model: Keras model or layer.
+
+    Returns:
+        List of `FrontEnd`.
+    """
     return [x for x in model._flatten_layers() if isinstance(x, FrontEnd)]
 
 

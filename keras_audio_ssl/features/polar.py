@@ -32,6 +32,8 @@ class MagnitudePhaseMel(LogMel):
         n_mels: Number of frequencies, and of mel bands, default 128.
         f_min: Lowest frequency in Hz, default 40.
         f_max: Highest one, that of the last band's edge, default 8000.
+        mel_scale: Of the bands, default `"slaney"`; see `LogMel`.
+        mel_norm: Likewise, default `"slaney"`.
         **kwargs: Those of `LogMel`.
 
     Call arguments:

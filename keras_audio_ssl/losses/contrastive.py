@@ -7,7 +7,14 @@ from keras_audio_ssl._types import Tensor
 
 
 def unit(x: Tensor) -> Tensor:
-    """Vectors of unit length, `(..., dim)`; a zero vector stays zero."""
+    """Vectors scaled to unit length.
+
+    Args:
+        x: `(..., dim)`.
+
+    Returns:
+        Like `x`; a zero vector stays zero.
+    """
     x = ops.convert_to_tensor(x)
     square = ops.sum(ops.square(x), axis=-1, keepdims=True)
     return x * ops.rsqrt(ops.maximum(square, 1e-12))
@@ -47,6 +54,9 @@ def contrastive_accuracy(similarities: Tensor) -> Tensor:
 
     Args:
         similarities: `(batch, batch)`, anchors by positives.
+
+    Returns:
+        Scalar, 1 / batch by chance.
     """
     best = ops.argmax(similarities, axis=1)
     target = ops.arange(ops.shape(similarities)[0], dtype=best.dtype)

@@ -42,7 +42,16 @@ def masked_l1(
 def masked_mse(
     prediction: Tensor, target: Tensor, mask: Tensor | None = None
 ) -> Tensor:
-    """Mean squared error over what is selected; as `masked_l1`."""
+    """Mean squared error over what is selected of the whole batch.
+
+    Args:
+        prediction: `(batch, frames, dim)`.
+        target: `(batch, frames, dim)`.
+        mask: As of `masked_l1`.
+
+    Returns:
+        Scalar; 0, with zero gradient, where nothing is selected.
+    """
     return masked_mean(ops.square(prediction - target), mask)
 
 
@@ -52,6 +61,9 @@ def masked_mean(error: Tensor, mask: Tensor | None = None) -> Tensor:
     Args:
         error: `(batch, frames, dim)`.
         mask: As of `masked_l1`.
+
+    Returns:
+        Scalar.
     """
     if mask is None:
         return ops.mean(error)

@@ -40,6 +40,7 @@ class MaskedReconstruction(PretextModel):
         warm_up: Share of the run in which the rate rises; then it falls to 0.
         weight_decay: Not of biases and layer norms.
         clip_norm: Largest global norm of the gradient.
+        seed: Seed of what is hidden.
 
     Returns of a call:
         Dict of `"prediction"` and `"target"` `(batch, frames, bins)`,

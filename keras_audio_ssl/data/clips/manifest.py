@@ -69,6 +69,12 @@ class Table:
 
     Blanks around a value are none of it. What of a file can fill the memory
     is bounded: rows of `ROW` letters, `COLUMNS` columns.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: There is no such file.
     """
 
     def __init__(self, path: Any) -> None:
