@@ -25,9 +25,9 @@ def run(module: str, arguments: list[str], paths: list[str]) -> None:
     """Calls the `main` of a module, without what it need not load.
 
     Args:
-        module: its name.
-        arguments: what `main` is called with.
-        paths: where modules are found, `sys.path` of the parent.
+        module: Its name.
+        arguments: What `main` is called with.
+        paths: Where modules are found, `sys.path` of the parent.
     """
     sys.path[:] = paths
     # Ctrl-C and a scheduler's warning are for the parent, which may need
@@ -68,8 +68,8 @@ def limit(limits: dict[str, int], for_good: bool = False) -> None:
     """Limits this process, as far as its system can.
 
     Args:
-        limits: by their names in the module `resource`.
-        for_good: whether the process may not raise them again.
+        limits: By their names in the module `resource`.
+        for_good: Whether the process may not raise them again.
     """
     try:
         import resource
@@ -89,8 +89,8 @@ def receive(size: int, idle_seconds: float | None = None) -> bytes:
     """So many bytes of the input, or none at its end.
 
     Args:
-        size: how many.
-        idle_seconds: after how long a wait it counts as ended; `None`
+        size: How many.
+        idle_seconds: After how long a wait it counts as ended; `None`
             (default) waits for ever.
     """
     parts = []

@@ -77,9 +77,8 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         WriteError: The system refuses; the draft is gone.
 
     Example:
-
-    >>> with written_whole("table.csv") as draft:
-    ...     draft.write_text("file,reason")
+        >>> with written_whole("table.csv") as draft:
+        ...     _ = draft.write_text("file,reason")
     """
     path, draft = Path(path), None
     try:

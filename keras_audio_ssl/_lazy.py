@@ -17,8 +17,7 @@ def lazily(
         files: Name to the module of the room that has it.
 
     Example:
-
-    >>> __getattr__, __dir__ = lazily(__name__, {"Run": "report"})
+        >>> __getattr__, __dir__ = lazily(__name__, {"Run": "report"})
     """
 
     def load(name: str) -> Any:

@@ -43,6 +43,16 @@ class Registration:
         self.depth = 0
 
     def find_spec(self, name, path=None, target=None):
+        """Finds a module as Python does, and notes when its import is done.
+
+        Args:
+            name: Of the module that is imported.
+            path: Where its package looks for it.
+            target: As of `importlib`.
+
+        Returns:
+            A `ModuleSpec` for Keras and modules of this package, else None.
+        """
         if name != "keras" and not name.startswith("keras_audio_ssl."):
             return None
         if name == "keras":
@@ -67,6 +77,7 @@ class Registration:
         return spec
 
     def end(self):
+        """Goes from the finders, and registers every class."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
             register_all()

@@ -10,7 +10,7 @@ def rows(array: Any, name: str = "Audio") -> Any:
     """An array as `(batch, samples)`; a last axis of one entry goes.
 
     Raises:
-        ValueError: it has another rank, or is one clip of several channels.
+        ValueError: It has another rank, or is one clip of several channels.
     """
     shape = tuple(array.shape)
     if len(shape) == 3 and shape[2] == 1:

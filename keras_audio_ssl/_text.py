@@ -15,8 +15,8 @@ def printable(text: Any, longest: int | None = None) -> str:
     """A name without control characters, bad encoding or direction marks.
 
     Args:
-        text: the name; of what is no text, what `str` makes of it.
-        longest: letters that are kept; all by default.
+        text: The name; of what is no text, what `str` makes of it.
+        longest: Letters that are kept; all by default.
     """
     letters = str(text)
     if longest is not None and len(letters) > longest:
@@ -36,10 +36,10 @@ def write(text: Any = "", file: Any = None, end: str = "\n") -> None:
     """Prints our own text, whatever strangers wrote in it.
 
     Args:
-        text: some lines.
-        file: a stream, standard output by default. What its encoding lacks is
+        text: Some lines.
+        file: A stream, standard output by default. What its encoding lacks is
             written as an escape.
-        end: what follows.
+        end: What follows.
     """
     file = sys.stdout if file is None else file
     shown = lines(text)

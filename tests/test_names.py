@@ -29,6 +29,7 @@ def test_a_type_checker_knows_them_and_their_errors(tmp_path):
     bad.write_text(
         "import keras_audio_ssl as kas\n"
         "kas.BYOLAA\nkas.methods.X\nkas.hub.Y\nkas.runs.Z\n"
+        "kas.COLA(seconds='one')\nkas.losses.soft_rank([1.0], 'much')\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--no-incremental", good, bad],
@@ -40,6 +41,7 @@ def test_a_type_checker_knows_them_and_their_errors(tmp_path):
     assert wrong == ["bad"] * 4, done.stdout
     for name in ("BYOLAA", "X", "Y", "Z"):
         assert f'no attribute "{name}"' in done.stdout
+    assert done.stdout.count('has incompatible type "str"') == 2
 
 
 OPEN = """

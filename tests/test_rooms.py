@@ -83,6 +83,7 @@ SHARED = {
     "_process",
     "_shapes",
     "_text",
+    "_types",
 }
 BACKENDS = {"tensorflow", "jax", "torch", "keras_hub", "librosa"}
 

@@ -49,6 +49,7 @@ from keras_audio_ssl.augment.standardize import RunningMean
 from keras_audio_ssl.augment.standardize import RunningNorm
 from keras_audio_ssl.augment.standardize import standardize_batch
 from keras_audio_ssl.augment.table import AUGMENTATIONS
+from keras_audio_ssl.augment.table import AugmentationsLike
 from keras_audio_ssl.augment.table import altered
 from keras_audio_ssl.augment.table import make_augmentations
 from keras_audio_ssl.augment.table import waveform_layers

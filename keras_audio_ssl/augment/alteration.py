@@ -5,11 +5,16 @@ alone, `apply` is a function of features and draw.
 """
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
@@ -50,13 +55,13 @@ class TimeAlteration(Layer):
 
     def __init__(
         self,
-        proportion=0.15,
-        span=7,
-        overlap=True,
-        dice=(0.8, 0.1),
-        reference=False,
-        **kwargs,
-    ):
+        proportion: float = 0.15,
+        span: int | Sequence[int] = 7,
+        overlap: bool = True,
+        dice: Sequence[float] = (0.8, 0.1),
+        reference: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         least, most = (span, span) if isinstance(span, int) else span
         if not 1 <= least <= most:
@@ -69,11 +74,13 @@ class TimeAlteration(Layer):
         # A fraction, so that rounding is that of exact numbers.
         self.share = Fraction(proportion).limit_denominator(10_000)
 
-    def call(self, x, lengths=None, seed=None):
+    def call(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor]:
         draw = self.draw(valid_frames(x, lengths), ops.shape(x)[1], seed)
         return self.apply(x, **draw), draw["selected"]
 
-    def draw(self, lengths, frames, seed):
+    def draw(self, lengths: Tensor, frames: Size, seed: Seed) -> dict[str, Any]:
         """What becomes of each frame.
 
         Args:
@@ -97,11 +104,14 @@ class TimeAlteration(Layer):
         if self.reference:
             last = ops.maximum(lengths - span - 1, 0)
         else:
+            # A clip shorter than a span is hidden as a whole.
             span = ops.minimum(span, lengths)
+            # At least one span, and the last frame may be in it.
             count, last = ops.maximum(count, 1), lengths - span
         possible = place <= last
         if not self.overlap:
             offset = uniform_int(ops.minimum(span, last) + 1, seed)
+            # Starts stand one and a half spans apart, from a random offset on.
             grid = ops.maximum(half_to_even(3 * span, 2 + 0 * span), 1)
             possible &= (place >= offset) & ((place - offset) % grid == 0)
         order = keras.random.uniform((clips, frames), seed=seed)
@@ -109,6 +119,7 @@ class TimeAlteration(Layer):
         # How many possible starts come before each, in a random order.
         rank = ops.argsort(ops.argsort(order, axis=1), axis=1)
         starts = possible & (ops.cast(rank, "int32") < count)
+        # Where each span's frames are taken from, if they are swapped.
         origin = uniform_int(ops.broadcast_to(last + 1, (clips, frames)), seed)
         die = keras.random.uniform((clips,), seed=seed)
         zero, swap = self.dice
@@ -130,7 +141,9 @@ class TimeAlteration(Layer):
             "die": die,
         }
 
-    def apply(self, x, selected, source, die):
+    def apply(
+        self, x: Tensor, selected: Tensor, source: Tensor, die: Tensor
+    ) -> Tensor:
         """Features of which the selected frames are altered, as drawn."""
         return replaced(x, selected, source, die[:, None])
 
@@ -159,13 +172,13 @@ class ChunkAlteration(Layer):
 
     def __init__(
         self,
-        proportion=0.15,
-        step=4,
-        chunk_size=1,
-        dice=(1.0, 0.0),
-        reference=False,
-        **kwargs,
-    ):
+        proportion: float = 0.15,
+        step: int = 4,
+        chunk_size: int = 1,
+        dice: Sequence[float] = (1.0, 0.0),
+        reference: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_share("proportion", proportion)
         if step < 1 or chunk_size < 1:
@@ -174,13 +187,22 @@ class ChunkAlteration(Layer):
                 f"Received: step={step}, chunk_size={chunk_size}"
             )
 
-    def call(self, x, lengths=None, seed=None):
+    def call(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor]:
         draw = self.draw(valid_frames(x, lengths), ops.shape(x)[1], seed)
         return self.apply(x, **draw), draw["selected"]
 
-    def draw(self, lengths, frames, seed):
-        """What becomes of each frame; as of `TimeAlteration`, but for
-        `"die"`, `(batch, frames)`.
+    def draw(self, lengths: Tensor, frames: Size, seed: Seed) -> dict[str, Any]:
+        """What becomes of each frame.
+
+        Args:
+            lengths: As of `TimeAlteration.draw`.
+            frames: Likewise.
+            seed: Likewise.
+
+        Returns:
+            As of `TimeAlteration.draw`, but for `"die"`, `(batch, frames)`.
         """
         clips, lengths = ops.shape(lengths)[0], lengths[:, None]
         place = ops.arange(frames, dtype="int32")
@@ -195,10 +217,12 @@ class ChunkAlteration(Layer):
         chance, die, origin = draws[0], draws[1], draws[2]
         selected = chance < self.proportion
         if not self.reference:
+            # The least chance wins: something is hidden in every clip.
             lowest = ops.min(ops.where(valid, chance, 2.0), 1, keepdims=True)
             selected = selected | (chance == lowest)
         chunks = (lengths + chunk - 1) // chunk
         other = ops.cast(origin * ops.cast(chunks, "float32"), "int32")
+        # The same place in a random chunk of the clip.
         source = ops.minimum(other, chunks - 1) * chunk + place % chunk
         zero, swap = self.dice
         die = ops.cast(die >= zero, "int32") + ops.cast(
@@ -210,7 +234,9 @@ class ChunkAlteration(Layer):
             "die": die,
         }
 
-    def apply(self, x, selected, source, die):
+    def apply(
+        self, x: Tensor, selected: Tensor, source: Tensor, die: Tensor
+    ) -> Tensor:
         """Features of which the selected frames are altered, as drawn."""
         return replaced(x, selected, source, die)
 
@@ -241,14 +267,14 @@ class VectorAlteration(Layer):
 
     def __init__(
         self,
-        dim,
-        proportion=0.15,
-        policy="span",
-        stop=0.2,
-        longest=10,
-        learned=False,
-        **kwargs,
-    ):
+        dim: int,
+        proportion: float = 0.15,
+        policy: str = "span",
+        stop: float = 0.2,
+        longest: int = 10,
+        learned: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_share("proportion", proportion)
         check_choice("policy", policy, ("span", "frame"))
@@ -264,11 +290,13 @@ class VectorAlteration(Layer):
             initializer=keras.initializers.RandomNormal(stddev=1.0),
         )  # fmt: skip
 
-    def call(self, x, lengths=None, seed=None):
+    def call(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor]:
         selected = self.draw(valid_frames(x, lengths), ops.shape(x)[1], seed)
         return self.apply(x, selected), selected
 
-    def draw(self, lengths, frames, seed):
+    def draw(self, lengths: Tensor, frames: Size, seed: Seed) -> Tensor:
         """Boolean `(batch, frames)`, what is hidden.
 
         Args:
@@ -291,7 +319,9 @@ class VectorAlteration(Layer):
         inside = (place >= start) & (place < start + width[:, None])
         return ops.any(inside, axis=-1)
 
-    def spans(self, lengths, frames, seed):
+    def spans(
+        self, lengths: Tensor, frames: Size, seed: Seed
+    ) -> tuple[Tensor, Tensor]:
         """Start and width of each span.
 
         Args:
@@ -307,6 +337,7 @@ class VectorAlteration(Layer):
         most = (frames * share.numerator - 1) // share.denominator + 1
         number = ops.arange(most, dtype="int32")[None]
         chance = keras.random.uniform((clips, most), seed=seed)
+        # Geometric: how often a coin that stops with `stop` went on.
         chance = ops.log(ops.maximum(chance, 1e-7)) / math.log1p(-self.stop)
         width = 1 + ops.cast(ops.minimum(chance, self.longest), "int32")
         narrow = ops.maximum(lengths // 2, 1)
@@ -315,6 +346,8 @@ class VectorAlteration(Layer):
         before = ops.cumsum(width, axis=1) - width
         # What is left beside those before it and a frame behind each.
         room = lengths - before - number
+        # Spans until `proportion` of the frames are hidden; the rest get width
+        # 0.
         wanted = before * share.denominator < lengths * share.numerator
         width = ops.where(wanted & (room > 0), ops.minimum(width, room), 0)
         # Frames that stay have so many gaps between them, and at both ends; a
@@ -325,10 +358,11 @@ class VectorAlteration(Layer):
         order = ops.argsort(ops.where(gap <= stay, order, 2.0), axis=1)
         gap = ops.cast(order[:, :most], "int32")
         earlier = gap[:, None] < gap[..., None]
+        # Start: the frames that stay before it, and the spans before it.
         shift = ops.sum(ops.where(earlier, width[:, None], 0), axis=-1)
         return gap + ops.cast(shift, "int32"), width
 
-    def apply(self, x, selected):
+    def apply(self, x: Tensor, selected: Tensor) -> Tensor:
         """Features with the vector in place of the selected frames."""
         vector = ops.cast(ops.convert_to_tensor(self.vector), x.dtype)
         return ops.where(selected[..., None], vector, x)
@@ -354,15 +388,24 @@ class ChannelAlteration(Layer):
         Liu et al., 2021, "TERA", arXiv 2007.06028.
     """
 
-    def __init__(self, share=0.2, groups=1, least=0, reference=False, **kwargs):
+    def __init__(
+        self,
+        share: float = 0.2,
+        groups: int = 1,
+        least: int = 0,
+        reference: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_share("share", share)
 
-    def call(self, x, lengths=None, seed=None):
+    def call(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor]:
         selected = self.draw(ops.shape(x)[0], x.shape[-1], seed)
         return self.apply(x, selected), selected
 
-    def widest(self, channels):
+    def widest(self, channels: int) -> int:
         """Channels of the widest band, in each group.
 
         Raises:
@@ -375,20 +418,22 @@ class ChannelAlteration(Layer):
             )
         return int(self.share * (channels // self.groups))
 
-    def draw(self, clips, channels, seed):
+    def draw(self, clips: Size, channels: int, seed: Seed) -> Tensor:
         """Boolean `(clips, 1, channels)`, the channels that are hidden."""
         one, widest = channels // self.groups, self.widest(channels)
         width = keras.random.randint(
             (clips, 1), min(self.least, widest), widest + 1, dtype="int32",
             seed=seed,
         )  # fmt: skip
+        # The reference never hides the last channel.
         places = one - width + (0 if self.reference else 1)
         start = uniform_int(ops.maximum(places, 1), seed)
         channel = ops.arange(one, dtype="int32")[None]
         hidden = (channel >= start) & (channel < start + width)
+        # The same band in each group: a static bin and its deltas.
         return ops.tile(hidden, (1, self.groups))[:, None]
 
-    def apply(self, x, selected):
+    def apply(self, x: Tensor, selected: Tensor) -> Tensor:
         """Features without the selected channels."""
         return ops.where(selected, ops.zeros((), x.dtype), x)
 
@@ -423,8 +468,13 @@ class BandMasks(Layer):
     """
 
     def __init__(
-        self, channels=27, frames=40, count=2, reference=False, **kwargs
-    ):
+        self,
+        channels: int = 27,
+        frames: int = 40,
+        count: int = 2,
+        reference: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if min(channels, frames) < 0 or count < 1 or channels + frames < 1:
             raise ValueError(
@@ -433,13 +483,17 @@ class BandMasks(Layer):
                 f"frames={frames}, count={count}"
             )
 
-    def call(self, x, lengths=None, seed=None):
+    def call(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor]:
         hidden = self.draw(
             valid_frames(x, lengths), ops.shape(x)[1], x.shape[-1], seed
         )
         return self.apply(x, hidden), hidden
 
-    def draw(self, lengths, frames, dim, seed):
+    def draw(
+        self, lengths: Tensor, frames: Size, dim: int, seed: Seed
+    ) -> Tensor:
         """Boolean `(batch, frames, dim)`, the elements that are hidden."""
         lengths = lengths[:, None]
         of_channels = self.bands(dim + 0 * lengths, dim, self.channels, seed)
@@ -457,16 +511,20 @@ class BandMasks(Layer):
                 only = uniform_int(dim + 0 * lengths, seed)
                 of_channels |= none & (ops.arange(dim)[None] == only)
         valid = ops.arange(frames, dtype="int32")[None] < lengths
+        # (batch, 1, dim) or (batch, frames, 1).
         both = of_channels[:, None, :] | of_frames[:, :, None]
         return both & valid[..., None]
 
-    def bands(self, room, size, widest, seed):
+    def bands(
+        self, room: Tensor, size: Size, widest: Tensor, seed: Seed
+    ) -> Tensor:
         """Boolean `(batch, size)`: bands within the first `room` places."""
         clips = ops.shape(room)[0]
         many = ops.broadcast_to(room, (clips, self.count))
         if self.reference:
             width = uniform_int(ops.full_like(many, max(widest, 1)), seed)
             start = uniform_int(ops.maximum(many - width, 1), seed)
+            # The end is drawn once more, which halves most bands.
             end = start + uniform_int(ops.maximum(width, 1), seed)
             # Once a width was 0, no band follows.
             goes_on = ops.cumprod(ops.cast(width > 0, "int32"), axis=1)
@@ -480,7 +538,7 @@ class BandMasks(Layer):
         inside = (place >= start[..., None]) & (place < end[..., None])
         return ops.any(inside, axis=1)
 
-    def apply(self, x, hidden):
+    def apply(self, x: Tensor, hidden: Tensor) -> Tensor:
         """Features without the hidden elements."""
         return ops.where(hidden, ops.zeros((), x.dtype), x)
 
@@ -506,11 +564,20 @@ class NoiseAlteration(Layer):
         Liu et al., 2021, "TERA", arXiv 2007.06028.
     """
 
-    def __init__(self, probability=0.15, std=0.2, reference=False, **kwargs):
+    def __init__(
+        self,
+        probability: float = 0.15,
+        std: float = 0.2,
+        reference: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_share("probability", probability)
 
-    def call(self, x, lengths=None, seed=None):
+    def call(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> Tensor:
+        # One die for each utterance, or for the whole batch.
         rows = 1 if self.reference else ops.shape(x)[0]
         noisy = keras.random.uniform((rows, 1, 1), seed=seed) < self.probability
         if not self.reference and lengths is not None:
@@ -519,7 +586,9 @@ class NoiseAlteration(Layer):
         return ops.where(noisy, x + ops.cast(noise, x.dtype), x)
 
 
-def replaced(x, selected, source, die):
+def replaced(
+    x: Tensor, selected: Tensor, source: Tensor, die: Tensor
+) -> Tensor:
     """Features of which selected frames are hidden.
 
     Args:
@@ -534,7 +603,7 @@ def replaced(x, selected, source, die):
     return ops.where(selected[..., None] & (die != KEEP), other, x)
 
 
-def check_share(name, value):
+def check_share(name: str, value: float) -> None:
     """Refuses what is no share of a whole.
 
     Raises:
@@ -544,28 +613,28 @@ def check_share(name, value):
         raise ValueError(f"`{name}` must be in [0, 1]. Received: {value}")
 
 
-def valid_frames(x, lengths):
+def valid_frames(x: Tensor, lengths: Tensor | None) -> Tensor:
     """`lengths` as int32 `(batch,)`; all frames of `x` where it is None."""
     if lengths is None:
         return ops.full((ops.shape(x)[0],), ops.shape(x)[1], "int32")
     return ops.cast(lengths, "int32")
 
 
-def half_to_even(numerator, denominator):
+def half_to_even(numerator: Tensor, denominator: Tensor) -> Tensor:
     """Rounded quotients of whole numbers, a half to the even neighbour."""
     whole, twice = numerator // denominator, 2 * (numerator % denominator)
     up = (twice > denominator) | ((twice == denominator) & (whole % 2 == 1))
     return whole + ops.cast(up, "int32")
 
 
-def uniform_int(count, seed):
+def uniform_int(count: Tensor, seed: Seed) -> Tensor:
     """Whole numbers, uniform from 0 to `count - 1` of each place."""
     share = keras.random.uniform(ops.shape(count), seed=seed)
     drawn = ops.cast(share * ops.cast(count, "float32"), "int32")
     return ops.minimum(drawn, count - 1)
 
 
-def shifted(x, frames, fill):
+def shifted(x: Tensor, frames: int, fill: Tensor) -> Tensor:
     """`x` `(batch, time)`, later by so many frames."""
     if not frames:
         return x

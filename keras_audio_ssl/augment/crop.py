@@ -1,14 +1,18 @@
 """Random segments of clips of unequal length."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import check_choice
 
 
-def crop(x, start, length):
+def crop(x: Tensor, start: Tensor, length: int) -> Tensor:
     """Segments of one length that begin anywhere, zeros outside the clip.
 
     Args:
@@ -35,7 +39,9 @@ def crop(x, start, length):
     return ops.reshape(taken, (-1, *outer, *x.shape[2:]))
 
 
-def repeated(waveform, least, lengths=None):
+def repeated(
+    waveform: Tensor, least: int, lengths: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
     """Clips shorter than so many samples, repeated until they have them.
 
     Args:
@@ -90,7 +96,7 @@ class RandomCrop(Layer):
 
     domain = "waveform"
 
-    def __init__(self, length, pad="both", **kwargs):
+    def __init__(self, length: int, pad: str = "both", **kwargs: Any) -> None:
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         if length < 1:
@@ -98,7 +104,9 @@ class RandomCrop(Layer):
         check_choice("pad", pad, ("both", "right", "repeat"))
         self.length = int(length)
 
-    def draw(self, x, lengths=None, seed=None):
+    def draw(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> Tensor:
         """First sample of each segment, `(batch,)` int32."""
         batch, samples = ops.shape(x)[0], ops.shape(x)[1]
         if lengths is None:
@@ -110,9 +118,12 @@ class RandomCrop(Layer):
         start = ops.minimum(start, ops.maximum(room, 0))
         if self.pad in ("right", "repeat"):
             return start
+        # A short clip in the middle, the odd zero on the right.
         return ops.where(room < 0, -((-room) // 2), start)
 
-    def call(self, x, lengths=None, seed=None):
+    def call(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> Tensor:
         start = self.draw(x, lengths, seed)
         if self.pad == "repeat":
             x, _ = repeated(x, self.length, lengths)

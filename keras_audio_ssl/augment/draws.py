@@ -1,19 +1,26 @@
 """What augmentations draw and read alike."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import frame_mask
 
 
-def valid_lengths(shape, lengths=None):
+def valid_lengths(
+    shape: Sequence[Any], lengths: Tensor | None = None
+) -> Tensor:
     """`lengths` as int32 `(batch,)`; all of `shape[1]` where it is None."""
     if lengths is None:
         return ops.full((shape[0],), shape[1], "int32")
     return ops.cast(lengths, "int32")
 
 
-def masked(x, lengths=None):
+def masked(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     """`x` with zeros past each clip's end."""
     if lengths is None:
         return x
@@ -22,7 +29,7 @@ def masked(x, lengths=None):
     return ops.where(mask, x, 0.0)
 
 
-def smallest(x, lengths=None):
+def smallest(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Smallest value of each clip's features, `(batch, 1, 1)`."""
     if lengths is not None:
         mask = frame_mask(lengths, ops.shape(x)[1])[..., None]
@@ -30,17 +37,21 @@ def smallest(x, lengths=None):
     return ops.min(x, axis=(1, 2), keepdims=True)
 
 
-def between(shape, low, high, seed=None):
+def between(
+    shape: Sequence[Any], low: float, high: float, seed: Seed = None
+) -> Tensor:
     """Uniform numbers from `low` to `high`, which may be equal."""
     return low + (high - low) * keras.random.uniform(shape, seed=seed)
 
 
-def whole_between(shape, low, high, seed=None):
+def whole_between(
+    shape: Sequence[Any], low: int, high: int, seed: Seed = None
+) -> Tensor:
     """Whole numbers, uniform from `low` to `high`, both among them."""
     return keras.random.randint(shape, low, high + 1, dtype="int32", seed=seed)
 
 
-def one_of(index, values):
+def one_of(index: Tensor, values: Tensor) -> Tensor:
     """For each place, the value of so many that an index picks.
 
     Args:
@@ -53,7 +64,7 @@ def one_of(index, values):
     return picked
 
 
-def rolled(x, shift, lengths=None):
+def rolled(x: Tensor, shift: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Each clip moved along time; what leaves at an end enters at the other.
 
     Args:
@@ -67,6 +78,7 @@ def rolled(x, shift, lengths=None):
     place = ops.arange(ops.shape(x)[1], dtype="int32")[None]
     around = ops.maximum(valid_lengths(ops.shape(x), lengths), 1)[:, None]
     source = ops.mod(place - shift[:, None], around)
+    # Padding stays where it is.
     source = ops.where(place < around, source, place)
     if len(x.shape) == 3:
         source = source[..., None]

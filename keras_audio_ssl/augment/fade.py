@@ -1,10 +1,14 @@
 """Fades in and out of waveforms."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.draws import one_of
 from keras_audio_ssl.augment.draws import valid_lengths
 from keras_audio_ssl.augment.protocol import Augmentation
@@ -20,7 +24,7 @@ RISES = {
 SHAPES = tuple(RISES)
 
 
-def ramp(place, length, shape):
+def ramp(place: Tensor, length: Tensor, shape: Tensor) -> Tensor:
     """A rise over the first samples of each clip, then 1.
 
     Args:
@@ -38,7 +42,13 @@ def ramp(place, length, shape):
     return ops.where(place < length, ops.clip(risen, 0.0, 1.0), 1.0)
 
 
-def fade(x, shape, rise, fall, lengths=None):
+def fade(
+    x: Tensor,
+    shape: Tensor,
+    rise: Tensor,
+    fall: Tensor,
+    lengths: Tensor | None = None,
+) -> Tensor:
     """Fades waveforms in and out.
 
     Args:
@@ -76,7 +86,12 @@ class Fade(Augmentation):
 
     domain = "waveform"
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         u = keras.random.uniform((3, shape[0]), seed=seed)
         half = ops.cast(valid_lengths(shape, lengths) // 2, "float32")
         last = ops.maximum(half - 1.0, 0.0)
@@ -87,5 +102,13 @@ class Fade(Augmentation):
         shape = ops.minimum(ops.cast(u[0] * len(SHAPES), "int32"), 4)
         return {"shape": shape, "rise": rise, "fall": fall}
 
-    def apply(self, x, lengths=None, *, shape, rise, fall):
+    def apply(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        shape: Tensor,
+        rise: Tensor,
+        fall: Tensor,
+    ) -> Tensor:
         return fade(x, shape, rise, fall, lengths)

@@ -1,13 +1,18 @@
 """A random change of level along the clip."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.draws import masked
 from keras_audio_ssl.augment.protocol import Augmentation
 
 
-def linear_fade(x, head, tail):
+def linear_fade(x: Tensor, head: Tensor, tail: Tensor) -> Tensor:
     """Adds a straight line over time to every band of log features.
 
     Args:
@@ -37,14 +42,26 @@ class RandomLinearFader(Augmentation):
 
     domain = "features"
 
-    def __init__(self, gain=1.0, **kwargs):
+    def __init__(self, gain: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         ends = keras.random.uniform(
             (shape[0], 2), -self.gain, self.gain, seed=seed
         )
         return {"head": ends[:, 0], "tail": ends[:, 1]}
 
-    def apply(self, x, lengths=None, *, head, tail):
+    def apply(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        head: Tensor,
+        tail: Tensor,
+    ) -> Tensor:
         return masked(linear_fade(x, head, tail), lengths)

@@ -1,7 +1,12 @@
 """Changes of level."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.draws import between
 from keras_audio_ssl.augment.protocol import Augmentation
 
@@ -22,14 +27,23 @@ class Gain(Augmentation):
 
     domain = "waveform"
 
-    def __init__(self, low=0.8, high=1.2, **kwargs):
+    def __init__(
+        self, low: float = 0.8, high: float = 1.2, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         check_factors(low, high)
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         return {"factor": between((shape[0],), self.low, self.high, seed)}
 
-    def apply(self, x, lengths=None, *, factor):
+    def apply(
+        self, x: Tensor, lengths: Tensor | None = None, *, factor: Tensor
+    ) -> Tensor:
         return x * ops.reshape(factor, (-1,) + (1,) * (len(x.shape) - 1))
 
 
@@ -49,11 +63,13 @@ class Compression(Gain):
 
     domain = "features"
 
-    def __init__(self, low=0.75, high=1.0, **kwargs):
+    def __init__(
+        self, low: float = 0.75, high: float = 1.0, **kwargs: Any
+    ) -> None:
         super().__init__(low, high, **kwargs)
 
 
-def check_factors(low, high):
+def check_factors(low: float, high: float) -> None:
     """Refuses what are no least and largest factor."""
     if not 0 < low <= high:
         raise ValueError(

@@ -1,16 +1,23 @@
 """Other clips of the batch, mixed in."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.draws import between
 from keras_audio_ssl.augment.draws import masked
 from keras_audio_ssl.augment.protocol import Augmentation
 
 
-def mix_back(fore, back, alpha, base=10.0):
+def mix_back(
+    fore: Tensor, back: Tensor, alpha: Tensor, base: float = 10.0
+) -> Tensor:
     """Mixes a quiet background into log features, and keeps their energy.
 
     `(1 - alpha) f + alpha (E_f / E_b) b` of the powers: the background has
@@ -35,13 +42,14 @@ def mix_back(fore, back, alpha, base=10.0):
     f = ops.exp(unit * (fore - top))
     b = ops.exp(unit * (back - ops.max(back, axis=(1, 2), keepdims=True)))
     alpha = alpha[:, None, None]
+    # E_fore / E_back: the background is brought to the same energy.
     share = ops.sum(f, axis=(1, 2), keepdims=True)
     share = share / ops.sum(b, axis=(1, 2), keepdims=True)
     mixed = (1.0 - alpha) * f + alpha * share * b
     return top + ops.log(ops.maximum(mixed, 1e-37)) / unit
 
 
-def other_clips(batch, views=1, seed=None):
+def other_clips(batch: Size, views: int = 1, seed: Seed = None) -> Tensor:
     """Which clip of a batch each is mixed with, never itself.
 
     The batch is rolled by a random shift, another one for each view where
@@ -64,6 +72,7 @@ def other_clips(batch, views=1, seed=None):
     place = ops.arange(batch, dtype="int32")
     view, clip = place // clips, place % clips
     shift = 1 + (first + view) % free
+    # Within its own view, `shift` clips further.
     return view * clips + (clip + shift) % clips
 
 
@@ -88,7 +97,13 @@ class MixBack(Augmentation):
     domain = "features"
     takes_lengths = False
 
-    def __init__(self, alpha=0.05, base=10.0, views=1, **kwargs):
+    def __init__(
+        self,
+        alpha: float = 0.05,
+        base: float = 10.0,
+        views: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not 0 <= alpha < 1:
             raise ValueError(f"`alpha` must be in [0, 1). Received: {alpha}")
@@ -98,12 +113,24 @@ class MixBack(Augmentation):
                 f"Received: base={base}, views={views}"
             )
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         share = between((shape[0] // self.views,), 0.0, self.alpha, seed)
         source = other_clips(shape[0], self.views, seed)
         return {"alpha": ops.tile(share, (self.views,)), "source": source}
 
-    def apply(self, x, lengths=None, *, alpha, source):
+    def apply(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        alpha: Tensor,
+        source: Tensor,
+    ) -> Tensor:
         back = ops.take(x, source, axis=0)
         return mix_back(x, back, alpha, self.base)
 
@@ -127,7 +154,7 @@ class WaveformMix(Augmentation):
 
     domain = "waveform"
 
-    def __init__(self, a=5, b=2, **kwargs):
+    def __init__(self, a: int = 5, b: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if min(a, b) < 1 or int(a) != a or int(b) != b:
             raise ValueError(
@@ -135,7 +162,12 @@ class WaveformMix(Augmentation):
                 f"Received: a={a}, b={b}"
             )
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         # The a-th smallest of a + b - 1 uniform numbers has it, and needs no
         # gamma distribution, which XLA has none of under TensorFlow.
         many = (shape[0], int(self.a + self.b - 1))
@@ -143,7 +175,14 @@ class WaveformMix(Augmentation):
         share = order[:, int(self.a) - 1]
         return {"share": share, "source": other_clips(shape[0], 1, seed)}
 
-    def apply(self, x, lengths=None, *, share, source):
+    def apply(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        share: Tensor,
+        source: Tensor,
+    ) -> Tensor:
         share = share[:, None]
         mixed = share * x + (1.0 - share) * ops.take(x, source, axis=0)
         return masked(mixed, lengths)

@@ -1,12 +1,17 @@
 """Mixing a clip's log-mel with past ones, in the linear domain."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.protocol import Augmentation
 
 
-def log_mixup(x, z, share):
+def log_mixup(x: Tensor, z: Tensor, share: Tensor) -> Tensor:
     """Mixes log features as if their powers were mixed.
 
     Args:
@@ -50,7 +55,9 @@ class MixupMemory(Augmentation):
     takes_lengths = False
     keeps_finite = True
 
-    def __init__(self, ratio, capacity, frames, bins, **kwargs):
+    def __init__(
+        self, ratio: float, capacity: int, frames: int, bins: int, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.memory = self.add_weight(
             shape=(capacity, frames, bins),
@@ -67,14 +74,26 @@ class MixupMemory(Augmentation):
             name="pushed",
         )
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         drawn = keras.random.uniform((shape[0], 2), seed=seed)
         count = ops.minimum(self.pushed.value, self.capacity)
         pick = drawn[:, 1] * ops.cast(count, "float32")
         pick = ops.minimum(ops.cast(pick, "int32"), ops.maximum(count - 1, 0))
         return {"share": self.ratio * drawn[:, 0], "pick": pick}
 
-    def apply(self, x, lengths=None, *, share, pick):
+    def apply(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        share: Tensor,
+        pick: Tensor,
+    ) -> Tensor:
         """Mixes each clip with one of the memory.
 
         Args:
@@ -86,11 +105,13 @@ class MixupMemory(Augmentation):
         """
         pushed = self.pushed.value
         oldest = ops.maximum(pushed - self.capacity, 0)
+        # A ring: place k of the memory holds push k modulo the capacity.
         rows = (oldest + ops.cast(pick, "int32")) % self.capacity
         z = ops.take(self.memory.value, rows, axis=0)
+        # An empty memory changes nothing.
         return ops.where(pushed > 0, log_mixup(x, z, share), x)
 
-    def push(self, x):
+    def push(self, x: Tensor) -> None:
         """Remembers the clips `(batch, frames, bins)`, oldest first out.
 
         A batch that is not finite would spoil many to come: it is forgotten.

@@ -1,9 +1,14 @@
 """Noise: on waveforms, in their place, and on features."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.draws import between
 from keras_audio_ssl.augment.draws import masked
 from keras_audio_ssl.augment.draws import valid_lengths
@@ -15,14 +20,16 @@ COLOURS = {"brown": 2, "pink": 1, "white": 0}
 SILENCE = "none"
 
 
-def rms(x, lengths=None):
+def rms(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Root mean square of each clip, `(batch, 1)`; 0 for silence."""
     count = valid_lengths(ops.shape(x), lengths)[:, None]
     power = ops.sum(ops.square(masked(x, lengths)), axis=1, keepdims=True)
     return ops.sqrt(power / ops.cast(ops.maximum(count, 1), x.dtype))
 
 
-def add_noise(x, noise, snr_db, lengths=None):
+def add_noise(
+    x: Tensor, noise: Tensor, snr_db: Tensor, lengths: Tensor | None = None
+) -> Tensor:
     """Adds noise that lies so far below a clip's own level.
 
     Args:
@@ -51,7 +58,7 @@ class WhiteNoise(Augmentation):
 
     domain = "waveform"
 
-    def __init__(self, low=0, high=19, **kwargs):
+    def __init__(self, low: int = 0, high: int = 19, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not low <= high:
             raise ValueError(
@@ -59,12 +66,24 @@ class WhiteNoise(Augmentation):
                 f"Received: low={low}, high={high}"
             )
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         snr = whole_between((shape[0],), self.low, self.high, seed)
         noise = keras.random.normal(shape, seed=seed)
         return {"noise": noise, "snr_db": ops.cast(snr, "float32")}
 
-    def apply(self, x, lengths=None, *, noise, snr_db):
+    def apply(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        noise: Tensor,
+        snr_db: Tensor,
+    ) -> Tensor:
         return add_noise(x, noise, snr_db, lengths)
 
 
@@ -82,19 +101,28 @@ class FaintNoise(Augmentation):
 
     domain = "waveform"
 
-    def __init__(self, std=0.001, relative=False, **kwargs):
+    def __init__(
+        self, std: float = 0.001, relative: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         return {"noise": self.std * keras.random.normal(shape, seed=seed)}
 
-    def apply(self, x, lengths=None, *, noise):
+    def apply(
+        self, x: Tensor, lengths: Tensor | None = None, *, noise: Tensor
+    ) -> Tensor:
         if self.relative:
             noise = noise * ops.norm(x, axis=1, keepdims=True)
         return x + masked(noise, lengths)
 
 
-def coloured(noise, fall):
+def coloured(noise: Tensor, fall: Tensor) -> Tensor:
     """White noise whose power falls with frequency, of peak 1.
 
     Args:
@@ -109,6 +137,7 @@ def coloured(noise, fall):
     size = 1 << max(samples - 1, 1).bit_length()
     real, imaginary = ops.rfft(noise, fft_length=size)
     steps = np.log(np.maximum(np.arange(size // 2 + 1), 1)).astype("float32")
+    # f ** (-n / 2) on amplitudes is f ** -n on power; bin 0 counts as 1.
     gain = ops.exp(-0.5 * fall[:, None] * ops.convert_to_tensor(steps)[None])
     shaped = ops.irfft((real * gain, imaginary * gain), fft_length=size)
     shaped = shaped[:, :samples]
@@ -139,11 +168,11 @@ class MixedNoise(Augmentation):
 
     def __init__(
         self,
-        colours=("brown", "pink", "white", SILENCE),
-        clip=(0.5, 1.2),
-        noise=(0.0, 0.9),
-        **kwargs,
-    ):
+        colours: Sequence[str] = ("brown", "pink", "white", SILENCE),
+        clip: Sequence[float] = (0.5, 1.2),
+        noise: Sequence[float] = (0.0, 0.9),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if unknown := sorted(set(colours) - {*COLOURS, SILENCE}):
             raise ValueError(
@@ -155,7 +184,12 @@ class MixedNoise(Augmentation):
         # -1 for none.
         self.falls = [float(COLOURS.get(c, -1)) for c in colours]
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         u = keras.random.uniform((3, shape[0]), seed=seed)
         (least, most), (faint, loud) = self.clip, self.noise
         which = ops.cast(u[0] * len(self.falls), "int32")
@@ -169,13 +203,22 @@ class MixedNoise(Augmentation):
             "other": faint + (loud - faint) * u[2],
         }
 
-    def apply(self, x, lengths=None, *, noise, noisy, own, other):
+    def apply(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        noise: Tensor,
+        noisy: Tensor,
+        own: Tensor,
+        other: Tensor,
+    ) -> Tensor:
         mixed = own[:, None] * x + other[:, None] * noise
         mixed = masked(ops.clip(mixed, -1.0, 1.0), lengths)
         return ops.where(noisy[:, None], mixed, x)
 
 
-def mask_time(x, start, width, noise):
+def mask_time(x: Tensor, start: Tensor, width: Tensor, noise: Tensor) -> Tensor:
     """Puts noise in the place of some samples.
 
     Args:
@@ -211,12 +254,19 @@ class TimeMask(Augmentation):
 
     domain = "waveform"
 
-    def __init__(self, share=1 / 8, std=0.01, **kwargs):
+    def __init__(
+        self, share: float = 1 / 8, std: float = 0.01, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if not 0 < share <= 1:
             raise ValueError(f"`share` must be in (0, 1]. Received: {share}")
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         valid = ops.cast(valid_lengths(shape, lengths), "float32")
         width = ops.floor(self.share * valid)
         free = valid - width
@@ -231,7 +281,15 @@ class TimeMask(Augmentation):
             "noise": self.std * noise,
         }
 
-    def apply(self, x, lengths=None, *, start, width, noise):
+    def apply(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        start: Tensor,
+        width: Tensor,
+        noise: Tensor,
+    ) -> Tensor:
         return mask_time(x, start, width, noise)
 
 
@@ -247,14 +305,21 @@ class FeatureNoise(Augmentation):
 
     domain = "features"
 
-    def __init__(self, std=0.01, **kwargs):
+    def __init__(self, std: float = 0.01, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if std < 0:
             raise ValueError(f"`std` must not be negative. Received: {std}")
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         std = between((shape[0], 1, 1), 0.0, self.std, seed)
         return {"noise": std * keras.random.normal(shape, seed=seed)}
 
-    def apply(self, x, lengths=None, *, noise):
+    def apply(
+        self, x: Tensor, lengths: Tensor | None = None, *, noise: Tensor
+    ) -> Tensor:
         return x + masked(noise, lengths)

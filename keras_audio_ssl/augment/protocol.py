@@ -1,10 +1,13 @@
 """What every augmentation is, and how often it is applied."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 
 
@@ -37,11 +40,16 @@ class Augmentation(Layer):
     domain: str
     takes_lengths: bool = True
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
 
-    def draw(self, shape, lengths=None, seed=None) -> dict[str, Any]:
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         """The random choices for a batch.
 
         Args:
@@ -54,7 +62,9 @@ class Augmentation(Layer):
         """
         raise NotImplementedError
 
-    def apply(self, x, lengths=None, **drawn):
+    def apply(
+        self, x: Tensor, lengths: Tensor | None = None, **drawn: Any
+    ) -> Tensor:
         """What becomes of `x` with these draws.
 
         Args:
@@ -64,7 +74,9 @@ class Augmentation(Layer):
         """
         raise NotImplementedError
 
-    def call(self, x, lengths=None, seed=None):
+    def call(
+        self, x: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> Tensor:
         if lengths is not None:
             if not self.takes_lengths:
                 raise ValueError(
@@ -87,7 +99,9 @@ class Sometimes(Augmentation):
         ValueError: `layer` is none, or `p` not in [0, 1].
     """
 
-    def __init__(self, layer, p=0.5, **kwargs):
+    def __init__(
+        self, layer: Augmentation, p: float = 0.5, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if not isinstance(layer, Augmentation):
             raise ValueError(
@@ -98,18 +112,32 @@ class Sometimes(Augmentation):
             raise ValueError(f"`p` must be in [0, 1]. Received: {p}")
 
     @property
-    def domain(self):
+    def domain(self) -> str:
+        """That of the layer: `"waveform"` or `"features"`."""
         return self.layer.domain
 
     @property
-    def takes_lengths(self):
+    def takes_lengths(self) -> bool:
+        """Whether the layer takes clips with padding."""
         return self.layer.takes_lengths
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         die = keras.random.uniform((shape[0],), seed=seed)
         drawn = self.layer.draw(shape, lengths, seed)
         return {"hit": die < self.p, "drawn": drawn}
 
-    def apply(self, x, lengths=None, *, hit, drawn):
+    def apply(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        hit: Tensor,
+        drawn: dict[str, Any],
+    ) -> Tensor:
         hit = ops.reshape(hit, (-1,) + (1,) * (len(x.shape) - 1))
         return ops.where(hit, self.layer.apply(x, lengths, **drawn), x)

@@ -1,16 +1,21 @@
 """A part of a map by area and aspect, stretched to the whole."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.protocol import Augmentation
 
 ATTEMPTS = 10
 
 
-def linear_matrix(first, length, size):
+def linear_matrix(first: Tensor, length: Tensor, size: Size) -> Tensor:
     """Crop of an axis and linear resize, as a matrix.
 
     Pixels have their centres at halves; past the crop's ends its outermost
@@ -26,13 +31,15 @@ def linear_matrix(first, length, size):
     """
     width = ops.cast(length, "float32")[:, None]
     place = ops.arange(size, dtype="float32")[None]
+    # Half-pixel centres, edges repeated.
     source = ops.clip((place + 0.5) * width / size - 0.5, 0.0, width - 1.0)
     source = source + ops.cast(first, "float32")[:, None]
     distance = ops.abs(source[..., None] - place[:, None])
+    # A tent around the source: the two neighbours share its weight.
     return ops.maximum(1.0 - distance, 0.0)
 
 
-def cut_and_resize(x, boxes):
+def cut_and_resize(x: Tensor, boxes: Tensor) -> Tensor:
     """Parts of maps, resized to the maps' size.
 
     Args:
@@ -71,7 +78,12 @@ class RandomResizedCrop(Augmentation):
     domain = "features"
     takes_lengths = False
 
-    def __init__(self, area=(0.8, 1.0), aspect=(3 / 4, 4 / 3), **kwargs):
+    def __init__(
+        self,
+        area: Sequence[float] = (0.8, 1.0),
+        aspect: Sequence[float] = (3 / 4, 4 / 3),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not (0 < area[0] <= area[1] <= 1 and 0 < aspect[0] <= aspect[1]):
             raise ValueError(
@@ -80,12 +92,19 @@ class RandomResizedCrop(Augmentation):
                 f"aspect={aspect}"
             )
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         """Boxes `(batch, 4)`: first frame, first bin, frames, bins."""
         batch, frames, bins = shape
         u = keras.random.uniform((2, batch, ATTEMPTS), seed=seed)
         (least, most), (low, high) = self.area, map(math.log, self.aspect)
+        # All attempts at once; the first that fits is taken.
         area = frames * bins * (least + (most - least) * u[0])
+        # Uniform in its logarithm.
         ratio = ops.exp(low + (high - low) * u[1])
         width = ops.round(ops.sqrt(area * ratio))
         height = ops.round(ops.sqrt(area / ratio))
@@ -111,7 +130,7 @@ class RandomResizedCrop(Augmentation):
         boxes = ops.stack([top, left, height, width], axis=1)
         return {"boxes": ops.cast(boxes, "int32")}
 
-    def fallback(self, frames, bins):
+    def fallback(self, frames: Size, bins: int) -> tuple[Tensor, Tensor]:
         """Frames and bins of the part that is taken where none fits."""
         low, high = self.aspect
         if bins / frames < low:
@@ -120,5 +139,7 @@ class RandomResizedCrop(Augmentation):
             return frames, round(frames * high)
         return frames, bins
 
-    def apply(self, x, lengths=None, *, boxes):
+    def apply(
+        self, x: Tensor, lengths: Tensor | None = None, *, boxes: Tensor
+    ) -> Tensor:
         return cut_and_resize(x, boxes)

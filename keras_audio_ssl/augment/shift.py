@@ -1,7 +1,12 @@
 """Moves along time, and along frequency."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.draws import masked
 from keras_audio_ssl.augment.draws import rolled
 from keras_audio_ssl.augment.draws import smallest
@@ -26,20 +31,33 @@ class TimeShift(Augmentation):
 
     domain = "waveform"
 
-    def __init__(self, low=-8000, high=7999, **kwargs):
+    def __init__(
+        self, low: int = -8000, high: int = 7999, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         check_range(low, high)
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         shift = whole_between((shape[0],), self.low, self.high, seed)
         return {"shift": shift}
 
-    def apply(self, x, lengths=None, *, shift):
+    def apply(
+        self, x: Tensor, lengths: Tensor | None = None, *, shift: Tensor
+    ) -> Tensor:
         return rolled(x, shift, lengths)
 
 
 class FrameShift(TimeShift):
     """`TimeShift` of features, in frames.
+
+    Args:
+        low: Least shift, frames.
+        high: Largest one.
 
     Reference:
         Fonseca et al., 2021, arXiv 2011.07616, as released.
@@ -47,11 +65,13 @@ class FrameShift(TimeShift):
 
     domain = "features"
 
-    def __init__(self, low=1, high=29, **kwargs):
+    def __init__(self, low: int = 1, high: int = 29, **kwargs: Any) -> None:
         super().__init__(low, high, **kwargs)
 
 
-def shift_bins(x, shift, fill="wrap", lengths=None):
+def shift_bins(
+    x: Tensor, shift: Tensor, fill: str = "wrap", lengths: Tensor | None = None
+) -> Tensor:
     """Moves features along frequency.
 
     Args:
@@ -65,6 +85,7 @@ def shift_bins(x, shift, fill="wrap", lengths=None):
         Like `x`.
     """
     bins = ops.shape(x)[2]
+    # Bin k takes what stood `shift` bins lower.
     source = ops.arange(bins, dtype="int32")[None] - shift[:, None]
     taken = ops.take_along_axis(x, ops.mod(source, bins)[:, None], axis=2)
     if fill == "wrap":
@@ -90,20 +111,29 @@ class FrequencyShift(Augmentation):
 
     domain = "features"
 
-    def __init__(self, low=1, high=9, fill="wrap", **kwargs):
+    def __init__(
+        self, low: int = 1, high: int = 9, fill: str = "wrap", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         check_range(low, high)
         check_choice("fill", fill, ("wrap", "min"))
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         shift = whole_between((shape[0],), self.low, self.high, seed)
         return {"shift": shift}
 
-    def apply(self, x, lengths=None, *, shift):
+    def apply(
+        self, x: Tensor, lengths: Tensor | None = None, *, shift: Tensor
+    ) -> Tensor:
         return shift_bins(x, shift, self.fill, lengths)
 
 
-def check_range(low, high):
+def check_range(low: int, high: int) -> None:
     """Refuses a range without numbers."""
     if not low <= high:
         raise ValueError(

@@ -1,14 +1,21 @@
 """Slices of features, all of one length, from random places of clips."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.alteration import uniform_int
 from keras_audio_ssl.augment.alteration import valid_frames
 from keras_audio_ssl.engine import Layer
 
 
-def take_slices(features, starts, frames, clips=None):
+def take_slices(
+    features: Tensor, starts: Tensor, frames: int, clips: Size | None = None
+) -> Tensor:
     """Slices of clips.
 
     Args:
@@ -24,6 +31,7 @@ def take_slices(features, starts, frames, clips=None):
     batch, time, bins = ops.shape(features)
     if clips is None:
         clips = ops.arange(batch, dtype="int32")
+    # Places in all clips' frames, one behind the other.
     first = clips[:, None] * time + ops.cast(starts, "int32")
     place = first[..., None] + ops.arange(frames, dtype="int32")
     flat = ops.reshape(features, (-1, bins))
@@ -55,7 +63,9 @@ class RandomSlices(Layer):
             last.
     """
 
-    def __init__(self, frames, count=1, gap=0, **kwargs):
+    def __init__(
+        self, frames: int, count: int = 1, gap: int = 0, **kwargs: Any
+    ) -> None:
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         if frames < 1 or count < 1 or gap < 0:
@@ -66,7 +76,7 @@ class RandomSlices(Layer):
             )
         self.span = count * frames + (count - 1) * gap
 
-    def draw(self, lengths, seed=None):
+    def draw(self, lengths: Tensor, seed: Seed = None) -> Tensor:
         """Where the slices of each clip begin.
 
         Args:
@@ -85,7 +95,9 @@ class RandomSlices(Layer):
         places = step * ops.arange(self.count, dtype="int32")
         return start[:, None] + places, clips, valid
 
-    def call(self, features, lengths=None, seed=None):
+    def call(
+        self, features: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor]:
         check_span(features, self.span)
         starts, clips, valid = self.draw(valid_frames(features, lengths), seed)
         return take_slices(features, starts, self.frames, clips), valid
@@ -125,7 +137,14 @@ class RandomPairs(Layer):
         Tagliasacchi et al., 2019, arXiv 1905.11796.
     """
 
-    def __init__(self, frames, window, margin=0, overlap=True, **kwargs):
+    def __init__(
+        self,
+        frames: int,
+        window: int,
+        margin: int = 0,
+        overlap: bool = True,
+        **kwargs: Any,
+    ) -> None:
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         if frames < 1 or margin < 0:
@@ -141,7 +160,9 @@ class RandomPairs(Layer):
             )
         self.span = window + 2 * margin
 
-    def draw(self, lengths, seed=None):
+    def draw(
+        self, lengths: Tensor, seed: Seed = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Where the slices of each clip begin.
 
         Args:
@@ -156,6 +177,8 @@ class RandomPairs(Layer):
         room = ops.take(lengths, clips, axis=0) - self.span
         window = self.margin + uniform_int(ops.maximum(room, 0) + 1, seed)
         choices = ops.full_like(window, self.most - self.least + 1)
+        # The distance first, then where the earlier slice begins: so that
+        # distances are uniform.
         distance = self.least + uniform_int(choices, seed)
         first = window + uniform_int(self.most - distance + 1, seed)
         later = first + distance
@@ -166,7 +189,9 @@ class RandomPairs(Layer):
         )
         return starts, distance, clips, valid
 
-    def call(self, features, lengths=None, seed=None):
+    def call(
+        self, features: Tensor, lengths: Tensor | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         check_span(features, self.span)
         starts, distance, clips, valid = self.draw(
             valid_frames(features, lengths), seed
@@ -175,7 +200,7 @@ class RandomPairs(Layer):
         return slices, distance, valid
 
 
-def check_span(features, span):
+def check_span(features: Tensor, span: int) -> None:
     """Refuses features with too few frames for any clip.
 
     Raises:
@@ -189,7 +214,7 @@ def check_span(features, span):
         )
 
 
-def own_or_another(lengths, span):
+def own_or_another(lengths: Tensor, span: int) -> tuple[Tensor, Tensor]:
     """Which clip each row is taken from: its own, if it is long enough.
 
     Args:
@@ -202,5 +227,6 @@ def own_or_another(lengths, span):
     """
     valid = lengths >= span
     rows = ops.arange(ops.shape(lengths)[0], dtype="int32")
+    # What stands in for a short clip, whose row then does not count.
     first = ops.cast(ops.argmax(ops.cast(valid, "int32")), "int32")
     return ops.where(valid, rows, first), valid

@@ -1,7 +1,13 @@
 """SpecAugment on views: bands filled with the smallest value."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.alteration import uniform_int
 from keras_audio_ssl.augment.draws import masked
 from keras_audio_ssl.augment.draws import smallest
@@ -9,7 +15,9 @@ from keras_audio_ssl.augment.draws import valid_lengths
 from keras_audio_ssl.augment.protocol import Augmentation
 
 
-def fill_bands(x, frames, bins, lengths=None):
+def fill_bands(
+    x: Tensor, frames: Tensor, bins: Tensor, lengths: Tensor | None = None
+) -> Tensor:
     """Fills bands of frames and of bins with a clip's smallest value.
 
     Args:
@@ -21,6 +29,7 @@ def fill_bands(x, frames, bins, lengths=None):
     Returns:
         Like `x`.
     """
+    # (batch, frames, bins).
     hidden = frames[:, :, None] | bins[:, None, :]
     return masked(ops.where(hidden, smallest(x, lengths), x), lengths)
 
@@ -45,7 +54,9 @@ class SpecAugment(Augmentation):
 
     domain = "features"
 
-    def __init__(self, bins=19, frames=19, count=2, **kwargs):
+    def __init__(
+        self, bins: int = 19, frames: int = 19, count: int = 2, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if min(bins, frames) < 0 or count < 1:
             raise ValueError(
@@ -54,7 +65,12 @@ class SpecAugment(Augmentation):
                 f"count={count}"
             )
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         valid = valid_lengths(shape, lengths)
         every = ops.full_like(valid, shape[2])
         return {
@@ -62,7 +78,9 @@ class SpecAugment(Augmentation):
             "bins": self.bands(every, shape[2], self.bins, seed),
         }
 
-    def bands(self, room, size, widest, seed):
+    def bands(
+        self, room: Tensor, size: Size, widest: Tensor, seed: Seed
+    ) -> Tensor:
         """Boolean `(batch, size)`: bands within the first `room` places."""
         room = ops.broadcast_to(room[:, None], (ops.shape(room)[0], self.count))
         width = uniform_int(ops.full_like(room, widest + 1), seed)
@@ -72,5 +90,12 @@ class SpecAugment(Augmentation):
         inside = (place >= start) & (place < start + width[..., None])
         return ops.any(inside, axis=1)
 
-    def apply(self, x, lengths=None, *, frames, bins):
+    def apply(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        frames: Tensor,
+        bins: Tensor,
+    ) -> Tensor:
         return fill_bands(x, frames, bins, lengths)

@@ -1,19 +1,25 @@
 """Normalisation of whole batches, and by statistics that run along."""
 
+from typing import Any
+
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 
 EPSILON = 1.1920929e-07
 
 
-def standardize_batch(x):
+def standardize_batch(x: Tensor) -> Tensor:
     """Subtracts the mean of all entries, divides by their deviation (n - 1).
 
     BYOL-A's post-norm, over both views together.
 
     Args:
         x: Tensor of any shape.
+
+    Returns:
+        Like `x`.
 
     Reference:
         Niizumi et al., 2021, arXiv 2103.06695, section III-D.
@@ -44,7 +50,7 @@ class RunningNorm(Layer):
         Like `x`; each clip is normalised by the statistics up to it.
     """
 
-    def __init__(self, max_clips, **kwargs):
+    def __init__(self, max_clips: int, **kwargs: Any) -> None:
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         for name in ("mean", "variance"):
@@ -57,12 +63,12 @@ class RunningNorm(Layer):
         )
 
     @property
-    def std(self):
+    def std(self) -> Tensor:
         """Deviation so far, scalar tensor; 1 before the first clip."""
         std = ops.maximum(ops.sqrt(self.variance.value), EPSILON)
         return ops.where(self.clips.value > 0, std, 1.0)
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         if not training:
             return (x - self.mean.value) / self.std
         seen = self.clips.value
@@ -99,7 +105,9 @@ class RunningMean(Layer):
         `(bins,)`, the mean so far; zeros before the first batch.
     """
 
-    def __init__(self, bins, max_batches=1000, **kwargs):
+    def __init__(
+        self, bins: int, max_batches: int = 1000, **kwargs: Any
+    ) -> None:
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         self.mean = self.add_weight(
@@ -109,7 +117,7 @@ class RunningMean(Layer):
             shape=(), initializer="zeros", trainable=False, name="batches"
         )
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         if training:
             batch = ops.mean(x, axis=tuple(range(len(x.shape) - 1)))
             count = ops.minimum(
@@ -121,7 +129,7 @@ class RunningMean(Layer):
         return self.mean.value
 
 
-def mean_of_clips(x):
+def mean_of_clips(x: Tensor) -> Tensor:
     """Mean of each clip, `(batch, time, bins)` to `(batch,)`."""
     # Corrected once: JAX adds up in a row, and long rows lose digits.
     mean = ops.mean(x, axis=(1, 2))

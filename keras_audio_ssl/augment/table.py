@@ -1,11 +1,15 @@
 """Augmentations by name, and what a method's `augmentations=` takes."""
 
 from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any
+from typing import TypeAlias
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.fade import Fade
 from keras_audio_ssl.augment.fader import RandomLinearFader
 from keras_audio_ssl.augment.level import Compression
@@ -52,9 +56,15 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "spec_augment": SpecAugment,
 }
 
+# What methods take for augmentations: a name of `AUGMENTATIONS`, a layer, or
+# several of them; None for none.
+AugmentationsLike: TypeAlias = (
+    str | keras.layers.Layer | Sequence[str | keras.layers.Layer] | None
+)
+
 
 def make_augmentations(
-    given: Any,
+    given: AugmentationsLike,
     domain: str,
     own: Collection[str] = (),
     argument: str = "augmentations",
@@ -76,8 +86,10 @@ def make_augmentations(
             other domain.
 
     Example:
-
-    >>> make_augmentations(("fade", Sometimes(TimeMask(), 0.25)), "waveform")
+        >>> mask = kas.augment.Sometimes(kas.augment.TimeMask(), 0.25)
+        >>> fade, mask = make_augmentations(("fade", mask), "waveform")
+        >>> fade.name, mask.domain
+        ('fade', 'waveform')
     """
     if given is None:
         given = ()
@@ -110,7 +122,7 @@ def make_augmentations(
     return found
 
 
-def waveform_layers(given: Any) -> list[Any]:
+def waveform_layers(given: AugmentationsLike) -> list[Any]:
     """The layers that `augmentation=` of any method names.
 
     Args:
@@ -126,8 +138,11 @@ def waveform_layers(given: Any) -> list[Any]:
             features.
 
     Example:
-
-    >>> waveform_layers(["gain", keras.layers.GaussianNoise(0.01)])
+        >>> gain, noise = waveform_layers(
+        ...     ["gain", keras.layers.GaussianNoise(0.01)]
+        ... )
+        >>> gain.domain
+        'waveform'
     """
     if not isinstance(given, (list, tuple)):
         given = [] if given is None else [given]
@@ -146,7 +161,9 @@ def waveform_layers(given: Any) -> list[Any]:
     return found
 
 
-def altered(layers: list[Any], waveform: Any, lengths: Any, seed: Any) -> Any:
+def altered(
+    layers: list[Any], waveform: Tensor, lengths: Tensor | None, seed: Seed
+) -> Tensor:
     """Waveforms as layers change them in training, one after the other.
 
     Args:

@@ -1,10 +1,14 @@
 """Other tempo, other pitch: a phase vocoder in the graph."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.draws import between
 from keras_audio_ssl.augment.draws import masked
 from keras_audio_ssl.augment.draws import valid_lengths
@@ -14,7 +18,9 @@ from keras_audio_ssl.augment.protocol import Augmentation
 OVERLAP = 4
 
 
-def revoice(x, tempo, pitch, window=1024):
+def revoice(
+    x: Tensor, tempo: Tensor, pitch: Tensor, window: int = 1024
+) -> Tensor:
     """Plays waveforms at another tempo, another pitch, or both.
 
     A phase vocoder: frame `k` of the output is read `k * hop * tempo` samples
@@ -49,7 +55,7 @@ def revoice(x, tempo, pitch, window=1024):
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     hann = ops.convert_to_tensor(hann.astype("float32"))
 
-    def spectra(later):
+    def spectra(later: float) -> Tensor:
         place = start * tempo + (inside + later) * pitch
         return ops.rfft(hann * read(x, place * rate), fft_length=window)
 
@@ -57,7 +63,9 @@ def revoice(x, tempo, pitch, window=1024):
     size = ops.sqrt(ops.square(real) + ops.square(imaginary))
     phase = ops.arctan2(imaginary, real)
     later = spectra(float(hop))
+    # How far each bin turns while the output moves by a hop.
     step = ops.arctan2(later[1], later[0]) - phase
+    # Summed up over the frames before: the phases of the output.
     advance = ops.cumsum(step, axis=1) - step
     # The loudest frame keeps its phases: from one that holds half of a tone,
     # or none, bins would start out of step and stay so.
@@ -72,7 +80,7 @@ def revoice(x, tempo, pitch, window=1024):
     return overlap_add(hann * frames, hop, blocks)[:, :samples]
 
 
-def oversampled(x, pitch):
+def oversampled(x: Tensor, pitch: Tensor) -> tuple[Tensor, Tensor]:
     """Twice as many samples, without what a higher pitch would fold back.
 
     Args:
@@ -87,6 +95,7 @@ def oversampled(x, pitch):
     size = 1 << (samples + 63).bit_length()
     real, imaginary = ops.rfft(x, fft_length=size)
     bins = ops.arange(size // 2 + 1, dtype="float32")[None]
+    # Twice, since the transform back divides by twice the samples.
     kept = 2.0 * ops.cast(bins * pitch < size // 2, "float32")
     more = ((0, 0), (0, size // 2))
     wide = ops.irfft(
@@ -96,7 +105,7 @@ def oversampled(x, pitch):
     return wide[:, : 2 * samples], 2
 
 
-def read(x, place):
+def read(x: Tensor, place: Tensor) -> Tensor:
     """Waveforms `(batch, samples)` between their samples, 0 outside.
 
     Args:
@@ -112,7 +121,7 @@ def read(x, place):
     share = place - below
     index = ops.cast(below, "int32")
 
-    def at(index):
+    def at(index: Tensor) -> Tensor:
         inside = (index >= 0) & (index <= last)
         taken = ops.take_along_axis(x, ops.clip(index, 0, last), axis=1)
         return ops.where(inside, taken, 0.0)
@@ -121,7 +130,7 @@ def read(x, place):
     return ops.reshape(value, shape)
 
 
-def overlap_add(frames, hop, blocks):
+def overlap_add(frames: Tensor, hop: int, blocks: int) -> Tensor:
     """Adds up frames of `OVERLAP` hops, windowed twice by a Hann window.
 
     Args:
@@ -165,7 +174,13 @@ class TimeStretch(Augmentation):
 
     domain = "waveform"
 
-    def __init__(self, low=0.5, high=1.5, window=1024, **kwargs):
+    def __init__(
+        self,
+        low: float = 0.5,
+        high: float = 1.5,
+        window: int = 1024,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not 0 < low <= high:
             raise ValueError(
@@ -174,10 +189,17 @@ class TimeStretch(Augmentation):
             )
         check_window(window)
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         return {"tempo": between((shape[0],), self.low, self.high, seed)}
 
-    def apply(self, x, lengths=None, *, tempo):
+    def apply(
+        self, x: Tensor, lengths: Tensor | None = None, *, tempo: Tensor
+    ) -> Tensor:
         x, same = masked(x, lengths), ops.ones_like(tempo)
         out = revoice(x, tempo, same, self.window)
         valid = ops.cast(valid_lengths(ops.shape(x), lengths), "float32")
@@ -204,7 +226,9 @@ class PitchShift(Augmentation):
 
     domain = "waveform"
 
-    def __init__(self, low=-15, high=14, window=1024, **kwargs):
+    def __init__(
+        self, low: int = -15, high: int = 14, window: int = 1024, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if not low <= high:
             raise ValueError(
@@ -213,17 +237,24 @@ class PitchShift(Augmentation):
             )
         check_window(window)
 
-    def draw(self, shape, lengths=None, seed=None):
+    def draw(
+        self,
+        shape: Sequence[Any],
+        lengths: Tensor | None = None,
+        seed: Seed = None,
+    ) -> dict[str, Any]:
         shift = whole_between((shape[0],), self.low, self.high, seed)
         return {"pitch": 2.0 ** (ops.cast(shift, "float32") / 12.0)}
 
-    def apply(self, x, lengths=None, *, pitch):
+    def apply(
+        self, x: Tensor, lengths: Tensor | None = None, *, pitch: Tensor
+    ) -> Tensor:
         x, same = masked(x, lengths), ops.ones_like(pitch)
         out = revoice(x, same, pitch, self.window)
         return masked(out, lengths)
 
 
-def check_window(window):
+def check_window(window: int) -> None:
     """Refuses a window whose hop is no whole number."""
     if window < OVERLAP or window % OVERLAP:
         raise ValueError(

@@ -98,9 +98,9 @@ def update_if(
     Args:
         finite: bool tensor, whether they are.
         flag: `keras.Variable` that it is written to.
-        update: called with gradients and variables, if they are.
-        gradients: list of tensors.
-        variables: list of `keras.Variable`.
+        update: Called with gradients and variables, if they are.
+        gradients: List of tensors.
+        variables: List of `keras.Variable`.
     """
     flag.assign(finite)
     ops.cond(finite, lambda: update(gradients, variables), lambda: None)
@@ -167,7 +167,7 @@ def conv(
         x: `(batch, time, frequency, channels)`.
         kernel: `(height, width, channels, filters)`.
         stride: int on both axes, or two ints (time, frequency).
-        pad: zeros before and after, per axis. `None`: half the kernel on all
+        pad: Zeros before and after, per axis. `None`: half the kernel on all
             sides, which keeps the size of a map for odd kernels.
 
     Returns:
@@ -175,9 +175,8 @@ def conv(
         depending on `pad`.
 
     Example:
-
-    >>> conv(np.ones((1, 8, 8, 3), "float32"), np.ones((3, 3, 3, 4))).shape
-    (1, 8, 8, 4)
+        >>> conv(np.ones((1, 8, 8, 3), "float32"), np.ones((3, 3, 3, 4))).shape
+        (1, 8, 8, 4)
     """
     stride = both(stride)
     x, kernel, padding = _padded(x, kernel, stride, pad)
@@ -196,10 +195,9 @@ def doubling_conv(x: Any, kernel: Any) -> Any:
         `(batch, 2 * time, 2 * frequency, filters)`.
 
     Example:
-
-    >>> x, kernel = np.ones((1, 4, 8, 3), "float32"), np.ones((3, 3, 5, 3))
-    >>> doubling_conv(x, kernel).shape
-    (1, 8, 16, 5)
+        >>> x, kernel = np.ones((1, 4, 8, 3), "float32"), np.ones((3, 3, 5, 3))
+        >>> doubling_conv(x, kernel).shape
+        (1, 8, 16, 5)
     """
     kernel = ops.cast(kernel, x.dtype)
     return ops.conv_transpose(x, kernel, 2, "same", data_format="channels_last")
@@ -214,16 +212,15 @@ def depthwise_conv(
         x: `(batch, time, frequency, channels)`.
         kernel: `(height, width, channels, 1)`.
         stride: int, on both axes.
-        pad: as for `conv`.
+        pad: As for `conv`.
 
     Returns:
         `(batch, time // stride, frequency // stride, channels)`, or so.
 
     Example:
-
-    >>> x, kernel = np.ones((1, 8, 8, 3), "float32"), np.ones((5, 5, 3, 1))
-    >>> depthwise_conv(x, kernel, stride=2).shape
-    (1, 4, 4, 3)
+        >>> x, kernel = np.ones((1, 8, 8, 3), "float32"), np.ones((5, 5, 3, 1))
+        >>> depthwise_conv(x, kernel, stride=2).shape
+        (1, 4, 4, 3)
     """
     x, kernel, padding = _padded(x, kernel, both(stride), pad)
     return ops.depthwise_conv(x, kernel, stride, padding, "channels_last")
@@ -234,15 +231,14 @@ def max_pool(x: Any, pool: tuple[int, int]) -> Any:
 
     Args:
         x: `(batch, time, frequency, channels)`.
-        pool: two ints. Size and stride.
+        pool: Two ints. Size and stride.
 
     Returns:
         `(batch, time // pool[0], frequency // pool[1], channels)`.
 
     Example:
-
-    >>> max_pool(np.ones((1, 9, 8, 3), "float32"), (2, 2)).shape
-    (1, 4, 4, 3)
+        >>> max_pool(np.ones((1, 9, 8, 3), "float32"), (2, 2)).shape
+        (1, 4, 4, 3)
     """
     if tuple(pool) == (1, 1):
         return ops.convert_to_tensor(x)
@@ -268,14 +264,15 @@ def affine(
         variance: `(channels,)`.
         gamma: `(channels,)`.
         beta: `(channels,)`.
-        epsilon: float. Added to the variance.
+        epsilon: Added to the variance.
 
     Returns:
         A tensor like `x`.
 
     Example:
-
-    >>> affine(x, ops.zeros(3), ops.ones(3), ops.ones(3), ops.zeros(3), 0.0)
+        >>> x, one, zero = ops.ones((2, 4, 3)), ops.ones(3), ops.zeros(3)
+        >>> affine(x, zero, one, one, zero, 0.0).shape
+        (2, 4, 3)
     """
     scale = gamma * ops.rsqrt(variance + epsilon)
     return x * scale + (beta - mean * scale)
@@ -290,15 +287,17 @@ def batch_norm(
         x: `(batch, ..., channels)`.
         gamma: `(channels,)` float32.
         beta: `(channels,)` float32.
-        epsilon: float. Added to the variance.
+        epsilon: Added to the variance.
 
     Returns:
         The normalised tensor in the dtype of `x`, mean and (biased) variance
         in float32.
 
     Example:
-
-    >>> y, mean, variance = batch_norm(x, ops.ones(3), ops.zeros(3), 1e-5)
+        >>> x, one, zero = ops.ones((2, 4, 3)), ops.ones(3), ops.zeros(3)
+        >>> y, mean, variance = batch_norm(x, one, zero, 1e-5)
+        >>> mean, variance
+        ([1.0, 1.0, 1.0], [0.0, 0.0, 0.0])
     """
     values = ops.cast(x, "float32")
     mean, variance = ops.moments(values, tuple(range(len(x.shape) - 1)))
@@ -330,18 +329,20 @@ def conv_norm_pool(
             their size.
         gamma: `(filters,)` float32.
         beta: `(filters,)` float32.
-        epsilon: float. Added to the variance.
-        pool: two ints. Size and stride of the pooling.
+        epsilon: Added to the variance.
+        pool: Two ints. Size and stride of the pooling.
 
     Returns:
         The map `(batch, time // pool[0], frequency // pool[1], filters)`, and
         mean and (biased) variance of the convolution, float32, no gradient.
 
     Example:
-
-    >>> y, mean, variance = conv_norm_pool(
-    ...     x, kernel, gamma, beta, 1e-5, (2, 2)
-    ... )
+        >>> x, kernel = ops.ones((2, 8, 8, 1)), ops.ones((3, 3, 1, 4))
+        >>> y, mean, variance = conv_norm_pool(
+        ...     x, kernel, ops.ones(4), ops.zeros(4), 1e-5, (2, 2)
+        ... )
+        >>> y.shape, mean.shape
+        ((2, 4, 4, 4), (4,))
     """
     y, mean, variance = batch_norm(conv(x, kernel), gamma, beta, epsilon)
     y = ops.relu(max_pool(y, pool))
@@ -371,9 +372,10 @@ def gru(
         `(batch, frames, units)`, in the dtype of `state`.
 
     Example:
-
-    >>> gru(x, ops.zeros((2, 8)), kernel, recurrent_kernel, bias).shape
-    (2, 50, 8)
+        >>> x, state = ops.ones((2, 50, 3)), ops.zeros((2, 8))
+        >>> kernel, recurrent_kernel = ops.ones((3, 24)), ops.ones((8, 24))
+        >>> gru(x, state, kernel, recurrent_kernel, ops.zeros((2, 24))).shape
+        (2, 50, 8)
     """
     units = state.shape[-1]
     x = ops.matmul(ops.cast(x, kernel.dtype), kernel)
@@ -418,10 +420,10 @@ def lstm(
         `(batch, frames, units)`, in the dtype of `state`.
 
     Example:
-
-    >>> zeros = ops.zeros((2, 8))
-    >>> lstm(x, zeros, zeros, kernel, recurrent_kernel, bias).shape
-    (2, 50, 8)
+        >>> x, zeros = ops.ones((2, 50, 3)), ops.zeros((2, 8))
+        >>> kernel, recurrent_kernel = ops.ones((3, 32)), ops.ones((8, 32))
+        >>> lstm(x, zeros, zeros, kernel, recurrent_kernel, ops.zeros(32)).shape
+        (2, 50, 8)
     """
     units = state.shape[-1]
     x = ops.matmul(ops.cast(x, kernel.dtype), kernel)
@@ -448,7 +450,11 @@ def lstm(
 
 
 class Constant:
-    """A float array that is no weight: neither saved nor counted."""
+    """A float array that is no weight: neither saved nor counted.
+
+    Args:
+        array: Array, or what becomes one.
+    """
 
     def __init__(self, array: Any) -> None:
         self.array = np.asarray(array)
@@ -476,11 +482,11 @@ def sliding_frames(
     """Frames of a signal that is long enough for them.
 
     Args:
-        x: tensor `(batch, samples)`, of `(frames - 1) * hop_length +
+        x: Tensor `(batch, samples)`, of `(frames - 1) * hop_length +
             frame_length` samples or more.
-        frame_length: samples.
-        hop_length: samples.
-        frames: how many.
+        frame_length: Samples.
+        hop_length: Samples.
+        frames: How many.
 
     Returns:
         A tensor `(batch, frames, frame_length)`.
@@ -493,9 +499,9 @@ def in_chunks(function: Callable[[Any], Any], x: Any, clip_bytes: Any) -> Any:
     """Applies a function to a few clips at a time, where that is faster.
 
     Args:
-        function: of a tensor `(clips, ...)`, each clip on its own.
-        x: tensor `(batch, ...)`.
-        clip_bytes: memory that a clip takes inside; no int if unknown.
+        function: Of a tensor `(clips, ...)`, each clip on its own.
+        x: Tensor `(batch, ...)`.
+        clip_bytes: Memory that a clip takes inside; no int if unknown.
 
     Returns:
         `function(x)`.
@@ -507,7 +513,7 @@ def in_float64(function: Callable[[Any], Any], x: Any) -> Any:
     """Applies a function that computes in float64 inside.
 
     Args:
-        function: of a float32 tensor, casting to float64 and back.
+        function: Of a float32 tensor, casting to float64 and back.
         x: float32 tensor.
 
     Returns:
@@ -517,11 +523,12 @@ def in_float64(function: Callable[[Any], Any], x: Any) -> Any:
 
 
 def as_one(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes a function one call, where each of its operations would otherwise
-    be compiled on its own.
+    """Makes a function one call.
+
+    Each of its operations would otherwise be compiled on its own.
 
     Args:
-        function: pure, of tensors or None, with keyword arguments that are
+        function: Pure, of tensors or None, with keyword arguments that are
             constants.
 
     Returns:
@@ -536,6 +543,11 @@ def rounds_coarsely(x: Any) -> bool:
 
 
 def splitting_pays(x: Any) -> bool:
-    """Whether two small products of a tensor take less time than a large one
-    of which half is zeros."""
+    """Whether two small products take less time than a large one.
+
+    Half of the large one is zeros.
+
+    Args:
+        x: The tensor that enters them.
+    """
     return False

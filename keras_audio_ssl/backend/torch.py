@@ -375,6 +375,7 @@ def gru_whole(
     recurrent_kernel: torch.Tensor,
     bias: torch.Tensor,
 ) -> torch.Tensor:
+    """`gru`, which a trace sees as one operation."""
     return gru(x, state, kernel, recurrent_kernel, bias)
 
 
@@ -387,6 +388,7 @@ def lstm_whole(
     recurrent_kernel: torch.Tensor,
     bias: torch.Tensor,
 ) -> torch.Tensor:
+    """`lstm`, which a trace sees as one operation."""
     return lstm(x, state, cell, kernel, recurrent_kernel, bias)
 
 

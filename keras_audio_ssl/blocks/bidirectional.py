@@ -1,14 +1,17 @@
 """Recurrent layers in both directions over right-padded sequences."""
 
+from typing import Any
+
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.gru import GRU
 from keras_audio_ssl.blocks.lstm import LSTM
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import frame_mask
 
 
-def reverse_frames(x, lengths=None):
+def reverse_frames(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Each clip's frames from last to first; padding stays where it is.
 
     Args:
@@ -50,7 +53,7 @@ class Bidirectional(Layer):
 
     cell: type
 
-    def __init__(self, dim, units, **kwargs):
+    def __init__(self, dim: int, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         self.ahead = self.cell(units, name="ahead", **policy)
@@ -58,7 +61,7 @@ class Bidirectional(Layer):
         for direction in (self.ahead, self.back):
             direction.build((None, None, dim))
 
-    def call(self, x, lengths=None):
+    def call(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         mask = None
         if lengths is not None:
             mask = frame_mask(lengths, ops.shape(x)[1])
@@ -69,12 +72,22 @@ class Bidirectional(Layer):
 
 
 class BidirectionalGRU(Bidirectional):
-    """`Bidirectional` of two `GRU` (Cho et al., 2014, arXiv 1406.1078)."""
+    """`Bidirectional` of two `GRU` (Cho et al., 2014, arXiv 1406.1078).
+
+    Args:
+        dim: Width of the input.
+        units: Of each direction.
+    """
 
     cell = GRU
 
 
 class BidirectionalLSTM(Bidirectional):
-    """`Bidirectional` of two `LSTM` (Hochreiter & Schmidhuber, 1997)."""
+    """`Bidirectional` of two `LSTM` (Hochreiter & Schmidhuber, 1997).
+
+    Args:
+        dim: Width of the input.
+        units: Of each direction.
+    """
 
     cell = LSTM

@@ -1,8 +1,11 @@
 """COLA's projection, and its learnt similarity."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 
 
@@ -15,7 +18,13 @@ class COLAHead(Layer):
         normalize: Whether layer norm and tanh follow.
     """
 
-    def __init__(self, input_dim, output_dim, normalize=True, **kwargs):
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        normalize: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         self.dense = keras.layers.Dense(output_dim, name="dense", **policy)
@@ -26,7 +35,7 @@ class COLAHead(Layer):
             )
             self.norm.build((None, output_dim))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = self.dense(x)
         return ops.tanh(self.norm(x)) if self.normalize else x
 
@@ -41,7 +50,7 @@ class BilinearSimilarity(Layer):
         `(rows, columns)`.
     """
 
-    def __init__(self, dim, **kwargs):
+    def __init__(self, dim: int, **kwargs: Any) -> None:
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         self.weight = self.add_weight(
@@ -50,5 +59,5 @@ class BilinearSimilarity(Layer):
             name="weight",
         )
 
-    def call(self, a, p):
+    def call(self, a: Tensor, p: Tensor) -> Tensor:
         return (a @ self.weight) @ ops.transpose(p)

@@ -1,12 +1,14 @@
 """Convolution blocks over time-frequency maps, with padding masked out."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import Registered
 from keras_audio_ssl.engine import check_choice
@@ -24,9 +26,8 @@ def mask_frames(x: Any, lengths: Any) -> Any:
         A tensor like `x`.
 
     Example:
-
-    >>> mask_frames(np.ones((2, 3)), np.array([1, 3]))
-    [[1, 0, 0], [1, 1, 1]]
+        >>> mask_frames(np.ones((2, 3)), np.array([1, 3]))
+        [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
     """
     x = ops.convert_to_tensor(x)
     mask = frame_mask(lengths, ops.shape(x)[1])
@@ -43,7 +44,7 @@ def max_pool(x: Any, size: Any, stride: Any = None, pad: Any = (0, 0)) -> Any:
             are never larger than what is there.
         size: int or two ints (time, frequency).
         stride: The same; `size` by default, which leaves a remainder out.
-        pad: two ints, zeros around time and around frequency.
+        pad: Two ints, zeros around time and around frequency.
 
     Returns:
         `(batch, (time + 2 pad - size) // stride + 1, ..., channels)`.
@@ -66,16 +67,22 @@ class BatchNorm(Registered, keras.layers.BatchNormalization):
 
     Call arguments:
         x: `(batch, ..., channels)`.
-        training: bool. Use, and record, the batch's own statistics.
+        training: Use, and record, the batch's own statistics.
         mask: bool, of the shape of `x` without its channels or broadcastable
             to it. Statistics are taken over `True` positions alone.
 
     Example:
-
-    >>> BatchNorm(momentum=0.9, epsilon=1e-5)(x, training=True)
+        >>> norm = BatchNorm(momentum=0.9, epsilon=1e-5)
+        >>> norm(np.ones((2, 9, 8, 4), "float32"), training=True).shape
+        (2, 9, 8, 4)
     """
 
-    def call(self, x, training=None, mask=None):
+    def call(
+        self,
+        x: Tensor,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         last = self.axis in (-1, len(x.shape) - 1)
         plain = last and not self.synchronized and not self.renorm
         if not plain or mask is not None or self.compute_dtype == "float64":
@@ -135,15 +142,15 @@ class ConvBlock(Layer):
     weights.
 
     Args:
-        filters: int. Channels out.
+        filters: Channels out.
         kernel_size: int or two ints (time, frequency), odd. Defaults to 3.
         pool: int or two ints (time, frequency). Size and stride of the
             pooling; a remainder is dropped. Defaults to 2.
-        momentum: float. Momentum of the moving statistics. Defaults to 0.9.
-        epsilon: float. Added to the variance. Defaults to 1e-5.
-        kernel_initializer: initializer of the convolution. Defaults to
+        momentum: Momentum of the moving statistics. Defaults to 0.9.
+        epsilon: Added to the variance. Defaults to 1e-5.
+        kernel_initializer: Initializer of the convolution. Defaults to
             `"glorot_uniform"`.
-        **kwargs: passed to `keras.layers.Layer`.
+        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         x: `(batch, time, frequency, channels)`.
@@ -158,12 +165,11 @@ class ConvBlock(Layer):
         `(batch, time // pool, frequency // pool, filters)`.
 
     Raises:
-        ValueError: if an argument is not positive or a kernel size is even.
+        ValueError: If an argument is not positive or a kernel size is even.
 
     Example:
-
-    >>> ConvBlock(64)(np.zeros((8, 96, 64, 1), "float32")).shape
-    (8, 48, 32, 64)
+        >>> ConvBlock(64)(np.zeros((8, 96, 64, 1), "float32")).shape
+        (8, 48, 32, 64)
     """
 
     def __init__(
@@ -206,7 +212,7 @@ class ConvBlock(Layer):
             name="norm",
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         self.input_spec = keras.layers.InputSpec(
             ndim=4, axes={-1: input_shape[-1]}
         )
@@ -217,7 +223,12 @@ class ConvBlock(Layer):
         """Valid time steps of the output, of `lengths` at the input."""
         return lengths // self.pool[0]
 
-    def call(self, x, lengths=None, training=None):
+    def call(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         x = ops.cast(x, self.compute_dtype)
         if lengths is not None:
             lengths = ops.cast(lengths, "int32")
@@ -256,7 +267,9 @@ class ConvBlock(Layer):
             x = mask_frames(x, self.output_lengths(lengths))
         return x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(
+        self, input_shape: Sequence[Any]
+    ) -> tuple[Any, ...]:
         batch, time, frequency, _ = input_shape
         return (
             batch,
@@ -283,21 +296,21 @@ class ConvNorm(Layer):
     the shapes of `Conv2D` (or `DepthwiseConv2D`) and `BatchNormalization`.
 
     Args:
-        filters: int. Channels out; those in, if `depthwise`.
+        filters: Channels out; those in, if `depthwise`.
         kernel_size: int or two ints (time, frequency). Defaults to 1.
         stride: int or two ints (time, frequency), equal if `depthwise`.
             Defaults to 1.
-        pad: zeros before and after, for time and for frequency. Defaults to
+        pad: Zeros before and after, for time and for frequency. Defaults to
             half the kernel on all sides.
-        depthwise: bool. Each channel has a kernel of its own. Defaults to
+        depthwise: Each channel has a kernel of its own. Defaults to
             `False`.
         activation: `"silu"`, `"relu"`, `"relu6"` or `None`. Defaults to
             `"silu"`.
-        momentum: float. Momentum of the moving statistics. Defaults to 0.99.
-        epsilon: float. Added to the variance. Defaults to 1e-3.
-        kernel_initializer: initializer. Defaults to the one of EfficientNet,
+        momentum: Momentum of the moving statistics. Defaults to 0.99.
+        epsilon: Added to the variance. Defaults to 1e-3.
+        kernel_initializer: Initializer. Defaults to the one of EfficientNet,
             normal with variance 2 / fan out.
-        **kwargs: passed to `keras.layers.Layer`.
+        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         x: `(batch, time, frequency, channels)`.
@@ -311,13 +324,12 @@ class ConvNorm(Layer):
         the default padding.
 
     Raises:
-        ValueError: if an argument is not positive or the activation unknown.
+        ValueError: If an argument is not positive or the activation unknown.
 
     Example:
-
-    >>> layer = ConvNorm(16, 3, stride=2)
-    >>> layer(np.zeros((2, 9, 8, 4), "float32")).shape
-    (2, 5, 4, 16)
+        >>> layer = ConvNorm(16, 3, stride=2)
+        >>> layer(np.zeros((2, 9, 8, 4), "float32")).shape
+        (2, 5, 4, 16)
     """
 
     def __init__(
@@ -372,7 +384,7 @@ class ConvNorm(Layer):
             name="norm",
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         if self.depthwise and input_shape[-1] != self.filters:
             raise ValueError(
                 "A depthwise convolution keeps its channels. Received: "
@@ -385,12 +397,17 @@ class ConvNorm(Layer):
         self.conv.build((None, None, None, input_shape[-1]))
         self.norm.build((None, None, None, self.filters))
 
-    def call(self, x, lengths=None, training=None):
+    def call(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         x = ops.cast(x, self.compute_dtype)
         kernel = ops.convert_to_tensor(self.conv.kernel)
         gamma, beta = self.norm.scale_and_offset()
         convolve = backend.depthwise_conv if self.depthwise else backend.conv
-        options = {"stride": self.strides, "pad": self.pad}
+        options: dict[str, Any] = {"stride": self.strides, "pad": self.pad}
         activate = ACTIVATIONS[self.activation]
         if not (training and self.norm.trainable):
             mean, variance = self.norm.moving_moments()
@@ -415,7 +432,9 @@ class ConvNorm(Layer):
             x = activate(self.norm(x, training=True, mask=mask))
         return x if lengths is None else mask_frames(x, lengths)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(
+        self, input_shape: Sequence[Any]
+    ) -> tuple[Any, ...]:
         pad = self.pad or backend.half_pad(self.kernel_size)
         sizes = [
             None

@@ -1,11 +1,13 @@
 """Convolutions over time alone, with padding masked out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.conv import BatchNorm
 from keras_audio_ssl.blocks.conv import mask_frames
 from keras_audio_ssl.engine import Layer
@@ -39,7 +41,13 @@ class GroupNorm(Layer):
         Wu & He, 2018, "Group Normalization", arXiv 1803.08494.
     """
 
-    def __init__(self, channels, groups=32, epsilon=1e-5, **kwargs):
+    def __init__(
+        self,
+        channels: int,
+        groups: int = 32,
+        epsilon: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if groups < 1 or channels % groups:
             raise ValueError(
@@ -53,7 +61,7 @@ class GroupNorm(Layer):
             )  # fmt: skip
             setattr(self, name, weight)
 
-    def call(self, x, lengths=None):
+    def call(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         time = ops.shape(x)[1]
         shape = (-1, time, self.groups, self.channels // self.groups)
         y = ops.reshape(ops.cast(x, "float32"), shape)
@@ -100,10 +108,18 @@ class ConvNorm1D(Layer):
     """
 
     def __init__(
-        self, filters, kernel_size, stride=1, dilation=1, pad=0,
-        norm="batch", groups=32, activation="relu",
-        gamma_initializer="ones", **kwargs,
-    ):  # fmt: skip
+        self,
+        filters: int,
+        kernel_size: int,
+        stride: int = 1,
+        dilation: int = 1,
+        pad: int = 0,
+        norm: str = "batch",
+        groups: int = 32,
+        activation: str | None = "relu",
+        gamma_initializer: str = "ones",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("norm", norm, NORMS)
         check_choice("activation", activation, ("relu", None))
@@ -122,7 +138,7 @@ class ConvNorm1D(Layer):
                 gamma_initializer=gamma_initializer, **policy,
             )  # fmt: skip
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         self.conv.build((None, None, input_shape[-1]))
         if self.norm == "batch":
             self.normal.build((None, None, None, self.filters))
@@ -133,7 +149,7 @@ class ConvNorm1D(Layer):
         frames = (lengths + 2 * self.pad - reach) // self.stride + 1
         return ops.maximum(ops.cast(frames, "int32"), 1)
 
-    def convolved(self, x, kernel):
+    def convolved(self, x: Tensor, kernel: Tensor) -> Tensor:
         """`x` convolved, without the norm."""
         x, pad = ops.cast(x, self.compute_dtype), (self.pad, self.pad)
         if self.dilation == 1:
@@ -147,7 +163,12 @@ class ConvNorm1D(Layer):
             self.dilation,
         )  # fmt: skip
 
-    def call(self, x, lengths=None, training=None):
+    def call(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         kernel = ops.convert_to_tensor(self.conv.kernel)
         after = None if lengths is None else self.output_lengths(lengths)
         if self.norm == "group":
@@ -169,7 +190,9 @@ class ConvNorm1D(Layer):
             x = ops.relu(x)
         return x if after is None else mask_frames(x, after)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(
+        self, input_shape: Sequence[Any]
+    ) -> tuple[Any, ...]:
         batch, time, _ = input_shape
         if time is not None:
             reach = (self.kernel_size - 1) * self.dilation + 1

@@ -1,7 +1,10 @@
 """A decoder that works on each frame alone."""
 
+from typing import Any
+
 import keras
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.transformer import drop_out
 from keras_audio_ssl.engine import Layer
 
@@ -27,8 +30,14 @@ class FrameDecoder(Layer):
     """
 
     def __init__(
-        self, dim, output_dim, units=512, layers=3, dropout=0.0, **kwargs
-    ):
+        self,
+        dim: int,
+        output_dim: int,
+        units: int = 512,
+        layers: int = 3,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if layers < 1:
             raise ValueError(f"`layers` must be positive. Received: {layers}")
@@ -44,7 +53,7 @@ class FrameDecoder(Layer):
         self.out = keras.layers.Dense(output_dim, name="out", **policy)
         self.out.build((None, None, units))
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         for i, layer in enumerate(self.hidden):
             x = layer(x)
             x = x if i else self.drop(x, training=training)

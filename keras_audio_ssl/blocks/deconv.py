@@ -1,9 +1,12 @@
 """Steps of a network back to features, by transposed convolutions."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.conv import mask_frames
 from keras_audio_ssl.engine import Layer
 
@@ -33,7 +36,14 @@ class DeconvHead(Layer):
         Chen et al., 2020, "MAM", arXiv 2010.11445.
     """
 
-    def __init__(self, dim, bins, stride=4, filters=None, **kwargs):
+    def __init__(
+        self,
+        dim: int,
+        bins: int,
+        stride: int = 4,
+        filters: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if stride < 1 or stride & (stride - 1):
             raise ValueError(
@@ -59,8 +69,9 @@ class DeconvHead(Layer):
             self.convs.append(conv)
             rows *= 2
 
-    def call(self, x, lengths=None):
+    def call(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         x = self.dense(x)
+        # A map (batch, steps, bins / stride, channels), doubled by each layer.
         shape = (-1, ops.shape(x)[1], self.rows, self.channels)
         x, stride = ops.reshape(x, shape), self.stride
         for conv in self.convs:

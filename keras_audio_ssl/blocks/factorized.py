@@ -1,9 +1,12 @@
 """Residual blocks of a convolution along time and one along frequency."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.conv import ConvNorm
 from keras_audio_ssl.blocks.conv import mask_frames
 from keras_audio_ssl.engine import Layer
@@ -42,7 +45,14 @@ class FactorizedBlock(Layer):
         around each layer follows from the numbers of weights it gives.
     """
 
-    def __init__(self, width, filters, pool=None, enlarge=False, **kwargs):
+    def __init__(
+        self,
+        width: int,
+        filters: int,
+        pool: Any = None,
+        enlarge: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("pool", pool, POOLS)
         options = {
@@ -65,13 +75,18 @@ class FactorizedBlock(Layer):
         self.second.build((None, None, None, filters))
         self.shortcut.build((None, None, None, width))
 
-    def output_lengths(self, lengths):
+    def output_lengths(self, lengths: Tensor) -> Tensor:
         """Valid frames of the output, of `lengths` at the input."""
         if self.pool is None:
             return 2 * lengths if self.enlarge else lengths
         return (lengths + (self.pool == "keep")) // 2
 
-    def call(self, x, lengths=None, training=None):
+    def call(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         around = self.shortcut(x)
         if self.enlarge:
             # After the matrix: a quarter of the products.
@@ -97,7 +112,7 @@ class FactorizedBlock(Layer):
         return y
 
 
-def doubled(x):
+def doubled(x: Tensor) -> Tensor:
     """Each value of a map `(batch, time, frequency, channels)` four times."""
     _, time, frequency, channels = x.shape
     x = ops.broadcast_to(

@@ -1,10 +1,12 @@
 """A gated recurrent unit with one fast recurrence per backend."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.recurrence import Recurrence
 
 
@@ -19,15 +21,15 @@ class GRU(Recurrence):
     Under a half precision policy the state is kept in float32.
 
     Args:
-        units: int. Size of the state and of the output.
-        return_state: bool. Also return the state after each sequence's last
+        units: Size of the state and of the output.
+        return_state: Also return the state after each sequence's last
             valid frame, to go on from there. Defaults to `False`.
-        kernel_initializer: initializer of the input weights. Defaults to
+        kernel_initializer: Initializer of the input weights. Defaults to
             `"glorot_uniform"`.
-        recurrent_initializer: initializer of the recurrent weights. Defaults
+        recurrent_initializer: Initializer of the recurrent weights. Defaults
             to `"orthogonal"`.
-        bias_initializer: initializer of the biases. Defaults to `"zeros"`.
-        **kwargs: passed to `keras.layers.Layer`.
+        bias_initializer: Initializer of the biases. Defaults to `"zeros"`.
+        **kwargs: Passed to `keras.layers.Layer`.
 
     Call arguments:
         x: `(batch, frames, dim)`.
@@ -40,18 +42,17 @@ class GRU(Recurrence):
         the state `(batch, units)`.
 
     Raises:
-        ValueError: if `units` is not positive or the input has no three axes.
+        ValueError: If `units` is not positive or the input has no three axes.
 
     Reference:
         Cho et al., 2014, arXiv 1406.1078, in the variant that applies the
         reset gate after the matrix product.
 
     Example:
-
-    >>> layer = GRU(512, return_state=True)
-    >>> frames, state = layer(np.zeros((16, 300, 80), "float32"))
-    >>> frames.shape, state.shape
-    ((16, 300, 512), (16, 512))
+        >>> layer = GRU(512, return_state=True)
+        >>> frames, state = layer(np.zeros((16, 300, 80), "float32"))
+        >>> frames.shape, state.shape
+        ((16, 300, 512), (16, 512))
     """
 
     GATES = 3
@@ -75,11 +76,16 @@ class GRU(Recurrence):
         self.return_state = bool(return_state)
 
     @property
-    def bias_shape(self):
+    def bias_shape(self) -> tuple[int, ...]:
         # One of the input and one of the recurrence.
         return (2, self.GATES * self.units)
 
-    def call(self, x, mask=None, initial_state=None):
+    def call(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        initial_state: Tensor | None = None,
+    ) -> Any:
         dtype = self.state_dtype
         if initial_state is None:
             state = ops.zeros((ops.shape(x)[0], self.units), dtype=dtype)
@@ -110,11 +116,11 @@ class GRU(Recurrence):
         )[:, 0]
         return result, ops.where(lengths > 0, last, state)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
         shape = (*input_shape[:-1], self.units)
         if self.return_state:
             return shape, (input_shape[0], self.units)
         return shape
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Any:
         return (mask, None) if self.return_state else mask

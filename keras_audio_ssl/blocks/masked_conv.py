@@ -1,9 +1,13 @@
 """Convolution over time that does not see what lies in its middle."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.conv import mask_frames
 from keras_audio_ssl.engine import Layer
 
@@ -38,14 +42,19 @@ class MaskedConv1D(Layer):
         Liu, Chung & Glass, 2020, arXiv 2011.00406, section 2.2.
 
     Example:
-
-    >>> MaskedConv1D(64, 15, masked=7)(np.zeros((2, 30, 8), "float32")).shape
-    (2, 30, 64)
+        >>> layer = MaskedConv1D(64, 15, masked=7)
+        >>> layer(np.zeros((2, 30, 8), "float32")).shape
+        (2, 30, 64)
     """
 
     def __init__(
-        self, filters, kernel_size, masked=0, activation=None, **kwargs
-    ):
+        self,
+        filters: int,
+        kernel_size: int,
+        masked: int = 0,
+        activation: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(
@@ -59,7 +68,7 @@ class MaskedConv1D(Layer):
             )
         self.activation = keras.activations.get(activation)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         self.input_spec = keras.layers.InputSpec(
             ndim=3, axes={-1: input_shape[-1]}
         )
@@ -71,7 +80,7 @@ class MaskedConv1D(Layer):
             shape=(self.filters,), initializer="zeros", name="bias"
         )
 
-    def call(self, x, lengths=None):
+    def call(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         x = ops.cast(x, self.compute_dtype)
         if lengths is not None:
             x = mask_frames(x, lengths)
@@ -93,5 +102,7 @@ class MaskedConv1D(Layer):
         y = self.activation(y[:, :, 0] + ops.cast(self.bias, y.dtype))
         return y if lengths is None else mask_frames(y, lengths)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(
+        self, input_shape: Sequence[Any]
+    ) -> tuple[Any, ...]:
         return (*input_shape[:-1], self.filters)

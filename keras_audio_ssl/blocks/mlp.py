@@ -1,7 +1,10 @@
 """The heads of contrastive and BYOL methods."""
 
+from typing import Any
+
 import keras
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.conv import BatchNorm
 from keras_audio_ssl.engine import Layer
 
@@ -26,8 +29,13 @@ class MLPHead(Layer):
     """
 
     def __init__(
-        self, input_dim, hidden_dim, output_dim, epsilon=1e-5, **kwargs
-    ):
+        self,
+        input_dim: int,
+        hidden_dim: int,
+        output_dim: int,
+        epsilon: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         self.hidden = keras.layers.Dense(hidden_dim, name="hidden", **policy)
@@ -39,7 +47,7 @@ class MLPHead(Layer):
         self.norm.build((None, hidden_dim))
         self.out.build((None, hidden_dim))
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         x = self.norm(self.hidden(x), training=training)
         return self.out(keras.ops.relu(x))
 
@@ -63,7 +71,9 @@ class DeepHead(Layer):
         Semi-Supervised Learners", arXiv 2006.10029.
     """
 
-    def __init__(self, input_dim, hidden_dim, output_dim, **kwargs):
+    def __init__(
+        self, input_dim: int, hidden_dim: int, output_dim: int, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         self.hidden, self.norms, width = [], [], input_dim
@@ -82,7 +92,7 @@ class DeepHead(Layer):
         )
         self.out.build((None, hidden_dim))
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         for dense, norm in zip(self.hidden, self.norms, strict=True):
             x = keras.ops.relu(norm(dense(x), training=training))
         return self.out(x)
@@ -105,7 +115,7 @@ class ClassBranch(Layer):
         Al-Tahan & Mohsenzadeh, 2021, "CLAR", arXiv 2010.09542, as released.
     """
 
-    def __init__(self, input_dim, classes, **kwargs):
+    def __init__(self, input_dim: int, classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         self.norm = BatchNorm(momentum=0.9, epsilon=1e-5, name="norm", **policy)
@@ -115,5 +125,5 @@ class ClassBranch(Layer):
         self.norm.build((None, input_dim))
         self.out.build((None, input_dim))
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         return self.out(keras.ops.relu(self.norm(x, training=training)))

@@ -1,7 +1,12 @@
 """Features cut into patches, and patches put together again."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import check_choice
 
@@ -40,8 +45,13 @@ class Patches(Layer):
     """
 
     def __init__(
-        self, axis="freq", patches=None, gap=None, norm=False, **kwargs
-    ):
+        self,
+        axis: str = "freq",
+        patches: int | Sequence[int] | None = None,
+        gap: int | None = None,
+        norm: bool = False,
+        **kwargs: Any,
+    ) -> None:
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         self.counts = patch_counts(axis, patches)
@@ -52,14 +62,14 @@ class Patches(Layer):
         self.number = self.counts[0] * self.counts[1]
 
     @property
-    def least(self):
+    def least(self) -> tuple[int, ...]:
         """Fewest frames and bins that can be cut."""
         return tuple(
             count + gap * (count - 1)
             for count, gap in zip(self.counts, self.gaps, strict=True)
         )
 
-    def sizes(self, time, bins):
+    def sizes(self, time: Size, bins: int) -> tuple[Size, ...]:
         """Frames and bins of a patch of so many frames and bins.
 
         Raises:
@@ -79,7 +89,7 @@ class Patches(Layer):
             )
         )
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         sizes = self.sizes(*ops.shape(x)[1:])
         steps = [n + gap for n, gap in zip(sizes, self.gaps, strict=True)]
         if any(self.gaps):
@@ -88,7 +98,9 @@ class Patches(Layer):
         rows, columns = self.counts
         x = x[:, : rows * steps[0], : columns * steps[1]]
         x = ops.reshape(x, (-1, rows, steps[0], columns, steps[1]))
+        # Without the gap behind each.
         x = x[:, :, : sizes[0], :, : sizes[1]]
+        # (batch, rows, columns, frames, bins).
         x = ops.transpose(x, (0, 1, 3, 2, 4))
         x = ops.reshape(x, (-1, self.number, *sizes))
         if not self.norm:
@@ -98,7 +110,7 @@ class Patches(Layer):
         # A patch of silence stays zero.
         return x * ops.rsqrt(ops.maximum(power, 1e-8))
 
-    def join(self, patches):
+    def join(self, patches: Tensor) -> Tensor:
         """Features of patches, without what was left out.
 
         Args:
@@ -114,7 +126,9 @@ class Patches(Layer):
         return ops.reshape(x, (-1, rows * frames, columns * bins))
 
 
-def patch_counts(axis, patches=None):
+def patch_counts(
+    axis: str, patches: int | Sequence[int] | None = None
+) -> tuple[int, int]:
     """Patches along time and along frequency; see `Patches`.
 
     Raises:
@@ -130,7 +144,11 @@ def patch_counts(axis, patches=None):
             "`patches` must be a number, or for axis='time_freq' two, along "
             f"time and along frequency. Received: {patches}, axis={axis!r}"
         )
-    both = {"freq": (1, patches), "time": (patches, 1), "time_freq": patches}
+    both: dict[str, Any] = {
+        "freq": (1, patches),
+        "time": (patches, 1),
+        "time_freq": patches,
+    }
     rows, columns = map(int, both[axis])
     if min(rows, columns) < 1 or rows * columns < 2:
         raise ValueError(

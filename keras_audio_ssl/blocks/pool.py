@@ -1,8 +1,12 @@
 """Pooling of frames over time, for clips of unequal length."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
@@ -10,7 +14,9 @@ from keras_audio_ssl.engine import frame_mask
 POOLS = ("mean", "max", "std")
 
 
-def pool_frames(x, kinds, lengths=None):
+def pool_frames(
+    x: Tensor, kinds: Sequence[str], lengths: Tensor | None = None
+) -> Tensor:
     """Pools frames over time.
 
     Args:
@@ -71,16 +77,18 @@ class FramePool(Layer):
         `(batch, dim)` or `(batch, len(kinds) * dim)`.
     """
 
-    def __init__(self, kinds=("mean",), join="sum", **kwargs):
+    def __init__(
+        self, kinds: Sequence[str] = ("mean",), join: str = "sum", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("join", join, ("sum", "concat"))
         self.kinds = tuple(kinds)
 
-    def width(self, dim):
+    def width(self, dim: int) -> int:
         """Of the clip vector, of frames of this width."""
         return dim * (len(self.kinds) if self.join == "concat" else 1)
 
-    def call(self, x, lengths=None):
+    def call(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         pooled = pool_frames(x, self.kinds, lengths)
         if self.join == "concat":
             return ops.concatenate(pooled, axis=-1)
@@ -101,11 +109,11 @@ class EndsPool(Layer):
         `(batch, dim)`.
     """
 
-    def width(self, dim):
+    def width(self, dim: int) -> int:
         """Of the clip vector, of frames of this width."""
         return dim
 
-    def call(self, x, lengths=None):
+    def call(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         half = x.shape[-1] // 2
         if lengths is None:
             ahead = x[:, -1, :half]
@@ -114,4 +122,5 @@ class EndsPool(Layer):
             ahead = ops.take_along_axis(
                 x[..., :half], last[:, None, None], axis=1
             )[:, 0]
+        # Backwards the last state stands at the first frame.
         return ops.concatenate([ahead, x[:, 0, half:]], axis=-1)

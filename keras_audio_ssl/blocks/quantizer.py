@@ -1,8 +1,13 @@
 """Vector quantisation by a hard Gumbel-softmax."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 
 
@@ -29,7 +34,13 @@ class GumbelQuantizer(Layer):
         Predictive Coding", arXiv 2005.08392.
     """
 
-    def __init__(self, dims, codes, temperature=0.5, **kwargs):
+    def __init__(
+        self,
+        dims: Sequence[int],
+        codes: Sequence[int],
+        temperature: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if len(dims) != len(codes) or not dims:
             raise ValueError(
@@ -52,7 +63,9 @@ class GumbelQuantizer(Layer):
             self.logits.append(logit)
             self.codebooks.append(codebook)
 
-    def call(self, x, training=None, seed=None):
+    def call(
+        self, x: Tensor, training: bool | None = None, seed: Seed = None
+    ) -> tuple[Tensor, Tensor]:
         vectors, chosen, first = [], [], 0
         for dim, logit, codebook in zip(
             self.dims, self.logits, self.codebooks, strict=True
@@ -64,20 +77,27 @@ class GumbelQuantizer(Layer):
                 uniform = keras.random.uniform(
                     ops.shape(scores), 1e-9, 1.0, seed=seed
                 )
+                # Gumbel noise: the arg max is a draw from the softmax of the
+                # scores.
                 noisy = scores - ops.log(-ops.log(uniform))
                 soft = ops.softmax(noisy / self.temperature)
                 code = ops.argmax(noisy, axis=-1)
                 hard = ops.one_hot(code, size, dtype="float32")
+                # Straight through: one-hot forwards, the softmax' gradient
+                # backwards.
                 weights = hard + soft - ops.stop_gradient(soft)
             else:
                 code = ops.argmax(scores, axis=-1)
                 weights = ops.one_hot(code, size, dtype="float32")
+            # (batch, frames, size) times (size, dim): the code's row.
             vectors.append(codebook(ops.cast(weights, x.dtype)))
             chosen.append(ops.cast(code, "int32"))
         return ops.concatenate(vectors, axis=-1), ops.stack(chosen, axis=-1)
 
 
-def codebook_perplexity(codes, size, mask=None):
+def codebook_perplexity(
+    codes: Tensor, size: int, mask: Tensor | None = None
+) -> Tensor:
     """Perplexity 2^H of the use of a codebook.
 
     Args:
@@ -94,10 +114,13 @@ def codebook_perplexity(codes, size, mask=None):
     counts = ops.sum(used, axis=(0, 1))
     share = counts / ops.maximum(ops.sum(counts), 1.0)
     entropy = -ops.sum(share * ops.log(ops.maximum(share, 1e-12)))
+    # exp of nats is 2 to the bits.
     return ops.exp(entropy)
 
 
-def group_dims(dim, codes, dims=None):
+def group_dims(
+    dim: int, codes: Sequence[int], dims: Sequence[int] | None = None
+) -> Sequence[int]:
     """Width of each group of a quantiser.
 
     Args:

@@ -1,5 +1,6 @@
 """What the recurrent layers have in common."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -47,6 +48,7 @@ class Recurrence(Layer):
 
     @property
     def bias_shape(self) -> tuple[int, ...]:
+        """Shape of the biases of all gates."""
         return (self.GATES * self.units,)
 
     @property
@@ -54,7 +56,7 @@ class Recurrence(Layer):
         """In which the recurrence computes, whatever the policy."""
         return "float64" if self.compute_dtype == "float64" else "float32"
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Any]) -> None:
         if len(input_shape) != 3 or input_shape[-1] is None:
             raise ValueError(
                 f"`{type(self).__name__}` expects an input of shape (batch, "

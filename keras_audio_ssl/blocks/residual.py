@@ -1,16 +1,25 @@
 """The block of ResNet-18, over maps and over waveforms."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.conv import ConvNorm
 from keras_audio_ssl.engine import Layer
 
 # As PyTorch's batch norms, and initialised as torchvision's convolutions.
-NORM = {"momentum": 0.9, "epsilon": 1e-5}
+NORM: dict[str, Any] = {"momentum": 0.9, "epsilon": 1e-5}
 
 
-def conv_relu(filters, kernel_size, stride=1, activation="relu", **kwargs):
+def conv_relu(
+    filters: int,
+    kernel_size: Any,
+    stride: Any = 1,
+    activation: str | None = "relu",
+    **kwargs: Any,
+) -> Any:
     """A `ConvNorm` as ResNets have it, ReLU and He's initialiser."""
     initializer = keras.initializers.VarianceScaling(
         2.0, "fan_out", "untruncated_normal"
@@ -32,8 +41,8 @@ class BasicBlock(Layer):
     Args:
         channels: Of the input.
         filters: Channels out.
-        kernel_size: int or two ints (time, frequency), odd.
-        stride: int or two ints, of the first convolution.
+        kernel_size: Any or two ints (time, frequency), odd.
+        stride: Any or two ints, of the first convolution.
 
     Call arguments:
         x: `(batch, time, frequency, channels)`, zero past each clip's end.
@@ -47,7 +56,14 @@ class BasicBlock(Layer):
         arXiv 1512.03385.
     """
 
-    def __init__(self, channels, filters, kernel_size=3, stride=1, **kwargs):
+    def __init__(
+        self,
+        channels: int,
+        filters: int,
+        kernel_size: Any = 3,
+        stride: Any = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         self.first = conv_relu(
@@ -65,7 +81,12 @@ class BasicBlock(Layer):
             )
             self.shortcut.build((None, None, None, channels))
 
-    def call(self, x, lengths=None, training=None):
+    def call(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         options = {"lengths": lengths, "training": training}
         y = self.second(self.first(x, **options), **options)
         if self.shortcut is not None:

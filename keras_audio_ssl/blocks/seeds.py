@@ -3,7 +3,7 @@
 import random
 
 
-def fresh_seed():
+def fresh_seed() -> int:
     """A new seed that follows `keras.utils.set_random_seed`.
 
     Without one, Keras' dropout on PyTorch draws from the global generator,

@@ -1,11 +1,14 @@
 """Band-pass filters of two learnt numbers each, and SincNet's norm."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 
 # Hz: no filter starts lower, or is narrower, than this.
@@ -14,7 +17,7 @@ LEAST = 50.0
 LOWEST = 30.0
 
 
-def mel_edges(filters, sample_rate):
+def mel_edges(filters: int, sample_rate: int) -> np.ndarray:
     """Edges in Hz, equally spaced in mel, numpy `(filters + 1,)`."""
     ends = np.array([LOWEST, sample_rate / 2 - 2 * LEAST])
     low, high = 2595 * np.log10(1 + ends / 700)
@@ -54,14 +57,18 @@ class SincConv(Layer):
         SincNet", arXiv 1808.00158.
 
     Example:
-
-    >>> SincConv(80, 251)(np.zeros((1, 3200, 1), "float32")).shape
-    (1, 2950, 80)
+        >>> SincConv(80, 251)(np.zeros((1, 3200, 1), "float32")).shape
+        (1, 2950, 80)
     """
 
     def __init__(
-        self, filters, kernel_size, sample_rate=16000, stride=1, **kwargs
-    ):
+        self,
+        filters: int,
+        kernel_size: int,
+        sample_rate: int = 16000,
+        stride: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if filters < 1 or kernel_size < 1 or stride < 1:
             raise ValueError(
@@ -94,30 +101,35 @@ class SincConv(Layer):
         window = 0.54 - 0.46 * np.cos(2 * np.pi * place / self.kernel_size)
         self._window = window.astype("float32")
 
-    def edges(self):
+    def edges(self) -> tuple[Tensor, Tensor]:
         """Where each filter begins and ends, Hz: two tensors `(filters,)`."""
+        # f1 = 50 + |a|, f2 = f1 + 50 + |b|, at most half the sample rate.
         low = LEAST + ops.abs(self.low_hz.value)
         high = low + LEAST + ops.abs(self.band_hz.value)
         return low, ops.clip(high, LEAST, self.sample_rate / 2)
 
-    def filters_of(self):
+    def filters_of(self) -> Tensor:
         """The filters, `(kernel_size, filters)` float32."""
         low, high = self.edges()
         band = 2.0 * (high - low)
         phase = ops.convert_to_tensor(self._phase)[:, None]
         window = ops.convert_to_tensor(self._window)[:, None]
+        # (sin 2 pi f2 t - sin 2 pi f1 t) / (pi t), over 2 (f2 - f1), so that
+        # the tap in the middle is 1.
         left = ops.sin(high * phase) - ops.sin(low * phase)
         left = left / (phase / 2) * window / band
         return ops.concatenate(
             [left, ops.ones_like(band)[None], ops.flip(left, axis=0)], axis=0
         )
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         kernel = self.filters_of()[:, None]
         x = ops.cast(x, "float32")
         return ops.conv(x, kernel, self.stride, "valid", "channels_last")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(
+        self, input_shape: Sequence[Any]
+    ) -> tuple[Any, ...]:
         batch, samples, _ = input_shape
         if samples is not None:
             samples = (samples - self.kernel_size) // self.stride + 1
@@ -147,7 +159,13 @@ class TimeNorm(Layer):
         The layer norm of the code of arXiv 1808.00158.
     """
 
-    def __init__(self, channels, time=None, epsilon=1e-6, **kwargs):
+    def __init__(
+        self,
+        channels: int,
+        time: int | None = None,
+        epsilon: float = 1e-6,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         shape = (channels,) if time is None else (time, channels)
         for name, start in (("gamma", "ones"), ("beta", "zeros")):
@@ -157,9 +175,10 @@ class TimeNorm(Layer):
             )  # fmt: skip
             setattr(self, name, weight)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = ops.cast(x, "float32")
         off = x - ops.mean(x, axis=1, keepdims=True)
+        # Over time alone, with n - 1, and epsilon outside of the root.
         degrees = ops.cast(ops.maximum(ops.shape(x)[1] - 1, 1), "float32")
         variance = ops.sum(ops.square(off), axis=1, keepdims=True) / degrees
         # The gradient of a root is infinite at zero.
@@ -168,12 +187,13 @@ class TimeNorm(Layer):
         return ops.cast(y, self.compute_dtype)
 
 
-def uniform_dense(units, width, **kwargs):
+def uniform_dense(units: int, width: int, **kwargs: Any) -> Any:
     """A built dense layer as SincNet's start: uniform, zero bias.
 
     Args:
         units: Width out.
         width: Width in.
+        **kwargs: Of `keras.layers.Dense`.
     """
     most = math.sqrt(0.01 / (units + width))
     layer = keras.layers.Dense(

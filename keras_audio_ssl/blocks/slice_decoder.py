@@ -1,8 +1,12 @@
 """A vector back to slices of features."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.factorized import FactorizedBlock
 from keras_audio_ssl.engine import Layer
 
@@ -32,8 +36,14 @@ class SliceDecoder(Layer):
     """
 
     def __init__(
-        self, dim, frames, bins, slices=1, channels=(64, 32, 16, 8, 8), **kwargs
-    ):
+        self,
+        dim: int,
+        frames: int,
+        bins: int,
+        slices: int = 1,
+        channels: Sequence[int] = (64, 32, 16, 8, 8),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not channels or min(channels) < 1 or slices < 1:
             raise ValueError(
@@ -71,8 +81,9 @@ class SliceDecoder(Layer):
         self.out = keras.layers.Dense(slices, name="out", **policy)
         self.out.build((None, None, None, width))
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         x = ops.reshape(self.dense(x), (-1, *self.least))
         for block in self.blocks:
             x = block(x, training=training)
+        # (batch, frames, bins, slices) to (batch, slices, frames, bins).
         return ops.transpose(self.out(x), (0, 3, 1, 2))

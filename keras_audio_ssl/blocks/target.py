@@ -1,8 +1,11 @@
 """The slowly moving copy of a network that BYOL-like methods predict."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 
 
@@ -20,18 +23,20 @@ class TargetNetwork(Layer):
         Grill et al., 2020, "Bootstrap your own latent", arXiv 2006.07733.
     """
 
-    def __init__(self, network, **kwargs):
+    def __init__(self, network: keras.layers.Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.network = network.__class__.from_config(network.get_config())
         # Through numpy: a shared buffer fails on JAX when it is donated.
         self.network.set_weights(network.get_weights())
         self._freeze()
 
-    def call(self, *args, **kwargs):
+    def call(self, *args: Tensor, **kwargs: Any) -> Tensor:
         outputs = self.network(*args, **kwargs)
         return keras.tree.map_structure(ops.stop_gradient, outputs)
 
-    def toward(self, online, momentum):
+    def toward(
+        self, online: keras.layers.Layer, momentum: float
+    ) -> list[tuple[Any, Any]]:
         """Moves of the averages: `momentum * target + (1 - m) * online`.
 
         Args:
@@ -61,19 +66,20 @@ class TargetNetwork(Layer):
                 + (1.0 - momentum) * ops.cast(source.value, "float32"),
             )
             for target, source in zip(targets, online.weights, strict=True)
+            # Moving statistics of a batch norm are its own.
             if id(source) in trained
         ]
 
-    def _freeze(self):
+    def _freeze(self) -> None:
         for variable in self.network.weights:
             variable.trainable = False
 
     @property
-    def trainable(self):
+    def trainable(self) -> bool:
         return True
 
     @trainable.setter
-    def trainable(self, value):
+    def trainable(self, value: bool) -> None:
         if hasattr(self, "network"):
             self._freeze()
 
@@ -89,9 +95,16 @@ class ProjectedBackbone(Layer):
         `(clip (batch, dim), projection (batch, projection_dim))`.
     """
 
-    def __init__(self, backbone, projector, **kwargs):
+    def __init__(
+        self,
+        backbone: keras.layers.Layer,
+        projector: keras.layers.Layer,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
 
-    def call(self, features, training=None):
+    def call(
+        self, features: Tensor, training: bool | None = None
+    ) -> tuple[Tensor, Tensor]:
         clip = self.backbone(features, training=training)["clip"]
         return clip, self.projector(clip, training=training)

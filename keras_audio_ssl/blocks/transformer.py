@@ -1,16 +1,19 @@
 """The transformer of the masked reconstruction methods."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.seeds import fresh_seed
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import check_choice
 
 
-def gelu_tanh(x):
+def gelu_tanh(x: Tensor) -> Tensor:
     """GELU by a hyperbolic tangent, off from the exact one by up to 5e-4."""
     return ops.gelu(x, approximate=True)
 
@@ -24,8 +27,13 @@ ACTIVATIONS = {
 
 
 def normal_dense(
-    units, width, name, activation=None, truncated=False, dtype=None
-):
+    units: int,
+    width: int,
+    name: str,
+    activation: Any = None,
+    truncated: bool = False,
+    dtype: Any = None,
+) -> Any:
     """A built `Dense` with the transformer's initial weights, N(0, 0.02).
 
     Args:
@@ -50,7 +58,9 @@ def normal_dense(
     return layer
 
 
-def layer_norm(width, name, epsilon=1e-12, dtype=None):
+def layer_norm(
+    width: int, name: str, epsilon: float = 1e-12, dtype: Any = None
+) -> Any:
     """A built `LayerNormalization` of the last axis."""
     layer = keras.layers.LayerNormalization(
         epsilon=epsilon, name=name, dtype=dtype
@@ -59,18 +69,18 @@ def layer_norm(width, name, epsilon=1e-12, dtype=None):
     return layer
 
 
-def drop_out(rate, name, dtype=None):
+def drop_out(rate: float, name: str, dtype: Any = None) -> Any:
     """A `Dropout` that draws from a seed of its own."""
     return keras.layers.Dropout(rate, seed=fresh_seed(), name=name, dtype=dtype)
 
 
-def softmax(x):
+def softmax(x: Tensor) -> Tensor:
     """Softmax of the last axis, of one entry too, where Keras' own warns."""
     x = ops.convert_to_tensor(x)
     return ops.ones_like(x) if x.shape[-1] == 1 else ops.softmax(x)
 
 
-def sinusoids(frames, dim):
+def sinusoids(frames: Size, dim: int) -> Tensor:
     """Fixed position encoding: sines at even places, cosines at odd ones.
 
     Args:
@@ -86,12 +96,13 @@ def sinusoids(frames, dim):
     """
     place = ops.cast(ops.arange(frames, dtype="int32"), "float32")
     even = ops.cast(ops.arange(0, dim, 2, dtype="int32"), "float32")
+    # t / 10000 ** (2 i / dim).
     angle = place[:, None] * ops.exp(even * (-math.log(10000.0) / dim))
     both = ops.stack([ops.sin(angle), ops.cos(angle)], axis=-1)
     return ops.reshape(both, (-1, dim))
 
 
-def stack_frames(x, stack):
+def stack_frames(x: Tensor, stack: int) -> Tensor:
     """Joins neighbouring frames to one, the first frame's bins first.
 
     Args:
@@ -108,7 +119,7 @@ def stack_frames(x, stack):
     return ops.reshape(x[:, : frames * stack], shape)
 
 
-def unstack_frames(x, stack):
+def unstack_frames(x: Tensor, stack: int) -> Tensor:
     """What `stack_frames` joined: `(batch, frames * stack, bins)`."""
     if stack == 1:
         return x
@@ -116,7 +127,7 @@ def unstack_frames(x, stack):
     return ops.reshape(x, shape)
 
 
-def pad_frames(x, multiple):
+def pad_frames(x: Tensor, multiple: int) -> Tensor:
     """Adds zero frames until their number is a multiple.
 
     Args:
@@ -126,6 +137,7 @@ def pad_frames(x, multiple):
     time = x.shape[1]
     if isinstance(time, int) and time % multiple == 0:
         return x
+    # Enough for any number of frames, then cut to whole multiples.
     x = ops.pad(x, ((0, 0), (0, multiple - 1), (0, 0)))
     return x[:, : ops.shape(x)[1] // multiple * multiple]
 
@@ -158,7 +170,14 @@ class SelfAttention(Layer):
         Vaswani et al., 2017, arXiv 1706.03762, section 3.2.
     """
 
-    def __init__(self, dim, heads, dropout=0.0, truncated=False, **kwargs):
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        dropout: float = 0.0,
+        truncated: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if heads < 1 or dim % heads:
             raise ValueError(
@@ -173,12 +192,13 @@ class SelfAttention(Layer):
 
     def call(
         self,
-        x,
-        valid=None,
-        head_mask=None,
-        training=None,
-        return_attention=False,
-    ):
+        x: Tensor,
+        valid: Tensor | None = None,
+        head_mask: Tensor | None = None,
+        training: bool | None = None,
+        return_attention: bool = False,
+    ) -> Any:
+        # (batch, heads, frames, dim / heads) from here on.
         shape = (-1, ops.shape(x)[1], self.heads, self.dim // self.heads)
         query, key, value = (
             ops.transpose(ops.reshape(part(x), shape), (0, 2, 1, 3))
@@ -188,11 +208,14 @@ class SelfAttention(Layer):
         scores = ops.matmul(query * scale, ops.transpose(key, (0, 1, 3, 2)))
         scores = ops.cast(scores, "float32")
         if valid is not None:
+            # No query sees a key past the end.
             scores = ops.where(valid[:, None, None, :], scores, -1e9)
         probabilities = softmax(scores)
         weights = ops.cast(probabilities, self.compute_dtype)
         context = ops.matmul(self.drop(weights, training=training), value)
         if head_mask is not None:
+            # Past the softmax: a head that is off gives zeros, and no other
+            # changes.
             context = context * ops.cast(
                 head_mask[:, None, None], context.dtype
             )
@@ -224,16 +247,16 @@ class TransformerBlock(Layer):
 
     def __init__(
         self,
-        dim,
-        heads,
-        feed_forward,
-        dropout=0.1,
-        activation="gelu",
-        pre_norm=False,
-        epsilon=1e-12,
-        truncated=False,
-        **kwargs,
-    ):
+        dim: int,
+        heads: int,
+        feed_forward: int,
+        dropout: float = 0.1,
+        activation: str = "gelu",
+        pre_norm: bool = False,
+        epsilon: float = 1e-12,
+        truncated: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("activation", activation, tuple(ACTIVATIONS))
         policy = {"dtype": self.dtype_policy}
@@ -256,12 +279,12 @@ class TransformerBlock(Layer):
 
     def call(
         self,
-        x,
-        valid=None,
-        head_mask=None,
-        training=None,
-        return_attention=False,
-    ):
+        x: Tensor,
+        valid: Tensor | None = None,
+        head_mask: Tensor | None = None,
+        training: bool | None = None,
+        return_attention: bool = False,
+    ) -> Any:
         pre = self.pre_norm
         y = self.attention_norm(x) if pre else x
         y = self.attention(
@@ -295,12 +318,14 @@ class PredictionHead(Layer):
         Liu et al., 2020, "Mockingjay", arXiv 1910.12638.
     """
 
-    def __init__(self, dim, output_dim, epsilon=1e-12, **kwargs):
+    def __init__(
+        self, dim: int, output_dim: int, epsilon: float = 1e-12, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         self.hidden = normal_dense(dim, dim, "hidden", "gelu", **policy)
         self.norm = layer_norm(dim, "norm", epsilon, **policy)
         self.out = normal_dense(output_dim, dim, "out", **policy)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return self.out(self.norm(self.hidden(x)))

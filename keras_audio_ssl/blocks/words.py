@@ -1,8 +1,12 @@
 """What writes a spoken word from a vector, and what knows no vector."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.lstm import LSTM
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import check_choice
@@ -24,7 +28,7 @@ class WordDecoder(Layer):
 
     Call arguments:
         z: `(batch, dim)`.
-        frames: int. How many are written.
+        frames: How many are written.
         target: `(batch, frames, output_dim)`, for `"teacher"`.
 
     Returns:
@@ -34,7 +38,9 @@ class WordDecoder(Layer):
         Chung & Glass, 2018, arXiv 1803.08976.
     """
 
-    def __init__(self, dim, output_dim, feed="embedding", **kwargs):
+    def __init__(
+        self, dim: int, output_dim: int, feed: str = "embedding", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("feed", feed, FEEDS)
         policy = {"dtype": self.dtype_policy}
@@ -44,18 +50,19 @@ class WordDecoder(Layer):
         self.out = keras.layers.Dense(output_dim, name="out", **policy)
         self.out.build((None, None, dim))
 
-    def call(self, z, frames, target=None):
+    def call(self, z: Tensor, frames: Size, target: Tensor = None) -> Tensor:
         start = [ops.tanh(z), ops.zeros_like(z)]
         if self.feed == "embedding":
             read = self.lstm(z[:, None], initial_state=start, frames=frames)
         elif self.feed == "teacher":
+            # The true frame before each, zeros before the first.
             before = ops.pad(target[:, :-1], ((0, 0), (1, 0), (0, 0)))
             read = self.lstm(beside(z, before), initial_state=start)
         else:
             read = self.run_free(z, start, frames)
         return self.out(read)
 
-    def run_free(self, z, start, frames):
+    def run_free(self, z: Tensor, start: Tensor, frames: Size) -> Tensor:
         """Reads its own frames.
 
         They are linear in the LSTM's output, so what reads them is an LSTM
@@ -80,7 +87,7 @@ class WordDecoder(Layer):
         )
 
 
-def beside(z, x):
+def beside(z: Tensor, x: Tensor) -> Tensor:
     """A vector at every frame.
 
     Args:
@@ -114,7 +121,9 @@ class MeanTrajectory(Layer):
         `(frames, bins)`; zeros for frames that were never seen.
     """
 
-    def __init__(self, frames, bins, momentum=0.99, **kwargs):
+    def __init__(
+        self, frames: int, bins: int, momentum: float = 0.99, **kwargs: Any
+    ) -> None:
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         self.total, self.count = (
@@ -124,7 +133,7 @@ class MeanTrajectory(Layer):
             for name, shape in (("total", (frames, bins)), ("count", (frames,)))
         )
 
-    def call(self, x, mask, training=False):
+    def call(self, x: Tensor, mask: Tensor, training: bool = False) -> Tensor:
         total, count = self.total.value, self.count.value
         if training:
             shape = (-1, *self.total.shape)

@@ -1,12 +1,15 @@
 """Runs that go on where they were stopped, to the bit."""
 
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import keras_audio_ssl.backend as backend
 from keras_audio_ssl import hub
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import write_text
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.callbacks.resume import changes
 from keras_audio_ssl.callbacks.resume import checkpoints
 from keras_audio_ssl.callbacks.resume import copy_state
@@ -33,27 +36,38 @@ class Checkpoint(StepCallback):
         keep: Files that stay.
     """
 
-    def __init__(self, folder, every=500, first=0, keep=2, minutes=10.0):
+    def __init__(
+        self,
+        folder: FilePath,
+        every: int = 500,
+        first: int = 0,
+        keep: int = 2,
+        minutes: float = 10.0,
+    ) -> None:
         super().__init__(every, first)
         self.folder, self.keep, self.minutes = Path(folder), keep, minutes
-        self.saved = None
+        self.saved: int | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.last = monotonic()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         super().on_epoch_begin(epoch, logs)
         go_on_with_metrics(self.model)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         super().on_train_batch_end(batch, logs)
         if monotonic() - self.last > 60 * self.minutes:
             self.save()
 
-    def on_step(self, step, logs):
+    def on_step(self, step: int, logs: dict[str, Any]) -> None:
         self.save()
 
-    def save(self):
+    def save(self) -> Any:
         """Saves now, unless this step is saved; the path of the file."""
         path = self.folder / f"step_{self.step:09d}.keras"
         if self.saved != self.step:
@@ -87,19 +101,26 @@ class ResumableCheckpoint(Checkpoint):
             can be gone on with, or the model or the data changed.
 
     Example:
-
-    >>> data = kas.data.from_folder("my_audio", seconds=0.95)
-    >>> keep = kas.callbacks.ResumableCheckpoint("run")
-    >>> model.fit(data, epochs=100, callbacks=[keep])
+        >>> data = kas.data.from_folder("my_audio", 0.95, batch_size=32)
+        >>> keep = kas.callbacks.ResumableCheckpoint("run")
+        >>> run = model.fit(data, epochs=1, callbacks=[keep], verbose=0)
     """
 
-    def __init__(self, folder, every=500, minutes=10.0, keep=2, say=print):
+    def __init__(
+        self,
+        folder: FilePath,
+        every: int = 500,
+        minutes: float = 10.0,
+        keep: int = 2,
+        say: Callable[[str], Any] = print,
+    ) -> None:
         super().__init__(folder, every, 0, keep, minutes)
         self.say = say
         # Steps of an epoch while the first, shorter one lasts.
-        self._short, self._seeds = 0, None
+        self._short = 0
+        self._seeds: list[Any] | None = None
 
-    def resume(self, model, data):
+    def resume(self, model: Any, data: Any) -> int:
         """Brings a model and its data where the run before was stopped.
 
         `PretextModel.fit` calls it.
@@ -143,14 +164,18 @@ class ResumableCheckpoint(Checkpoint):
         self.say(f"going on after step {step} (epoch {epoch + 1})")
         return epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         super().on_train_batch_end(batch, logs)
         if self._short and self.step % self._short == 0:
             self._short = 0
             if backend.reads_ahead():
                 self._seeds = [v.numpy() for v in self.model._seed_states()]
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         # TensorFlow asks the shorter epoch for one more batch, and draws for
         # it before it knows that there is none.
         if self._seeds is not None:
@@ -159,5 +184,5 @@ class ResumableCheckpoint(Checkpoint):
                 variable.assign(value)
             self._seeds = None
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.save()

@@ -2,7 +2,9 @@
 
 import math
 import sys
+from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 import numpy as np
 
@@ -29,14 +31,22 @@ class StepCost(StepCallback):
             not tell), `checkpoint_bytes` and `colab_sessions`.
 
     Example:
-
-    >>> model.fit(data, callbacks=[kas.callbacks.StepCost(10_000)])
+        >>> data = kas.data.from_folder("my_audio", 0.95, batch_size=32)
+        >>> cost = kas.callbacks.StepCost(10_000)
+        >>> run = model.fit(data, callbacks=[cost], verbose=0)
     """
 
     # What a free session of Google Colab gives, roughly.
     COLAB_HOURS, COLAB_BYTES = 12, 12.7e9
 
-    def __init__(self, steps, say=print, warm=3, measured=30, stop=False):
+    def __init__(
+        self,
+        steps: int,
+        say: Callable[[str], Any] = print,
+        warm: int = 3,
+        measured: int = 30,
+        stop: bool = False,
+    ) -> None:
         super().__init__()
         self.stop = stop
         self.steps, self.say = steps, say
@@ -45,11 +55,11 @@ class StepCost(StepCallback):
         self.begin: tuple[int, float] | None = None
         self.made = monotonic()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         super().on_train_begin(logs)
         self.made = monotonic()
 
-    def on_step(self, step, logs):
+    def on_step(self, step: int, logs: dict[str, Any]) -> None:
         if self.cost is not None or step < self.warm:
             return
         # Reading a number waits for the step on backends that run ahead.
@@ -64,7 +74,7 @@ class StepCost(StepCallback):
             if self.stop:
                 self.model.stop_training = True
 
-    def _tell(self, seconds):
+    def _tell(self, seconds: float) -> None:
         variables = [*self.model.variables, *self.model.optimizer.variables]
         # What the first steps took beyond their time.
         assert self.begin is not None
@@ -87,8 +97,12 @@ class StepCost(StepCallback):
         self.say(cost_in_words(self.cost, self.steps, self.COLAB_BYTES))
 
 
-def peak_memory():
-    """Most bytes of memory this process has held; None where unknown."""
+def peak_memory() -> int | None:
+    """How much memory this process has held at most.
+
+    Returns:
+        Bytes, or None where the system does not say.
+    """
     try:
         import resource
     except ImportError:
@@ -97,8 +111,14 @@ def peak_memory():
     return most if sys.platform == "darwin" else 1024 * most
 
 
-def cost_in_words(cost, steps, colab_bytes):
-    """The line of a `StepCost`."""
+def cost_in_words(cost: dict[str, Any], steps: int, colab_bytes: float) -> str:
+    """The line of a `StepCost`.
+
+    Args:
+        cost: `StepCost.cost`: seconds, bytes, sessions.
+        steps: Of the whole run.
+        colab_bytes: Memory of the machine that is compared with.
+    """
     hours = cost["seconds"] / 3600
     time_ = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
     text = (

@@ -2,13 +2,16 @@
 
 import csv
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_audio_ssl._files import WriteError
 from keras_audio_ssl._files import written_whole
 from keras_audio_ssl._optional import need
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.callbacks.steps import StepCallback
 
 
@@ -30,15 +33,22 @@ class HistoryCSV(StepCallback):
         say: Called with words about a damaged table.
     """
 
-    def __init__(self, path, every=20, first=0, monitor=None, say=print):
+    def __init__(
+        self,
+        path: FilePath,
+        every: int = 20,
+        first: int = 0,
+        monitor: Any = None,
+        say: Callable[[str], Any] = print,
+    ) -> None:
         super().__init__(every, first)
         self.path = Path(path)
         self.monitor = monitor
-        self.columns = None
+        self.columns: list[str] | None = None
         self.say = say
         self._written = False  # whether the row of the first step is there
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if not self.path.exists():
             return
         head, rows, whole = read_table(self.path)
@@ -61,14 +71,16 @@ class HistoryCSV(StepCallback):
         ):
             csv.writer(file).writerows([head, *kept])
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         super().on_epoch_begin(epoch, logs)
         if self._written:
             # The means of a checkpoint that was written just before the row.
             self.model.reset_metrics()
             self._written = False
 
-    def on_step(self, step, logs):
+    def on_step(self, step: int, logs: dict[str, Any]) -> None:
         row = {"step": step, **logs, "learning_rate": learning_rate(self.model)}
         new = not self.path.exists()
         rest = sorted(set(row) - {"step", "loss"})
@@ -78,7 +90,7 @@ class HistoryCSV(StepCallback):
         self.columns = self.columns or ["step", "loss", *rest]
         try:
             with open(self.path, "a", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(
+                writer: csv.DictWriter[str] = csv.DictWriter(
                     file, self.columns, restval="", extrasaction="ignore"
                 )
                 if new:
@@ -94,7 +106,7 @@ class HistoryCSV(StepCallback):
         self.model.reset_metrics()
 
 
-def read_table(path):
+def read_table(path: Path) -> Any:
     """What can be read of a history.
 
     Args:
@@ -120,7 +132,7 @@ def read_table(path):
     return head, kept, whole and len(kept) == len(rows)
 
 
-def is_row(row):
+def is_row(row: Any) -> bool:
     """Whether cells are a step and numbers, or empty."""
     try:
         [float(cell or 0) for cell in row]
@@ -142,10 +154,16 @@ class TensorBoard(StepCallback):
         monitor: `EmbeddingMonitor` of the same `fit`, called before this.
 
     Raises:
-        ImportError: tensorboardX is not installed.
+        ImportError: TensorboardX is not installed.
     """
 
-    def __init__(self, folder, every=20, first=0, monitor=None):
+    def __init__(
+        self,
+        folder: FilePath,
+        every: int = 20,
+        first: int = 0,
+        monitor: Any = None,
+    ) -> None:
         super().__init__(every, first)
         need("tensorboardX", "`TensorBoard`")
         import tensorboardX
@@ -156,21 +174,21 @@ class TensorBoard(StepCallback):
             str(folder), flush_secs=10
         )
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.writer = self._open()
 
-    def on_step(self, step, logs):
+    def on_step(self, step: int, logs: dict[str, Any]) -> None:
         row = {**logs, "learning_rate": learning_rate(self.model)}
         if self.monitor is not None:
             row.update(self.monitor.measured.get(step, {}))
         for name, value in row.items():
             self.writer.add_scalar(name, float(np.asarray(value)), step)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         # `flush` would leave what waits in the writer's queue.
         self.writer.close()
 
 
-def learning_rate(model):
+def learning_rate(model: Any) -> float:
     """The optimizer's rate at this step."""
     return float(np.asarray(model.optimizer.learning_rate))

@@ -1,7 +1,11 @@
 """What the loss does not show."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.callbacks.steps import StepCallback
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.evaluation import geometry
@@ -34,13 +38,21 @@ class EmbeddingMonitor(StepCallback):
         ValueError: Fewer than four clips, or not a label for each.
 
     Example:
-
-    >>> model.fit(data, callbacks=[kas.callbacks.EmbeddingMonitor(data[0])])
+        >>> data = kas.data.from_folder("my_audio", 0.95, batch_size=32)
+        >>> monitor = kas.callbacks.EmbeddingMonitor(data[0])
+        >>> run = model.fit(data, callbacks=[monitor], verbose=0)
+        loss ...
     """
 
     def __init__(
-        self, clips, labels=None, every=100, first=0, seconds=2.0, say=print
-    ):
+        self,
+        clips: Any,
+        labels: Tensor | None = None,
+        every: int = 100,
+        first: int = 0,
+        seconds: float = 2.0,
+        say: Callable[[str], Any] = print,
+    ) -> None:
         super().__init__(every, first)
         if isinstance(clips, tuple):
             clips, *rest = clips
@@ -69,22 +81,24 @@ class EmbeddingMonitor(StepCallback):
         self.last: dict[str, float] = {}
 
     @property
-    def columns(self):
+    def columns(self) -> list[str]:
         """Names of what is measured."""
         names = ["std", "effective_rank", "alignment", "uniformity"]
         if self.labels is not None:
             names.append("neighbour_accuracy")
         return names
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self.step not in self.measured:
             self.on_step(self.step, {})
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         super().on_train_batch_end(batch, logs)
         self.last = logs or {}
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         name = self.model.baseline
         if name not in self.last:
             return
@@ -99,7 +113,7 @@ class EmbeddingMonitor(StepCallback):
             )
         )
 
-    def on_step(self, step, logs):
+    def on_step(self, step: int, logs: dict[str, Any]) -> None:
         encoder = self.model.encoder
         longest = round(self.seconds * encoder.sample_rate)
         halves = [

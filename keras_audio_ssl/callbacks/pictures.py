@@ -1,10 +1,13 @@
 """Pictures of what a model makes of a clip, as it learns."""
 
 import os
+from typing import Any
 
 import numpy as np
 
 from keras_audio_ssl._optional import need
+from keras_audio_ssl._types import FilePath
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.callbacks.steps import StepCallback
 
 
@@ -21,27 +24,32 @@ class ReconstructionPictures(StepCallback):
         first: Steps done before this `fit`.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ImportError: Matplotlib is not installed.
 
     Example:
-
-    >>> pictures = kas.callbacks.ReconstructionPictures(clip, "pictures")
-    >>> model.fit(data, callbacks=[pictures])
+        >>> clip = kas.data.read_audio("clip.flac", 16000)
+        >>> pictures = kas.callbacks.ReconstructionPictures(clip, "pictures")
+        >>> data = kas.data.from_folder("my_audio", 0.95, batch_size=32)
+        >>> model = kas.NPC(preset="tiny")
+        >>> model.compile()
+        >>> run = model.fit(data, callbacks=[pictures], verbose=0)
     """
 
-    def __init__(self, clip, folder, every=100, first=0):
+    def __init__(
+        self, clip: Tensor, folder: FilePath, every: int = 100, first: int = 0
+    ) -> None:
         super().__init__(every, first)
         need("matplotlib", "`ReconstructionPictures`")
         self.clip, self.folder = np.asarray(clip, "float32"), folder
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         os.makedirs(self.folder, exist_ok=True)
         self.draw(self.step)
 
-    def on_step(self, step, logs):
+    def on_step(self, step: int, logs: dict[str, Any]) -> None:
         self.draw(step)
 
-    def draw(self, step):
+    def draw(self, step: int) -> None:
         """Writes the picture of the model as it is."""
         # What draws pages too takes a while to import: not for every run.
         from keras_audio_ssl.viz import reconstruction

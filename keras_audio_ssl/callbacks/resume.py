@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import drafts
 from keras_audio_ssl._files import write_table
 from keras_audio_ssl._text import printable
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.engine import keep_metrics
 from keras_audio_ssl.engine import kept_metrics
 from keras_audio_ssl.engine import unwrapped
 
 
-def record(model, data) -> dict[str, Any]:
+def record(model: Any, data: Any) -> dict[str, Any]:
     """What a run's course depends on, as plain values.
 
     Args:
@@ -29,7 +31,7 @@ def record(model, data) -> dict[str, Any]:
     return json.loads(as_json(found))
 
 
-def read_record(path) -> dict[str, Any]:
+def read_record(path: FilePath) -> dict[str, Any]:
     """What was written when a run was begun; empty where nothing was.
 
     Args:
@@ -47,7 +49,7 @@ def read_record(path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
-def changes(before, now, table, data) -> list[str]:
+def changes(before: Any, now: Any, table: Any, data: Any) -> list[str]:
     """What of a run's model and data is not as it was.
 
     Args:
@@ -68,7 +70,7 @@ def changes(before, now, table, data) -> list[str]:
     return lines + differences(old, new, "data")
 
 
-def without_names(tree):
+def without_names(tree: Any) -> Any:
     """A configuration without names, which count the models of a process."""
     if isinstance(tree, dict):
         if tree.get("class_name") == "DTypePolicy":
@@ -80,7 +82,7 @@ def without_names(tree):
     return tree
 
 
-def differences(before, now, name="") -> list[str]:
+def differences(before: Any, now: Any, name: str = "") -> list[str]:
     """What of two plain trees differs, in words.
 
     Returns:
@@ -96,7 +98,7 @@ def differences(before, now, name="") -> list[str]:
     return [] if before == now else [f"{name}: {before} then, {now} now"]
 
 
-def write_contents(path, data) -> None:
+def write_contents(path: FilePath, data: Any) -> None:
     """Writes the table of the files that a run reads, and their bytes.
 
     Args:
@@ -106,7 +108,7 @@ def write_contents(path, data) -> None:
     write_table(path, ("file", "bytes"), data.contents(), "surrogateescape")
 
 
-def changed_files(path, data) -> str:
+def changed_files(path: FilePath, data: Any) -> str:
     """What of a run's files is not as it was, in words.
 
     Args:
@@ -139,12 +141,12 @@ def changed_files(path, data) -> str:
     return "; ".join(parts) or "other parts of the files"
 
 
-def checkpoints(folder) -> list[Path]:
+def checkpoints(folder: FilePath) -> list[Path]:
     """The complete checkpoints of a folder, oldest first."""
     return sorted(Path(folder).glob("step_*.keras"))
 
 
-def last_checkpoint(folder, say=print):
+def last_checkpoint(folder: FilePath, say: Callable[[str], Any] = print) -> Any:
     """Opens the newest checkpoint that is whole.
 
     Drafts that a killed process left are deleted; a file that was damaged
@@ -168,7 +170,7 @@ def last_checkpoint(folder, say=print):
     return None, 0
 
 
-def copy_state(source, target) -> None:
+def copy_state(source: Any, target: Any) -> None:
     """Gives a compiled model the weights, optimizer and generators of one.
 
     Its metrics go on where an epoch does: see `go_on_with_metrics`.
@@ -193,7 +195,7 @@ def copy_state(source, target) -> None:
     keep_metrics(target, kept_metrics(source))
 
 
-def state_of(model):
+def state_of(model: Any) -> Any:
     """All variables of a compiled model but the metrics'."""
     metrics = {id(v) for v in model.metrics_variables}
     own = [v for v in model.variables if id(v) not in metrics]

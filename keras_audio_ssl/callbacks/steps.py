@@ -1,5 +1,7 @@
 """Steps counted over epochs."""
 
+from typing import Any
+
 import keras
 
 
@@ -15,22 +17,26 @@ class StepCallback(keras.callbacks.Callback):
         step: Steps done.
     """
 
-    def __init__(self, every=1, first=0):
+    def __init__(self, every: int = 1, first: int = 0) -> None:
         super().__init__()
         self.every = every
         self.begin_at(first)
 
-    def begin_at(self, step):
+    def begin_at(self, step: int) -> None:
         """Counts from here; `fit` calls it where a run goes on."""
         self.first = self.step = self._epoch_start = step
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         self._epoch_start = self.step
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         before, self.step = self.step, self._epoch_start + batch + 1
         if self.step // self.every > before // self.every:
             self.on_step(self.step, logs or {})
 
-    def on_step(self, step, logs):
+    def on_step(self, step: int, logs: dict[str, Any]) -> None:
         """What is done after `step` steps."""

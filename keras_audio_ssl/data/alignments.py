@@ -67,34 +67,34 @@ def from_alignments(
     audio without alignment and alignments without audio.
 
     Args:
-        folder: folder of the audio; or a manifest (CSV), whose files are
+        folder: Folder of the audio; or a manifest (CSV), whose files are
             relative to its own folder.
-        alignments: a file, a folder that is searched for TextGrid, CTM and
+        alignments: A file, a folder that is searched for TextGrid, CTM and
             `.alignment.txt` files, or a list of these; `None` (default)
             searches `folder`.
-        seconds: length of the segments; whole utterances if `None`.
-        batch_size: utterances in a batch, 64 by default.
-        where: rows of the manifest to keep, as for `from_manifest`.
-        label: column of the words in a table: `"label"` or `"word"` by
+        seconds: Length of the segments; whole utterances if `None`.
+        batch_size: Utterances in a batch, 64 by default.
+        where: Rows of the manifest to keep, as for `from_manifest`.
+        label: Column of the words in a table: `"label"` or `"word"` by
             default, or the only one left.
-        tier: of TextGrids; by default `words`, or the only one.
-        min_words: utterances of fewer are skipped, 2 by default.
-        extensions: endings of the names of audio files, in any case.
+        tier: Of TextGrids; by default `words`, or the only one.
+        min_words: Utterances of fewer are skipped, 2 by default.
+        extensions: Endings of the names of audio files, in any case.
         isolate: `True` to decode in child processes, as for `from_folder`.
-        **options: the other arguments of `AudioDataset`.
+        **options: The other arguments of `AudioDataset`.
 
     Returns:
         An `AudioDataset`; `spoken_words` reads its words one by one.
 
     Raises:
-        ValueError: if there are no alignments, a table lacks a column, or
+        ValueError: If there are no alignments, a table lacks a column, or
             nothing is left.
 
     Example:
-        >>> data = from_alignments("emodb", "emodb/syllables.csv", 2.0)
+        >>> words = "speech/words.csv"
+        >>> data = from_alignments("speech", words, 2.0, batch_size=8)
         >>> data.batch(epoch=0, step=0)["segments"].shape
-        (64, 15, 2)
-        >>> kas.Speech2Vec().fit(data, epochs=100)
+        (8, 3, 2)
     """
     root, files, others, skipped = _audio(folder, where, endings_of(extensions))
     found = _utterances(root, alignments, label, tier, skipped)
@@ -145,18 +145,21 @@ def spoken_words(data: AudioDataset) -> Iterator[tuple[np.ndarray, str]]:
     is named in the dataset's `skipped`.
 
     Args:
-        data: of `from_alignments`, or `synthetic(segments=True)`.
+        data: Of `from_alignments`, or `synthetic(segments=True)`.
 
     Yields:
         The waveform, float32 `(samples,)` at the dataset's rate, and the
         word.
 
     Raises:
-        ValueError: if the dataset knows no words.
+        ValueError: If the dataset knows no words.
 
     Example:
+        >>> words = "speech/words.csv"
+        >>> data = from_alignments("speech", words, 2.0, batch_size=8)
         >>> segments, labels = zip(*spoken_words(data))
-        >>> words = model.embed_types(segments, labels)
+        >>> len(segments), labels[:3]
+        (24, ('word0', 'word1', 'word2'))
     """
     clips, rate = data._clips, data.sample_rate
     if not isinstance(clips, WithSegments):

@@ -46,26 +46,26 @@ def from_folder(
     Hidden files and folders are passed over, links are followed.
 
     Args:
-        folder: the folder; its subfolders belong to it.
-        seconds: length of the segments; whole clips if `None` (default).
-        batch_size: clips in a batch, 64 by default.
-        max_files: at most so many files, taken evenly from the sorted list.
-        extensions: endings of the names of audio files, in any case.
+        folder: The folder; its subfolders belong to it.
+        seconds: Length of the segments; whole clips if `None` (default).
+        batch_size: Clips in a batch, 64 by default.
+        max_files: At most so many files, taken evenly from the sorted list.
+        extensions: Endings of the names of audio files, in any case.
         isolate: `True` to decode in child processes, so that a file which
             crashes the decoder is skipped like any other that is broken;
             `False` by default.
-        **options: the other arguments of `AudioDataset`.
+        **options: The other arguments of `AudioDataset`.
 
     Returns:
         An `AudioDataset` without labels.
 
     Raises:
-        ValueError: if there is no such folder, nothing in it is readable, or
+        ValueError: If there is no such folder, nothing in it is readable, or
             an argument is out of range.
 
     Example:
-        >>> data = from_folder("my_audio", seconds=0.95, batch_size=256)
-        >>> model.fit(data, epochs=100)
+        >>> data = from_folder("my_audio", seconds=0.95, batch_size=32)
+        >>> run = model.fit(data, epochs=1, verbose=0)
     """
     folder = os.fspath(folder)
     if not os.path.isdir(folder):
@@ -103,17 +103,19 @@ def from_file(
     """A dataset of one audio file.
 
     Args:
-        path: the file.
-        seconds: length of the segments; the whole file if `None` (default).
-        batch_size: clips in a batch, 1 by default.
-        isolate: as for `from_folder`.
-        **options: the other arguments of `AudioDataset`.
+        path: The file.
+        seconds: Length of the segments; the whole file if `None` (default).
+        batch_size: Clips in a batch, 1 by default.
+        isolate: As for `from_folder`.
+        **options: The other arguments of `AudioDataset`.
 
     Raises:
-        ValueError: if it cannot be read.
+        ValueError: If it cannot be read.
 
     Example:
         >>> night = from_file("night.flac", 1.0, crops_per_clip=64)
+        >>> len(night), night[0]["waveform"].shape
+        (64, (1, 16000))
     """
     clips = FileClips("", [os.fspath(path)], isolate=isolate)
     return AudioDataset(
@@ -147,41 +149,42 @@ def from_manifest(
     To look anew, `touch` the table or delete that folder.
 
     Args:
-        path: the CSV file. Its first line names the columns; files are
+        path: The CSV file. Its first line names the columns; files are
             relative to its folder.
-        seconds: length of the segments; whole clips if `None` (default).
-        batch_size: clips in a batch, 64 by default.
-        label: column of the labels; none by default.
-        where: rows to keep: `"COLUMN=VALUE"`, a list of these, or a dict of
+        seconds: Length of the segments; whole clips if `None` (default).
+        batch_size: Clips in a batch, 64 by default.
+        label: Column of the labels; none by default.
+        where: Rows to keep: `"COLUMN=VALUE"`, a list of these, or a dict of
             column to value or values.
-        file: column of the file names.
-        start: column with the start of a part of the file, in seconds.
+        file: Column of the file names.
+        start: Column with the start of a part of the file, in seconds.
             Together with `end` this makes each row a clip of its own. Taken
             where the table has it; empty values are the file's own ends.
-        end: column with the end of the part, in seconds.
-        classes: names of the labels in their order; by default the values
+        end: Column with the end of the part, in seconds.
+        classes: Names of the labels in their order; by default the values
             of the whole column, also of rows that `where` leaves out, sorted
             (by value if all are whole numbers).
         unlabelled: `True` to keep clips without label, where the cell is
             empty or `-1`: they get the label -1, and are in no class. `False`
             (default) leaves out rows with an empty cell, says how many, and
             takes `-1` for a name.
-        max_files: at most so many files.
+        max_files: At most so many files.
         isolate: `True` to decode in child processes, so that a file which
             crashes the decoder is skipped like any other that is broken;
             `False` by default.
-        **options: the other arguments of `AudioDataset`.
+        **options: The other arguments of `AudioDataset`.
 
     Returns:
         An `AudioDataset`.
 
     Raises:
-        ValueError: if the table or a column is missing, no row fulfils
+        ValueError: If the table or a column is missing, no row fulfils
             `where`, all labels are missing, or no file is readable.
 
     Example:
         >>> data = from_manifest(
-        ...     "fsdd/manifest.csv", 0.5, label="speaker", where="split=train"
+        ...     "digits/manifest.csv", 0.5, batch_size=8,
+        ...     label="speaker", where="split=train",
         ... )
         >>> x, y = data.batch(epoch=0, step=0)
     """
@@ -242,31 +245,32 @@ def from_arrays(
     """A dataset of waveforms in memory, or made when asked for.
 
     Args:
-        x: array `(clips, samples)`, or any sequence of clips as
+        x: Array `(clips, samples)`, or any sequence of clips as
             `Encoder.embed` takes them: waveforms `(samples,)` of any length,
             floats in [-1, 1], or integers, which are scaled by the range of
             their type; `(waveform, rate)`; paths.
-        y: labels, integers or names, `(clips,)`; none by default. Clips
+        y: Labels, integers or names, `(clips,)`; none by default. Clips
             without one (`None`, NaN or `""`) are left out.
-        sample_rate: of the batches, in Hz, 16000 by default.
-        seconds: length of the segments; whole clips if `None` (default).
-        batch_size: clips in a batch, 64 by default.
-        input_rate: sample rate of `x`, if it is another.
-        classes: names of the labels in their order.
+        sample_rate: Of the batches, in Hz, 16000 by default.
+        seconds: Length of the segments; whole clips if `None` (default).
+        batch_size: Clips in a batch, 64 by default.
+        input_rate: Sample rate of `x`, if it is another.
+        classes: Names of the labels in their order.
         unlabelled: `True` to keep clips without label, with the label -1;
             -1 among integers and `"-1"` among names then say so too. `False`
             by default.
-        **options: the other arguments of `AudioDataset`.
+        **options: The other arguments of `AudioDataset`.
 
     Returns:
         An `AudioDataset`.
 
     Raises:
-        ValueError: if shapes, labels or arguments are wrong.
+        ValueError: If shapes, labels or arguments are wrong.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(100, 16000)) * 0.1
-        >>> model.fit(from_arrays(x, seconds=0.5, batch_size=10))
+        >>> len(from_arrays(x, seconds=0.5, batch_size=10))
+        10
     """
     if not hasattr(x, "__len__") or not hasattr(x, "__getitem__"):
         raise ValueError(
@@ -308,31 +312,33 @@ def from_huggingface(
     """A dataset of the rows of a `datasets.Dataset`, or of anything like it.
 
     Args:
-        dataset: an object with `__len__` and `__getitem__`, which gives
+        dataset: An object with `__len__` and `__getitem__`, which gives
             dicts. Sound may be a dict with `array` and `sampling_rate`, or
             with `bytes` or `path`, or a torchcodec decoder; with the feature
             `Audio(decode=False)` crops are read without decoding the rest.
-        column: key of the sound, `"audio"` by default.
-        label: key of the labels, integers or names; none by default. Rows
+        column: Key of the sound, `"audio"` by default.
+        label: Key of the labels, integers or names; none by default. Rows
             without one (`None`, NaN or `""`) are left out.
-        seconds: length of the segments; whole clips if `None` (default).
-        batch_size: clips in a batch, 64 by default.
-        classes: names of the labels; those of a `ClassLabel` by default.
+        seconds: Length of the segments; whole clips if `None` (default).
+        batch_size: Clips in a batch, 64 by default.
+        classes: Names of the labels; those of a `ClassLabel` by default.
         unlabelled: `True` to keep rows without label, as `from_arrays`;
             `False` by default.
         isolate: `True` to decode paths and bytes in child processes, as
             `from_folder`; `False` by default.
-        **options: the other arguments of `AudioDataset`.
+        **options: The other arguments of `AudioDataset`.
 
     Returns:
         An `AudioDataset`.
 
     Raises:
-        ValueError: if a column is missing or nothing is readable.
+        ValueError: If a column is missing or nothing is readable.
 
     Example:
-        >>> speech = datasets.load_dataset("google/fleurs", "de_de")
-        >>> data = from_huggingface(speech["train"], seconds=2.0)
+        With `datasets` installed::
+
+            speech = datasets.load_dataset("google/fleurs", "de_de")
+            data = from_huggingface(speech["train"], seconds=2.0)
     """
     for needed in ("__len__", "__getitem__"):
         if not hasattr(dataset, needed):
@@ -379,7 +385,7 @@ def _leave_out(clips: Clips, source: str) -> Skipped:
         What was dropped, as `(item, reason)`.
 
     Raises:
-        ValueError: no clip has a label.
+        ValueError: No clip has a label.
     """
     if clips.labels is None:
         return []

@@ -52,12 +52,12 @@ def check_clips(crops: Crops, skipped: SkippedClips, threads: int) -> None:
     """Drops clips that cannot be used, as far as a look at them tells.
 
     Args:
-        crops: of the clips.
-        skipped: takes what is dropped.
-        threads: how many clips are looked at together.
+        crops: Of the clips.
+        skipped: Takes what is dropped.
+        threads: How many clips are looked at together.
 
     Raises:
-        ValueError: no clip is left.
+        ValueError: No clip is left.
     """
     clips = crops.clips
     found: list[AudioError | None] = []
@@ -101,7 +101,7 @@ def check_labels(clips: Clips, share: float, seed: int, source: str) -> None:
     """Keeps a share of the labels, if so asked; there must be one.
 
     Raises:
-        ValueError: no clip has a label, but there are labels.
+        ValueError: No clip has a label, but there are labels.
     """
     if share < 1:
         clips.labels = keep_share(clips, share, seed)

@@ -36,14 +36,15 @@ class TooFewClips(ValueError):
     """There are fewer clips than one batch takes.
 
     Args:
-        message: what was asked for, and what would do.
-        clips: how many there are for each host.
+        message: What was asked for, and what would do.
+        clips: How many there are for each host.
 
     Example:
         >>> try:
-        ...     data = from_folder("few", 1.0, batch_size=256)
+        ...     data = kas.data.from_folder("my_audio", 1.0, batch_size=256)
         ... except TooFewClips as error:
-        ...     data = from_folder("few", 1.0, batch_size=error.clips)
+        ...     many = error.clips
+        >>> data = kas.data.from_folder("my_audio", 1.0, batch_size=many)
     """
 
     def __init__(self, message: str, clips: int) -> None:
@@ -72,10 +73,12 @@ class ClipByClip:
 
     @property
     def labels(self) -> np.ndarray | None:
+        """Class of each clip, int32 `(clips,)`, -1 for none; or None."""
         return self._clips.labels
 
     @property
     def classes(self) -> list[str] | None:
+        """Names of the classes, in the order of their numbers; None without."""
         return self._clips.classes
 
     @functools.cached_property
@@ -108,10 +111,10 @@ class ClipByClip:
         """How long a clip is in its source.
 
         Args:
-            clip: its number, the place of its name in `files`.
+            clip: Its number, the place of its name in `files`.
 
         Raises:
-            AudioError: it cannot be read.
+            AudioError: It cannot be read.
         """
         with self._clips.open(clip) as audio:
             rate = audio.rate
@@ -127,16 +130,16 @@ class ClipByClip:
         """A clip as it is in its source, neither cropped nor padded.
 
         Args:
-            clip: its number, the place of its name in `files`.
+            clip: Its number, the place of its name in `files`.
             sample_rate: Hz; the dataset's if `None` (default).
-            seconds: how much of it; all if `None` (default).
-            start: where to begin, in seconds from its start, 0.0 by default.
+            seconds: How much of it; all if `None` (default).
+            start: Where to begin, in seconds from its start, 0.0 by default.
 
         Returns:
             float32 `(samples,)`.
 
         Raises:
-            AudioError: it cannot be read.
+            AudioError: It cannot be read.
         """
         rate = sample_rate or self._crops.sample_rate
         with self._clips.open(clip) as audio:
@@ -151,14 +154,14 @@ class ClipByClip:
         """The middle of a clip as it is stored, channels averaged.
 
         Args:
-            clip: its number, the place of its name in `files`.
-            seconds: how much of it, at most.
+            clip: Its number, the place of its name in `files`.
+            seconds: How much of it, at most.
 
         Returns:
             float32 `(samples,)` at the source's own rate, and the coding.
 
         Raises:
-            AudioError: it cannot be read.
+            AudioError: It cannot be read.
         """
         with self._clips.open(clip) as audio:
             first, length = self._crops.extent(audio, clip, audio.rate)
@@ -192,51 +195,53 @@ class AudioDataset(ClipByClip, Feed):
     `evaluate` counts as a pass too. `class_weight` of `fit` has no effect.
 
     Args:
-        clips: the source.
-        seconds: length of the segments; shorter clips are padded with zeros.
+        clips: The source.
+        seconds: Length of the segments; shorter clips are padded with zeros.
             `None` (default) gives whole clips, padded to the longest of the
             batch (rounded up to one of four lengths an octave, so that a
             compiled step meets few shapes).
-        batch_size: clips in a batch, 64 by default.
-        sample_rate: in Hz, 16000 by default; others are resampled.
-        seed: a whole number; all random choices derive from it.
+        batch_size: Clips in a batch, 64 by default.
+        sample_rate: In Hz, 16000 by default; others are resampled.
+        seed: A whole number; all random choices derive from it.
         shuffle: `True` (default) for another order in each epoch.
-        crop: place of the segment in a longer clip: `"random"` (default),
+        crop: Place of the segment in a longer clip: `"random"` (default),
             `"start"` or `"center"`.
         drop_last: `True` (default) leaves out the last incomplete batch; see
             `whole`.
-        min_seconds: shorter clips are skipped; 0.0 by default, which skips
+        min_seconds: Shorter clips are skipped; 0.0 by default, which skips
             those without a single sample.
-        max_seconds: with `seconds=None`, crops longer clips to this.
-        workers: decoding threads, 2 by default; 0 decodes when asked.
+        max_seconds: With `seconds=None`, crops longer clips to this.
+        workers: Decoding threads, 2 by default; 0 decodes when asked.
         shard: `(index, count)`: this host's part of each epoch. The parts
             are disjoint, cover the epoch and have the same number of steps
             (for which the last step may repeat a clip if `drop_last=False`).
-        crops_per_clip: how often a clip comes in an epoch, 1 by default;
+        crops_per_clip: How often a clip comes in an epoch, 1 by default;
             more for few, long recordings.
         repeat: `True` for a stream of epochs without end, for `fit` with
             `steps_per_epoch`.
-        label_fraction: of the clips with a label, the share of each class
+        label_fraction: Of the clips with a label, the share of each class
             that keeps it, at least one; 1.0 by default. The others are then
             without label. Which ones is a function of `seed`, this share and
             the names of the clips; a larger share keeps what a smaller does.
+        skipped: `(file, reason)` of what was left out before.
+        source: What errors call it.
 
     Attributes:
-        epoch: the epoch that the next pass of `fit` begins with.
-        skipped: list of `(file, reason)`, in the order of discovery.
-        classes: names of the labels, or `None`.
+        epoch: The epoch that the next pass of `fit` begins with.
+        skipped: List of `(file, reason)`, in the order of discovery.
+        classes: Names of the labels, or `None`.
         labels: int32 `(clips,)`, -1 for a clip that has none; `None` if no
             clip has.
 
     Raises:
-        ValueError: if an argument is out of range, or no clip is readable.
+        ValueError: If an argument is out of range, or no clip is readable.
 
     Example:
-        >>> data = from_folder("my_audio", seconds=1.0, batch_size=32)
+        >>> data = kas.data.from_folder("my_audio", 1.0, batch_size=32)
         >>> x = data.batch(epoch=0, step=0)
         >>> x["waveform"].shape
         (32, 16000)
-        >>> model.fit(data, epochs=10)
+        >>> run = model.fit(data, epochs=1, verbose=0)
     """
 
     def __init__(
@@ -316,13 +321,14 @@ class AudioDataset(ClipByClip, Feed):
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
+        """(file, reason) of each clip that could not be used so far."""
         return self._skipped.pairs()
 
     def write_skipped(self, path: Any) -> None:
         """Writes `skipped` as a CSV table with the columns file and reason.
 
         Args:
-            path: the CSV file, replaced as a whole.
+            path: The CSV file, replaced as a whole.
         """
         write_table(path, ("file", "reason"), self.skipped, "backslashreplace")
 
@@ -377,11 +383,11 @@ class AudioDataset(ClipByClip, Feed):
             threads and `skipped` with this one.
 
         Example:
-            >>> data = from_folder("my_audio", seconds=1.0, batch_size=8)
+            >>> data = kas.data.from_folder("my_audio", 1.0, batch_size=8)
             >>> data.num_clips, 8 * len(data)
-            (13, 8)
+            (45, 40)
             >>> sum(len(x["lengths"]) for x in data.whole())
-            13
+            45
         """
         view = copy.copy(self)
         view.shuffle = view.drop_last = view.repeat = False

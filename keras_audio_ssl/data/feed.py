@@ -21,7 +21,7 @@ class Feed(keras.utils.PyDataset, DataAdapter):
     `fit` shuffles the indices of a `PyDataset` by default.
 
     Attributes:
-        repeat: whether epochs follow each other in one pass without end.
+        repeat: Whether epochs follow each other in one pass without end.
     """
 
     repeat: bool
@@ -58,6 +58,7 @@ class Feed(keras.utils.PyDataset, DataAdapter):
 
     @property
     def epoch(self) -> int:
+        """The epoch that the next pass of `fit` begins in, from 0 on."""
         return self._start[0]
 
     def start(self, epoch: int, step: int = 0) -> None:
@@ -67,7 +68,7 @@ class Feed(keras.utils.PyDataset, DataAdapter):
         the next ones are whole.
 
         Args:
-            epoch: a whole number, zero or more.
+            epoch: A whole number, zero or more.
             step: 0 to `len(self)`; the latter is the start of the next epoch.
         """
         if epoch < 0 or not 0 <= step <= len(self):
@@ -83,7 +84,7 @@ class Feed(keras.utils.PyDataset, DataAdapter):
         """Batch `step` of epoch `epoch`.
 
         Args:
-            epoch: a whole number, zero or more.
+            epoch: A whole number, zero or more.
             step: 0 to `len(self) - 1`.
 
         Returns:

@@ -5,8 +5,8 @@ def bucket(samples: int, least: int = 1) -> int:
     """Rounds up to one of four lengths an octave, so that few shapes compile.
 
     Args:
-        samples: a length, in samples.
-        least: shorter lengths count as this, 1 by default.
+        samples: A length, in samples.
+        least: Shorter lengths count as this, 1 by default.
 
     Returns:
         The least whole number that is neither below `samples` nor below

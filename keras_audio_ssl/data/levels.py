@@ -22,7 +22,7 @@ def odd_levels(data: AudioDataset) -> list[str]:
     Looks at some clips from all over it, a few seconds of each.
 
     Args:
-        data: the data set.
+        data: The data set.
 
     Returns:
         A sentence for each kind of fault, none if there is none.

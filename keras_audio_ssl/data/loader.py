@@ -29,7 +29,11 @@ class Batch(NamedTuple):
 
 
 class Threads:
-    """Threads that read, begun when first asked for, anew in each process."""
+    """Threads that read, begun when first asked for, anew in each process.
+
+    Args:
+        count: How many, at least one.
+    """
 
     def __init__(self, count: int) -> None:
         self.count = max(1, count)
@@ -41,6 +45,7 @@ class Threads:
         return type(self), (self.count,)
 
     def submit(self, function: Callable, *args: Any) -> Future:
+        """Lets a thread call a function; threads are made at first use."""
         with self._lock:
             if self._pool is None or self._process != os.getpid():
                 self._process = os.getpid()
@@ -57,15 +62,15 @@ class Loader:
     A clip that cannot be used is replaced by another, and recorded.
 
     Args:
-        crops: of the clips.
-        order: which of them come where.
-        skipped: takes what cannot be used.
-        threads: what reads.
-        ahead: batches that are begun before they are asked for; 0 for none.
-        goes_on: whether those of the next epoch are, at the end of one.
+        crops: Of the clips.
+        order: Which of them come where.
+        skipped: Takes what cannot be used.
+        threads: What reads.
+        ahead: Batches that are begun before they are asked for; 0 for none.
+        goes_on: Whether those of the next epoch are, at the end of one.
 
     Attributes:
-        pending: batches that are begun, by epoch and step.
+        pending: Batches that are begun, by epoch and step.
     """
 
     def __init__(

@@ -15,13 +15,13 @@ class Order:
     """The places of an epoch, and what comes at each of them.
 
     Args:
-        clips: how many there are, of all shards.
-        batch_size: clips in a batch.
-        seed: a whole number; all random choices derive from it.
-        shuffle: whether each epoch has another order.
-        drop_last: whether the last incomplete batch is left out.
+        clips: How many there are, of all shards.
+        batch_size: Clips in a batch.
+        seed: A whole number; all random choices derive from it.
+        shuffle: Whether each epoch has another order.
+        drop_last: Whether the last incomplete batch is left out.
         shard: `(index, count)`: this host's part of each epoch.
-        crops_per_clip: how often a clip comes in an epoch.
+        crops_per_clip: How often a clip comes in an epoch.
 
     Example:
         >>> order = Order(clips=10, batch_size=4, shuffle=False)
@@ -69,8 +69,8 @@ class Order:
         """Where in a clip to crop, if at random.
 
         Args:
-            epoch: the epoch.
-            positions: places in it, rising, int `(places,)`.
+            epoch: The epoch.
+            positions: Places in it, rising, int `(places,)`.
 
         Returns:
             In [0, 1), float64 `(places,)`.

@@ -23,17 +23,17 @@ def read_audio(
     averaged; resampled with soxr. Of a part, only the part is decoded.
 
     Args:
-        path: the file.
-        sample_rate: wanted rate in Hz; `None` (default) keeps the file's.
-        start: where to begin, in seconds, 0.0 by default.
-        seconds: how much to read; `None` (default) reads to the end. Fewer
+        path: The file.
+        sample_rate: Wanted rate in Hz; `None` (default) keeps the file's.
+        start: Where to begin, in seconds, 0.0 by default.
+        seconds: How much to read; `None` (default) reads to the end. Fewer
             samples come back where the file ends before.
 
     Returns:
         float32 `(samples,)`.
 
     Raises:
-        AudioError: a `ValueError` with `file` and `reason`: missing, no
+        AudioError: A `ValueError` with `file` and `reason`: missing, no
             audio, empty, truncated, NaN, or shorter than `start`.
 
     Example:
@@ -50,18 +50,20 @@ def read_audio_native(
     """Reads like `read_audio` at the file's own rate.
 
     Args:
-        path: the file.
-        start: where to begin, in seconds.
-        seconds: how much to read; `None` (default) reads to the end.
+        path: The file.
+        start: Where to begin, in seconds.
+        seconds: How much to read; `None` (default) reads to the end.
 
     Returns:
         The waveform, float32 `(samples,)`, and its rate in Hz.
 
     Raises:
-        AudioError: as `read_audio`.
+        AudioError: As `read_audio`.
 
     Example:
         >>> wave, rate = read_audio_native("speech.flac")
+        >>> rate
+        16000
     """
     return _read(path, None, start, seconds)
 

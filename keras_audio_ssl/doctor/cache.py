@@ -29,15 +29,18 @@ class FactsCache:
     cannot be used (a read-only disk, say) is done without.
 
     Args:
-        path: the file; its folder is made.
+        path: The file; its folder is made.
 
     Attributes:
-        trouble: why it is not used, or `None`.
+        trouble: Why it is not used, or `None`.
 
     Example:
         >>> with FactsCache("facts.sqlite3") as cache:
-        ...     cache.put("a.wav", 1044, 1700000000000000000, facts.pack())
-        ...     cache.get("a.wav", 1044, 1700000000000000000)
+        ...     cache.put("a.wav", 1044, 17 * 10**17, bytes(RECORD.size))
+        ...     cache.flush()
+        ...     found = cache.get("a.wav", 1044, 17 * 10**17)
+        >>> len(found) == RECORD.size
+        True
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -68,9 +71,9 @@ class FactsCache:
         """What was found in a file, if it is still the same.
 
         Args:
-            path: the file.
-            size: its bytes now.
-            changed: when it was changed, in nanoseconds.
+            path: The file.
+            size: Its bytes now.
+            changed: When it was changed, in nanoseconds.
 
         Returns:
             A record, as of `Facts.pack`, or `None`.
@@ -112,6 +115,7 @@ class FactsCache:
             self._recover(error)
 
     def close(self) -> None:
+        """Writes what is noted, and closes the file."""
         self.flush()
         self._close()
 

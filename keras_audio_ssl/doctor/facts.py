@@ -48,23 +48,23 @@ class Facts(NamedTuple):
     """What `examine` finds in a file.
 
     Attributes:
-        frames: length in samples.
-        rate: sample rate in Hz.
-        channels: number of channels.
-        format: container and coding.
-        peak: largest absolute sample of any channel; 1.0 is full scale.
-        peak_at: where that sample is, in seconds.
-        rms: root mean square of the channels' average, which is what
+        frames: Length in samples.
+        rate: Sample rate in Hz.
+        channels: Number of channels.
+        format: Container and coding.
+        peak: Largest absolute sample of any channel; 1.0 is full scale.
+        peak_at: Where that sample is, in seconds.
+        rms: Root mean square of the channels' average, which is what
             training hears.
-        silent: part of the 20 ms windows of that average below -60 dBFS.
-        cancelled_db: how much quieter the average is than its channels; 3 for
+        silent: Part of the 20 ms windows of that average below -60 dBFS.
+        cancelled_db: How much quieter the average is than its channels; 3 for
             unrelated channels, 0 for equal ones, infinite where they cancel.
-        clipped: samples in plateaus of three or more at a channel's peak.
-        dc: mean of the channels' average.
+        clipped: Samples in plateaus of three or more at a channel's peak.
+        dc: Mean of the channels' average.
         bandwidth: Hz up to which there is sound; `rate / 2` unless the
             spectrum ends before, in a steep edge.
-        nonfinite: samples that are NaN or infinite.
-        digest: of the decoded average: the same sound has the same digest in
+        nonfinite: Samples that are NaN or infinite.
+        digest: Of the decoded average: the same sound has the same digest in
             WAV and FLAC, mono or doubled, whatever the file's metadata.
     """
 
@@ -85,6 +85,7 @@ class Facts(NamedTuple):
 
     @property
     def seconds(self) -> float:
+        """Duration in seconds."""
         return self.frames / self.rate
 
     def pack(self) -> bytes:
@@ -116,7 +117,7 @@ class Facts(NamedTuple):
 
 
 def decibels(amplitude: float) -> float:
-    """dBFS of an amplitude; full scale is 1.0, silence `-inf`."""
+    """An amplitude in dBFS; full scale is 1.0, silence `-inf`."""
     return 20 * math.log10(amplitude) if amplitude > 0 else -math.inf
 
 
@@ -124,21 +125,21 @@ def examine(audio: AudioFile | IsolatedFile, block: int = BLOCK) -> Facts:
     """Reads a file once, block by block, and says what it holds.
 
     Args:
-        audio: an open file.
-        block: samples that are in memory at a time, 65,536 by default. The
+        audio: An open file.
+        block: Samples that are in memory at a time, 65,536 by default. The
             answer does not depend on it.
 
     Returns:
         The file's `Facts`.
 
     Raises:
-        AudioError: if decoding fails. NaN is no error here, but counted.
+        AudioError: If decoding fails. NaN is no error here, but counted.
 
     Example:
         >>> with AudioFile("clip.flac") as audio:
         ...     facts = examine(audio)
         >>> facts.rate, facts.bandwidth
-        (44100, 22050.0)
+        (16000, 8000.0)
     """
     frames, rate, channels = audio.frames, audio.rate, audio.channels
     peak = peak_at = 0.0

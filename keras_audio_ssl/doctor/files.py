@@ -34,15 +34,15 @@ class Listing:
     """The files of a source, and the clips that a manifest makes of them.
 
     Args:
-        source: the folder, manifest or file.
-        root: folder that names are relative to.
-        names: each file once.
-        reasons: file number to why it cannot be read, where that is known.
+        source: The folder, manifest or file.
+        root: Folder that names are relative to.
+        names: Each file once.
+        reasons: File number to why it cannot be read, where that is known.
         rows: int32 `(clips,)`, the file of each clip; each file one clip if
             `None`.
         spans: float64 `(clips, 2)`, start and end in seconds, NaN for the
             file's own; whole files if `None`.
-        columns: column of the manifest to its values, one a clip.
+        columns: Column of the manifest to its values, one a clip.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Listing:
         self.columns = columns or {}
 
     def path(self, file: int) -> str:
+        """Path of a file, by its number."""
         return os.path.join(self.root, self.names[file])
 
 
@@ -71,15 +72,15 @@ def list_audio(source: Any, where: Any = None) -> Listing:
     """The audio files of a folder, a manifest, or one file.
 
     Args:
-        source: a folder; a CSV with a column `file`, perhaps with `start` and
+        source: A folder; a CSV with a column `file`, perhaps with `start` and
             `end`; or an audio file.
-        where: rows of the manifest to take; see `read_manifest`.
+        where: Rows of the manifest to take; see `read_manifest`.
 
     Returns:
         A `Listing`. What is known to be no audio is in its `reasons`.
 
     Raises:
-        ValueError: if the source is missing, no table, or names no file.
+        ValueError: If the source is missing, no table, or names no file.
     """
     source = os.fspath(source)
     table = is_table(source)
@@ -146,11 +147,11 @@ class Survey:
     """What was found in the files of a listing.
 
     Attributes:
-        listing: the files.
+        listing: The files.
         facts: `(files,)`, with the columns of `Facts`; zeros for a file that
             cannot be read.
-        reasons: file number to why it cannot be read.
-        cached: how many files did not have to be read again.
+        reasons: File number to why it cannot be read.
+        cached: How many files did not have to be read again.
     """
 
     def __init__(self, listing: Listing) -> None:
@@ -182,26 +183,26 @@ def survey(
     """Reads every file of a listing whole, but for what the cache knows.
 
     Args:
-        listing: the files.
-        cache: what was found before; nothing by default. What cannot be read
+        listing: The files.
+        cache: What was found before; nothing by default. What cannot be read
             is not kept there: it may be the disk, or a permission.
         isolate: `True` (default) decodes in child processes, which a file may
             crash.
-        workers: threads, 2 by default.
-        progress: is called with the number of files that are done, and of
+        workers: Threads, 2 by default.
+        progress: Is called with the number of files that are done, and of
             those that are to be read.
 
     Returns:
         A `Survey`.
 
     Raises:
-        ValueError: if `workers` is less than 1.
-        KeyboardInterrupt: what is done until then is noted in the cache.
+        ValueError: If `workers` is less than 1.
+        KeyboardInterrupt: What is done until then is noted in the cache.
 
     Example:
         >>> found = survey(list_audio("my_audio"))
         >>> found.facts["rate"].max()
-        48000
+        16000
     """
     if workers < 1:
         raise ValueError(f"`workers` must be positive. Received: {workers}")

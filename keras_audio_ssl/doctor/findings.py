@@ -39,8 +39,8 @@ class Kind(NamedTuple):
 
     Attributes:
         severity: `"skipped"` (training leaves it out), `"check"` or `"note"`.
-        title: in a word or two.
-        advice: what it does to training, and what to do.
+        title: In a word or two.
+        advice: What it does to training, and what to do.
     """
 
     severity: str
@@ -157,9 +157,9 @@ class Finding(NamedTuple):
     """Files of one kind.
 
     Attributes:
-        kind: key of `KINDS`.
+        kind: Key of `KINDS`.
         files: `(file number, detail)` pairs, the worst first.
-        column: the manifest's columns that it is about, or `""`.
+        column: The manifest's columns that it is about, or `""`.
     """
 
     kind: str
@@ -168,6 +168,7 @@ class Finding(NamedTuple):
 
     @property
     def title(self) -> str:
+        """What was found, in a few words."""
         return KINDS[self.kind].title.format(*self.column.split(", "))
 
 
@@ -175,13 +176,13 @@ class Settings(NamedTuple):
     """What `diagnose` is asked to look at.
 
     Attributes:
-        min_seconds: shorter clips are too short; `None` for 0.1, or 0 where
+        min_seconds: Shorter clips are too short; `None` for 0.1, or 0 where
             the manifest names parts of files.
-        folds: columns of folds or splits; `None` for `fold` and `split`
+        folds: Columns of folds or splits; `None` for `fold` and `split`
             where the manifest has them.
-        groups: columns that name a recording, a source, a speaker...; `None`
+        groups: Columns that name a recording, a source, a speaker...; `None`
             for `source` and `recording` where the manifest has them.
-        label: column of classes; `None` for `label` where there is one.
+        label: Column of classes; `None` for `label` where there is one.
     """
 
     min_seconds: float | None = None
@@ -193,7 +194,7 @@ class Settings(NamedTuple):
         """These settings with the columns that a manifest has.
 
         Raises:
-            ValueError: a column that was named is missing.
+            ValueError: A column that was named is missing.
         """
         known = list(columns)
         named = [*(self.folds or ()), *(self.groups or ())]
@@ -204,7 +205,7 @@ class Settings(NamedTuple):
                     f"Its columns: {column_list(known) or 'none'}"
                 )
 
-        def usual(given, names):
+        def usual(given: Any, names: Any) -> Any:
             if given is not None:
                 return given
             return tuple(name for name in names if name in known)
@@ -221,21 +222,22 @@ class Diagnosis:
     """A survey's findings, and the numbers behind them.
 
     Args:
-        survey: what was found in the files.
-        settings: what to look at; its columns are filled in.
+        survey: What was found in the files.
+        settings: What to look at; its columns are filled in.
 
     Attributes:
         readable: bool `(files,)`.
         usable: bool `(files,)`, files that training can learn from: readable,
             finite, not silent.
         seconds: float64 `(clips,)`, length of each clip; NaN if unreadable.
-        findings: list of `Finding`, in the order of `KINDS`.
+        findings: List of `Finding`, in the order of `KINDS`.
 
     Raises:
-        ValueError: a column is missing.
+        ValueError: A column is missing.
 
     Example:
-        >>> found = Diagnosis(survey(list_audio("my_audio")))
+        >>> clips = kas.doctor.list_audio("my_audio")
+        >>> found = Diagnosis(kas.doctor.survey(clips))
         >>> [(finding.kind, len(finding.files)) for finding in found.findings]
         [('clipped', 3)]
     """

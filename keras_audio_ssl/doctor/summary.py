@@ -31,8 +31,8 @@ def summarize(diagnosis: Diagnosis, where: list[str] | None = None) -> dict:
     """What a diagnosis found, as plain values.
 
     Args:
-        diagnosis: the findings.
-        where: conditions on the manifest's rows, for the next command.
+        diagnosis: The findings.
+        where: Conditions on the manifest's rows, for the next command.
 
     Returns:
         A dict that JSON can hold. Quantiles of lengths are in seconds, of
@@ -80,12 +80,13 @@ def summarize(diagnosis: Diagnosis, where: list[str] | None = None) -> dict:
 
 
 def decibels(diagnosis: Diagnosis) -> np.ndarray:
-    """dBFS of each readable file that is not digital silence."""
+    """DBFS of each readable file that is not digital silence."""
     rms = diagnosis.survey.facts["rms"][diagnosis.readable]
     return 20 * np.log10(rms[rms > 0])
 
 
 def quantiles(values: np.ndarray) -> dict[str, float]:
+    """`QUANTILES` of values `(n,)`, to six digits; none of no values."""
     if not len(values):
         return {}
     found = np.quantile(values, list(QUANTILES.values()))

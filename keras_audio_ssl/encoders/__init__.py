@@ -12,6 +12,7 @@ from keras_audio_ssl.encoders.joined import join_encoders
 from keras_audio_ssl.encoders.keras_backbone import KerasBackbone
 from keras_audio_ssl.encoders.latent import LatentStack
 from keras_audio_ssl.encoders.make import BACKBONES
+from keras_audio_ssl.encoders.make import EncoderLike
 from keras_audio_ssl.encoders.make import encoder_settings
 from keras_audio_ssl.encoders.make import make_encoder
 from keras_audio_ssl.encoders.masked_conv import MaskedConvStack

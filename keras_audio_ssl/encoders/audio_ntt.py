@@ -1,8 +1,11 @@
 """The convolutional encoders of BYOL-A, versions 1 and 2."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import ConvBlock
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import fresh_seed
@@ -36,14 +39,14 @@ class AudioNTT(Backbone):
 
     def __init__(
         self,
-        n_features=64,
-        version="v1",
-        dim=None,
-        hidden_dim=None,
-        conv_channels=64,
-        dropout=0.3,
-        **kwargs,
-    ):
+        n_features: int = 64,
+        version: str = "v1",
+        dim: int | None = None,
+        hidden_dim: int | None = None,
+        conv_channels: int = 64,
+        dropout: float = 0.3,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("version", version, ("v1", "v2"))
         blocks = 3 if version == "v1" else 2
@@ -86,7 +89,12 @@ class AudioNTT(Backbone):
         ] + [self.hidden_dim, dim]
         self.strides = [2 ** (i + 1) for i in range(blocks)] + [stride] * 2
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         x, hidden = features[..., None], []
         for i, block in enumerate(self.blocks):
             x = block(x, lengths=lengths, training=training)
@@ -99,6 +107,7 @@ class AudioNTT(Backbone):
         hidden.append(self.fc1(conv))
         out = self.fc2(self.dropout(hidden[-1], training=training))
         if self.version == "v2":
+            # v2: what the convolutions gave stands beside what is made of it.
             out = ops.concatenate([conv, out], axis=-1)
         hidden.append(out)
         if lengths is not None:

@@ -1,9 +1,11 @@
 """What every backbone offers: features to frames, a clip vector, levels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 
 
@@ -60,10 +62,26 @@ class Backbone(Layer):
     has_attention: bool = False
     exact_lengths: bool = True
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Any:
+        """The hidden levels; a subclass has to say what they are.
+
+        Args:
+            features: `(batch, time, bins)`.
+            lengths: `(batch,)`, valid feature frames, or None.
+            training: bool.
+
+        Returns:
+            List of `(batch, frames of the level, dim of the level)`, first to
+            last; zero past each clip's end.
+        """
         raise NotImplementedError
 
-    def at_output(self, of_levels):
+    def at_output(self, of_levels: Sequence[Any]) -> Any:
         """The output's among what there is of each level, first to last.
 
         Raises:
@@ -92,7 +110,7 @@ class Backbone(Layer):
         """Width of the clip vector."""
         return self.pooling.width(self.dim)
 
-    def level_lengths(self, lengths, level=-1):
+    def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         """Valid frames of a level, at least one.
 
         Rounds down; a backbone whose frames are counted in another way, as
@@ -108,11 +126,16 @@ class Backbone(Layer):
         frames = ops.cast(lengths, "int32") // self.strides[level]
         return ops.maximum(frames, 1)
 
-    def frame_lengths(self, lengths):
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
         """Valid output frames for `lengths` feature frames."""
         return self.level_lengths(lengths, self.output_level)
 
-    def clip_vector(self, frames, lengths=None, features=None):
+    def clip_vector(
+        self,
+        frames: Tensor,
+        lengths: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> Tensor:
         """The clip vector of output frames.
 
         Args:
@@ -126,8 +149,12 @@ class Backbone(Layer):
         return self.pooling(frames, lengths=lengths)
 
     def call(
-        self, features, lengths=None, training=None, return_attention=False
-    ):
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+        return_attention: bool = False,
+    ) -> dict[str, Any]:
         time = features.shape[1]
         # Under JAX an unknown time is no None, but a symbol.
         if isinstance(time, int) and time < self.min_frames:
@@ -139,7 +166,8 @@ class Backbone(Layer):
             raise ValueError(f"{type(self).__name__} has no attention maps.")
         outputs = {}
         if return_attention:
-            hidden, outputs["attention"] = self.levels(
+            # Its `levels` takes it then.
+            hidden, outputs["attention"] = self.levels(  # type: ignore[call-arg]
                 features, lengths, training, return_attention=True
             )
         else:

@@ -1,5 +1,8 @@
 """The bidirectional recurrent encoder of Speech2Vec."""
 
+from typing import Any
+
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import BidirectionalLSTM
 from keras_audio_ssl.blocks import EndsPool
 from keras_audio_ssl.encoders.backbone import Backbone
@@ -21,7 +24,13 @@ class BidirectionalStack(Backbone):
         for Learning Word Embeddings from Speech", arXiv 1803.08976.
     """
 
-    def __init__(self, n_features=13, units=25, layers=1, **kwargs):
+    def __init__(
+        self,
+        n_features: int = 13,
+        units: int = 25,
+        layers: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if layers < 1:
             raise ValueError(f"`layers` must be positive. Received: {layers}")
@@ -34,7 +43,12 @@ class BidirectionalStack(Backbone):
         self.pooling = EndsPool(name="pooling", **policy)
         self.dims, self.strides = widths[1:], [1] * layers
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         x, hidden = features, []
         for layer in self.layers:
             x = layer(x, lengths=lengths)

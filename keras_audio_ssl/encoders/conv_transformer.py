@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import ConvNorm
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import TransformerBlock
@@ -34,7 +35,12 @@ class ConvTransformer(Backbone):
     reference_padding: bool = False
     head_mask: Any = None
 
-    def embed(self, x, lengths=None, training=None):
+    def embed(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         """`(batch, 4 * steps, bins)` to `(batch, steps, dim)`.
 
         Args:
@@ -44,17 +50,21 @@ class ConvTransformer(Backbone):
         """
         raise NotImplementedError
 
-    def finish(self, hidden):
+    def finish(self, hidden: list[Tensor]) -> Any:
         """The levels, of what went into the first layer and out of each."""
         return hidden
 
-    def level_lengths(self, lengths, level=-1):
+    def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         steps = (ops.cast(lengths, "int32") + STEP - 1) // STEP
         return ops.maximum(steps, 1)
 
     def levels(
-        self, features, lengths=None, training=None, return_attention=False
-    ):
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+        return_attention: bool = False,
+    ) -> Any:
         x, mask, time = features, None, features.shape[1]
         if self.reference_padding:
             lengths = None
@@ -117,19 +127,19 @@ class MPCTransformer(ConvTransformer):
 
     def __init__(
         self,
-        n_features=40,
-        filters=512,
-        units=512,
-        layers=12,
-        heads=8,
-        feed_forward=1280,
-        dropout=0.1,
-        channels=1,
-        reference_padding=False,
-        prunable=False,
-        output_level=-1,
-        **kwargs,
-    ):
+        n_features: int = 40,
+        filters: int = 512,
+        units: int = 512,
+        layers: int = 12,
+        heads: int = 8,
+        feed_forward: int = 1280,
+        dropout: float = 0.1,
+        channels: int = 1,
+        reference_padding: bool = False,
+        prunable: bool = False,
+        output_level: int = -1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_sizes(layers, units)
         if channels < 1 or n_features % channels:
@@ -164,9 +174,15 @@ class MPCTransformer(ConvTransformer):
         if reference_padding:
             self.min_frames, self.exact_lengths = STEP, False
 
-    def embed(self, x, lengths=None, training=None):
+    def embed(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         bins = self.n_features // self.channels
         shape = (-1, ops.shape(x)[1], self.channels, bins)
+        # A map (batch, time, bins, channels): deltas are channels.
         x = ops.transpose(ops.reshape(x, shape), (0, 1, 3, 2))
         for conv in self.convs:
             if lengths is not None:
@@ -201,16 +217,16 @@ class MAMTransformer(ConvTransformer):
 
     def __init__(
         self,
-        n_features=80,
-        units=256,
-        layers=12,
-        heads=4,
-        feed_forward=2048,
-        dropout=0.1,
-        prunable=False,
-        output_level=-1,
-        **kwargs,
-    ):
+        n_features: int = 80,
+        units: int = 256,
+        layers: int = 12,
+        heads: int = 4,
+        feed_forward: int = 2048,
+        dropout: float = 0.1,
+        prunable: bool = False,
+        output_level: int = -1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_sizes(layers, units)
         policy = {"dtype": self.dtype_policy}
@@ -239,7 +255,12 @@ class MAMTransformer(ConvTransformer):
         self.pooling = FramePool(("mean",), name="pooling", **policy)
         self.dims, self.strides = [units] * (layers + 2), [STEP] * (layers + 2)
 
-    def embed(self, x, lengths=None, training=None):
+    def embed(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         x = x[..., None]
         for conv in self.convs:
             x = conv(x)
@@ -250,11 +271,11 @@ class MAMTransformer(ConvTransformer):
         x = ops.reshape(x, (-1, ops.shape(x)[1], x.shape[2] * x.shape[3]))
         return self.dense(x) * math.sqrt(self.units)
 
-    def finish(self, hidden):
+    def finish(self, hidden: list[Tensor]) -> Any:
         return [*hidden, self.norm(hidden[-1])]
 
 
-def check_sizes(layers, units):
+def check_sizes(layers: int, units: int) -> None:
     """Refuses sizes of which no transformer can be.
 
     Raises:

@@ -1,7 +1,11 @@
 """A stack of convolutions on the waveform."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import ConvNorm1D
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.encoders.backbone import Backbone
@@ -27,9 +31,14 @@ class WaveformConv(Backbone):
     """
 
     def __init__(
-        self, n_features=1, units=512, convs=CONV160, norm="group", groups=32,
-        **kwargs,
-    ):  # fmt: skip
+        self,
+        n_features: int = 1,
+        units: int = 512,
+        convs: Sequence[Sequence[int]] = CONV160,
+        norm: str = "group",
+        groups: int = 32,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not convs or min(min(pair) for pair in convs) < 1:
             raise ValueError(
@@ -54,13 +63,18 @@ class WaveformConv(Backbone):
             ("mean", "max"), name="pooling", dtype=self.dtype_policy
         )
 
-    def level_lengths(self, lengths, level=-1):
+    def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         lengths = ops.cast(lengths, "int32")
         for layer in self.layers[: range(len(self.layers))[level] + 1]:
             lengths = layer.output_lengths(lengths)
         return lengths
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         x, hidden = features, []
         for layer in self.layers:
             x = layer(x, lengths=lengths, training=training)

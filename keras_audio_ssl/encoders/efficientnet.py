@@ -1,8 +1,11 @@
 """EfficientNet-B0 on log-mel maps, exact for clips of unequal length."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import ConvNorm
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import fresh_seed
@@ -44,7 +47,13 @@ class EfficientNetB0(Backbone):
 
     min_frames = 32
 
-    def __init__(self, n_features=64, drop_connect=0.2, rescale=1.0, **kwargs):
+    def __init__(
+        self,
+        n_features: int = 64,
+        drop_connect: float = 0.2,
+        rescale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if n_features < 32:
             raise ValueError(
@@ -80,7 +89,12 @@ class EfficientNetB0(Backbone):
         self.dims.append(TOP)
         self.pooling = FramePool(("max",), name="pooling", dtype=policy)
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         x = features[..., None] * self.rescale
         valid = None if lengths is None else half(lengths)
         x = self.stem(x, lengths=valid, training=training)
@@ -96,16 +110,24 @@ class EfficientNetB0(Backbone):
             level = x if valid is None else mask_frames(x, valid)
             hidden.append(ops.reshape(level, (-1, ops.shape(x)[1], dim)))
         x = self.top(x, lengths=valid, training=training)
+        # Over frequency: (batch, time, filters).
         frames = ops.max(x, axis=2)
         return [*hidden, frames]
 
 
-def half(lengths):
+def half(lengths: Tensor) -> Tensor:
     """Valid steps after a stride of 2, at least one."""
     return ops.maximum(ops.cast(lengths, "int32") // 2, 1)
 
 
-def unit(channels, bins, filters, kernel=1, stride=1, **options):
+def unit(
+    channels: int,
+    bins: int,
+    filters: int,
+    kernel: int = 1,
+    stride: int = 1,
+    **options: Any,
+) -> Any:
     """A built `ConvNorm`, padded as `keras.applications` does."""
     pad = None
     if stride == 2:
@@ -118,19 +140,32 @@ def unit(channels, bins, filters, kernel=1, stride=1, **options):
 
 
 class MBConv(Layer):
-    """Inverted residual: expand, depthwise, squeeze and excite, project."""
+    """Inverted residual: expand, depthwise, squeeze and excite, project.
+
+    Args:
+        channels: Channels in.
+        bins: Frequency bins in.
+        filters: Channels out.
+        kernel: Size of the depthwise kernel, along time and frequency.
+        stride: Of the depthwise convolution.
+        expansion: Channels inside, for each channel in.
+        drop: Rate at which clips go without the block in training.
+
+    Reference:
+        Tan & Le, 2019, "EfficientNet", arXiv 1905.11946.
+    """
 
     def __init__(
         self,
-        channels,
-        bins,
-        filters,
-        kernel,
-        stride,
-        expansion,
-        drop,
-        **kwargs,
-    ):
+        channels: int,
+        bins: int,
+        filters: int,
+        kernel: int,
+        stride: int,
+        expansion: int,
+        drop: float,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         wide = channels * expansion
@@ -162,7 +197,13 @@ class MBConv(Layer):
             **policy,
         )
 
-    def call(self, inputs, lengths=None, after=None, training=None):
+    def call(
+        self,
+        inputs: Tensor,
+        lengths: Tensor | None = None,
+        after: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         x = inputs
         if self.expand:
             x = self.expand(x, lengths=lengths, training=training)

@@ -1,6 +1,7 @@
 """Waveform to representation: front end and backbone in one model."""
 
 import os
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Audio
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import FilePath
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.data import bucket
 from keras_audio_ssl.data import from_folder
@@ -63,13 +68,14 @@ class Encoder(Model):
             than `min_samples`, or the backbone has no attention maps.
 
     Example:
-
-    >>> encoder = kas.COLA(preset="tiny").encoder
-    >>> encoder.embed(np.zeros(16000, "float32")).shape == (encoder.dim,)
-    True
+        >>> encoder = kas.COLA(preset="tiny").encoder
+        >>> encoder.embed(np.zeros(16000, "float32")).shape == (encoder.dim,)
+        True
     """
 
-    def __init__(self, frontend, backbone, **kwargs):
+    def __init__(
+        self, frontend: FrontEnd, backbone: Backbone, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if not isinstance(frontend, FrontEnd):
             raise ValueError(
@@ -113,12 +119,14 @@ class Encoder(Model):
         extra = (frames - 1) * self.frontend.hop_length
         return self.frontend.min_samples + extra
 
-    def frame_lengths(self, lengths):
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
         """Valid output frames of clips of `lengths` samples."""
         lengths = ops.maximum(lengths, self.min_samples)
         return self.backbone.frame_lengths(self.frontend.frame_lengths(lengths))
 
-    def features(self, waveform, lengths=None):
+    def features(
+        self, waveform: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Front end alone: `(features, valid feature frames or None)`."""
         samples = waveform.shape[1] if len(waveform.shape) == 2 else None
         if isinstance(samples, int) and samples < self.min_samples:
@@ -135,12 +143,12 @@ class Encoder(Model):
 
     def call(
         self,
-        waveform,
-        lengths=None,
-        return_hidden=False,
-        return_attention=False,
-        training=None,
-    ):
+        waveform: Tensor,
+        lengths: Tensor | None = None,
+        return_hidden: bool = False,
+        return_attention: bool = False,
+        training: bool | None = None,
+    ) -> dict[str, Any]:
         if isinstance(waveform, dict):
             lengths = waveform.get("lengths", lengths)
             waveform = waveform["waveform"]
@@ -165,7 +173,7 @@ class Encoder(Model):
         """Variables that are trained even where the encoder is frozen."""
         return []
 
-    def frozen(self, x):
+    def frozen(self, x: Batch) -> Any:
         """Outputs of inference, which pass no gradient on but to `mixing`.
 
         Args:
@@ -176,12 +184,12 @@ class Encoder(Model):
 
     def compute_output_spec(
         self,
-        waveform,
-        lengths=None,
-        return_hidden=False,
-        return_attention=False,
-        training=None,
-    ):
+        waveform: Tensor,
+        lengths: Tensor | None = None,
+        return_hidden: bool = False,
+        return_attention: bool = False,
+        training: bool | None = None,
+    ) -> Any:
         # Keras would try the call on a few samples, fewer than there must be.
         if return_hidden or return_attention:
             raise ValueError(
@@ -202,7 +210,9 @@ class Encoder(Model):
             "clip": keras.KerasTensor((batch, self.dim), dtype="float32"),
         }
 
-    def embed(self, audio, sample_rate=None, batch_size=32):
+    def embed(
+        self, audio: Audio, sample_rate: int | None = None, batch_size: int = 32
+    ) -> Any:
         """Clip vectors of audio of any length.
 
         Args:
@@ -232,7 +242,9 @@ class Encoder(Model):
             out[indices] = outputs["clip"][: len(indices)]
         return out[0] if single else out
 
-    def embed_frames(self, audio, sample_rate=None, batch_size=32):
+    def embed_frames(
+        self, audio: Audio, sample_rate: int | None = None, batch_size: int = 32
+    ) -> Any:
         """Frame vectors of audio of any length; arguments as `embed`.
 
         Returns:
@@ -246,7 +258,7 @@ class Encoder(Model):
                 out[index] = np.array(outputs["frames"][row, : frames[row]])
         return out[0] if single else out
 
-    def frame_times(self, frames):
+    def frame_times(self, frames: Any) -> np.ndarray:
         """When the frames of a clip are.
 
         Args:
@@ -257,14 +269,20 @@ class Encoder(Model):
             middle of each frame, which lasts `1 / frame_rate` seconds.
 
         Example:
-
-        >>> vectors = encoder.embed_frames("clip.flac")
-        >>> seconds = encoder.frame_times(vectors)
+            >>> vectors = encoder.embed_frames("clip.flac")
+            >>> seconds = encoder.frame_times(vectors)
         """
         count = frames if isinstance(frames, int) else len(frames)
         return (np.arange(count) + 0.5) / self.frame_rate
 
-    def embed_stream(self, path, window, hop=None, start=0.0, batch_size=32):
+    def embed_stream(
+        self,
+        path: FilePath,
+        window: float,
+        hop: float | None = None,
+        start: float = 0.0,
+        batch_size: int = 32,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Vectors of the windows of a recording of any length.
 
         Reads, resamples and embeds `batch_size` windows at a time: the memory
@@ -289,9 +307,10 @@ class Encoder(Model):
                 positive.
 
         Example:
-
-        >>> for seconds, vectors in encoder.embed_stream("night.flac", 1.0):
-        ...     print(seconds[0], vectors.shape)
+            >>> stream = encoder.embed_stream("night.flac", 1.0)
+            >>> for seconds, vectors in stream:
+            ...     print(seconds[0], vectors.shape == (3, encoder.dim))
+            0.0 True
         """
         hop = window if hop is None else hop
         size = round(window * self.sample_rate)
@@ -325,7 +344,12 @@ class Encoder(Model):
                 vectors = self.embed(waves, batch_size=batch_size)
                 yield block / self.sample_rate, vectors
 
-    def export(self, filepath, format=None, samples=None):
+    def export(
+        self,
+        filepath: FilePath,
+        format: str | None = None,
+        samples: int | None = None,
+    ) -> Any:
         """Writes the encoder for ONNX, TensorFlow or LiteRT, and checks it.
 
         The file takes waveforms `waveform` `(batch, samples)` float32 in
@@ -358,14 +382,15 @@ class Encoder(Model):
                 vectors, and is gone.
 
         Example:
+            With the extra `export` installed::
 
-        >>> encoder.export("cola.onnx")
-        >>> session = onnxruntime.InferenceSession("cola.onnx")
-        >>> clip, frames = session.run(["clip", "frames"], {"waveform": x})
+                encoder.export("cola.onnx")
+                session = onnxruntime.InferenceSession("cola.onnx")
+                clip, frames = session.run(["clip", "frames"], {"waveform": x})
         """
         return export_model(self, filepath, format, samples)
 
-    def _clips(self, audio, sample_rate):
+    def _clips(self, audio: Audio, sample_rate: int | None) -> Any:
         """What is to be embedded, opened lazily: `(clips, one clip only)`."""
         rate = self.sample_rate
         if sample_rate is not None:
@@ -384,12 +409,12 @@ class Encoder(Model):
             for i, clip in enumerate(clips)
         ], single
 
-    def _read(self, clip, rate, name):
+    def _read(self, clip: Any, rate: Any, name: str) -> Any:
         """The waveform of a clip at this encoder's rate."""
         with open_given(clip, rate, name) as audio:
             return read_all(audio, self.sample_rate)
 
-    def _batches(self, clips, batch_size):
+    def _batches(self, clips: Any, batch_size: int) -> Iterator[Any]:
         """Yields (indices, outputs, valid frames) in a few padded shapes."""
         budget = batch_size * bucket(CLIP_SECONDS * self.sample_rate)
         # Reading in windows of neighbours bounds the memory; sorting inside
@@ -406,7 +431,9 @@ class Encoder(Model):
                 yield from self._sorted(waves, batch_size, budget)
                 waves, samples = {}, 0
 
-    def _sorted(self, waves, batch_size, budget):
+    def _sorted(
+        self, waves: dict[int, np.ndarray], batch_size: int, budget: int
+    ) -> Iterator[Any]:
         """What `_batches` yields, of waveforms by index."""
         order = sorted(waves, key=lambda i: len(waves[i]))
         while order:
@@ -420,7 +447,7 @@ class Encoder(Model):
             rows = min(most, 1 << (len(group) - 1).bit_length())
             yield self._run(group, [waves[i] for i in group], rows)
 
-    def _run(self, indices, waves, rows):
+    def _run(self, indices: Any, waves: Any, rows: Any) -> Any:
         lengths = np.array([len(w) for w in waves], "int32")
         lengths = np.maximum(lengths, self.min_samples)
         if len(set(lengths)) == 1 and (

@@ -1,7 +1,11 @@
 """Encoders side by side: what one reads off a clip, and what the others."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.encoders.encoder import Encoder
@@ -28,7 +32,7 @@ class JoinedBackbone(Backbone):
 
     n_features = 1
 
-    def __init__(self, encoders, **kwargs):
+    def __init__(self, encoders: Sequence[Encoder], **kwargs: Any) -> None:
         # Waveforms lose too much in half precision; the encoders choose.
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
@@ -58,10 +62,10 @@ class JoinedBackbone(Backbone):
         self.pooling = FramePool(("mean",), name="pooling")
 
     @property
-    def clip_dim(self):
+    def clip_dim(self) -> int:
         return sum(e.dim for e in self.encoders)
 
-    def level_lengths(self, lengths, level=-1):
+    def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         level = range(len(self.dims))[level]
         for e in self.encoders:
             if level < len(e.backbone.dims):
@@ -72,8 +76,12 @@ class JoinedBackbone(Backbone):
         return self.encoders[self.coarsest].frame_lengths(lengths)
 
     def call(
-        self, features, lengths=None, training=None, return_attention=False
-    ):
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+        return_attention: bool = False,
+    ) -> dict[str, Any]:
         if return_attention:
             raise ValueError(f"{type(self).__name__} has no attention maps.")
         waveform = features[..., 0]
@@ -102,16 +110,22 @@ class JoinedBackbone(Backbone):
         }
 
 
-def join_encoders(encoders) -> Encoder:
+def join_encoders(encoders: Sequence[Encoder]) -> Encoder:
     """One encoder of several, whose vectors it joins.
 
     Args:
         encoders: List of `Encoder`, of one sample rate.
 
-    Example:
+    Returns:
+        An `Encoder` whose frames and clip vectors are theirs side by side.
 
-    >>> names = ("cola", "npc")
-    >>> both = join_encoders([kas.load_encoder(name) for name in names])
+    Raises:
+        ValueError: There are fewer than two, or their sample rates differ.
+
+    Example:
+        >>> names = ("cola", "tera")
+        >>> made = [kas.methods.make_method(n, preset="tiny") for n in names]
+        >>> both = join_encoders([model.encoder for model in made])
     """
     encoders = list(encoders)
     front_end = Waveform(sample_rate=encoders[0].sample_rate)

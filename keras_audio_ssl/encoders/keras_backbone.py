@@ -1,11 +1,15 @@
 """Any Keras model or layer as a backbone."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.encoders.backbone import Backbone
 
@@ -39,7 +43,13 @@ class KerasBackbone(Backbone):
             length that is tried, or gives neither frames nor vectors.
     """
 
-    def __init__(self, network, n_features, exact_lengths=False, **kwargs):
+    def __init__(
+        self,
+        network: keras.layers.Layer,
+        n_features: int,
+        exact_lengths: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.network = network
         if isinstance(network, keras.Sequential) and not network.built:
@@ -57,21 +67,27 @@ class KerasBackbone(Backbone):
         self.rank = len(shape)
         # Output frames of any input, where they do not grow with it, and
         # else the `least` in `(time - least) // stride + 1` of them.
-        self.constant, self.least = None, 1
+        self.constant: int | None = None
+        self.least = 1
         self.dims, self.strides = [dim], [self._measured_stride(time)]
         if self.constant is None:
             self.least = self._measured_least(time)
         self.min_frames = self._measured_minimum(time)
         self.pooling = FramePool(("mean",), name="pooling")
 
-    def level_lengths(self, lengths, level=-1):
+    def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         lengths = ops.cast(lengths, "int32")
         if self.constant is not None:
             return ops.full_like(lengths, self.constant)
         frames = (lengths - self.least) // self.strides[level] + 1
         return ops.maximum(frames, 1)
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         x = features[..., None] if self.channel_axis else features
         if self.network._call_has_training_arg:
             x = self.network(x, training=training)
@@ -83,13 +99,13 @@ class KerasBackbone(Backbone):
             x = ops.reshape(x, (-1, ops.shape(x)[1], self.dim))
         return [x]
 
-    def _output_shape(self, time):
+    def _output_shape(self, time: Size) -> tuple[Any, ...]:
         """The network's output for so many frames, which it must take."""
         shape = (1, time, self.n_features) + (1,) * self.channel_axis
         spec = keras.KerasTensor(shape, dtype="float32")
         return tuple(self.network(spec).shape)
 
-    def _frames(self, time):
+    def _frames(self, time: Size) -> Size:
         """Output frames of so many; 0 where the network takes none."""
         try:
             shape = self._output_shape(time)
@@ -97,9 +113,9 @@ class KerasBackbone(Backbone):
             return 0
         return 1 if len(shape) == 2 else int(shape[1])
 
-    def _probe(self):
+    def _probe(self) -> Any:
         """`(feature frames, shape of the output)` that the network takes."""
-        known = getattr(self.network, "input_shape", None) or ()
+        known: Any = getattr(self.network, "input_shape", None) or ()
         if len(known) == 4 and known[3] not in (None, 1):
             raise ValueError(
                 f"The encoder takes maps of {known[3]} channels, and features "
@@ -130,7 +146,7 @@ class KerasBackbone(Backbone):
             + (f": {plain(first)}" if first else ".")
         ) from first
 
-    def _measured_stride(self, time):
+    def _measured_stride(self, time: Size) -> Tensor:
         frames = self._frames(time)
         stride = max(1, round(time / frames))
         if self.rank == 2:
@@ -148,7 +164,7 @@ class KerasBackbone(Backbone):
                 break
         return stride
 
-    def _measured_least(self, time):
+    def _measured_least(self, time: Size) -> Tensor:
         frames, stride = self._frames(time), self.strides[0]
         # The next frame comes somewhere in the next stride.
         following = first(
@@ -156,7 +172,7 @@ class KerasBackbone(Backbone):
         )
         return following - frames * stride
 
-    def _measured_minimum(self, time):
+    def _measured_minimum(self, time: Size) -> Tensor:
         guess = min(max(self.least, 1), time)
         if not self._frames(guess):
             least = first(guess, time, self._frames)
@@ -169,7 +185,7 @@ class KerasBackbone(Backbone):
             least = min(2 * least, time)
         return least
 
-    def _is_defined(self, time):
+    def _is_defined(self, time: Size) -> bool:
         zeros = ops.zeros((1, time, self.n_features), "float32")
         try:
             frames = self.levels(zeros, training=False)[0]
@@ -178,14 +194,14 @@ class KerasBackbone(Backbone):
         return bool(np.isfinite(ops.convert_to_numpy(frames)).all())
 
 
-def plain(error):
+def plain(error: BaseException) -> str:
     """What Keras says of an input, without where and with what arguments."""
     text = re.sub(r"\x1b\[\d*m", "", str(error))
     text = re.sub(r"Exception encountered when calling \S+\s+", "", text)
     return text.split("Arguments received by")[0].strip()
 
 
-def first(low, high, holds):
+def first(low: int, high: int, holds: Callable[[int], bool]) -> int:
     """The first whole number above `low` for which a condition holds.
 
     It holds for `high`, and from the first one on.
@@ -199,7 +215,7 @@ def first(low, high, holds):
     return high
 
 
-def build_for_any_time(network, n_features):
+def build_for_any_time(network: Any, n_features: int) -> None:
     """Builds a `Sequential`, which else takes its first input's shape only.
 
     Args:

@@ -1,8 +1,11 @@
 """Encoders to a few latent dimensions a frame, for DAPC."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import BidirectionalGRU
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import drop_out
@@ -39,16 +42,16 @@ class LatentStack(Backbone):
 
     def __init__(
         self,
-        n_features=80,
-        kind="gru",
-        units=256,
-        layers=3,
-        dim=64,
-        dropout=0.0,
-        input_context=0,
-        output_level=None,
-        **kwargs,
-    ):
+        n_features: int = 80,
+        kind: str = "gru",
+        units: int = 256,
+        layers: int = 3,
+        dim: int = 64,
+        dropout: float = 0.0,
+        input_context: int = 0,
+        output_level: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("kind", kind, KINDS)
         if layers < 0 or dim < 1 or input_context < 0:
@@ -91,7 +94,12 @@ class LatentStack(Backbone):
         """Whether the latents are a linear map of the features."""
         return not self.layers
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         x = features if lengths is None else mask_frames(features, lengths)
         x, hidden = with_context(x, self.input_context, lengths), []
         for i, (layer, drop) in enumerate(
@@ -110,7 +118,9 @@ class LatentStack(Backbone):
         return hidden
 
 
-def with_context(x, context, lengths=None):
+def with_context(
+    x: Tensor, context: int, lengths: Tensor | None = None
+) -> Tensor:
     """Frames joined with their neighbours; see `LatentStack`."""
     if not context:
         return x
@@ -118,6 +128,7 @@ def with_context(x, context, lengths=None):
     last = ops.shape(x)[1] - 1 + ops.zeros_like(place[:, :1])
     if lengths is not None:
         last = ops.maximum(ops.cast(lengths, "int32")[:, None] - 1, 0)
+    # In the released code's order: t - 1 ... t - c, t, t + 1 ... t + c.
     steps = [
         *range(-1, -context - 1, -1),
         0,
@@ -126,6 +137,8 @@ def with_context(x, context, lengths=None):
     clips = ops.shape(x)[0]
     parts = []
     for step in steps:
+        # Edges repeat: the first frame before the beginning, the last valid one
+        # past the end.
         source = ops.minimum(ops.maximum(place + step, 0), last)
         source = ops.broadcast_to(source, (clips, ops.shape(x)[1]))
         parts.append(ops.take_along_axis(x, source[..., None], axis=1))

@@ -2,6 +2,7 @@
 
 import inspect
 from typing import Any
+from typing import TypeAlias
 
 import keras
 
@@ -34,6 +35,9 @@ from keras_audio_ssl.features import RECIPES
 from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import recipe
 
+# What `make_encoder` takes for an encoder; None for the paper's.
+EncoderLike: TypeAlias = str | dict[str, Any] | keras.layers.Layer | None
+
 # Names of backbones in settings; one may have several.
 BACKBONES: dict[str, type[Backbone]] = {
     "audio_ntt": AudioNTT,
@@ -61,8 +65,8 @@ BACKBONES: dict[str, type[Backbone]] = {
 
 
 def make_encoder(
-    encoder: Any,
-    paper: Any = None,
+    encoder: EncoderLike,
+    paper: dict[str, Any] | FrontEnd | None = None,
     dtype: Any = None,
     sample_rate: int | None = None,
 ) -> Encoder:
@@ -93,10 +97,9 @@ def make_encoder(
             front end knows.
 
     Example:
-
-    >>> paper = {"backbone": "recurrent", "frontend": "apc"}
-    >>> make_encoder({"units": 256}, paper).dim
-    256
+        >>> paper = {"backbone": "recurrent", "frontend": "apc"}
+        >>> make_encoder({"units": 256}, paper).dim
+        256
     """
     if sample_rate is not None:
         sample_rate = whole_rate(sample_rate)
@@ -121,7 +124,7 @@ def make_encoder(
     )
 
 
-def check_rate(encoder, sample_rate):
+def check_rate(encoder: EncoderLike, sample_rate: int) -> None:
     """Refuses an encoder, or settings, of another rate."""
     own = sample_rate
     if isinstance(encoder, Encoder):
@@ -135,7 +138,9 @@ def check_rate(encoder, sample_rate):
         )
 
 
-def with_overrides(paper, settings):
+def with_overrides(
+    paper: dict[str, Any], settings: dict[str, Any]
+) -> dict[str, Any]:
     """The paper's settings with the user's in place.
 
     Where the user names another backbone or front end, what the paper says of
@@ -152,7 +157,7 @@ def with_overrides(paper, settings):
     }  # fmt: skip
 
 
-def from_settings(settings, dtype=None):
+def from_settings(settings: dict[str, Any], dtype: Any = None) -> Encoder:
     """An `Encoder` of complete settings; see `make_encoder`."""
     backbone, layer = parts(settings)
     taken = {"backbone", "frontend"}
@@ -174,13 +179,13 @@ def from_settings(settings, dtype=None):
     return Encoder(front_end, backbone(dtype=dtype, **chosen[1]))
 
 
-def parts(settings):
+def parts(settings: dict[str, Any]) -> tuple[Any, Any]:
     """The classes of backbone and front end that settings name.
 
     Raises:
         ValueError: There is none of this name.
     """
-    found = []
+    found: list[Any] = []
     for key, table in (("backbone", BACKBONES), ("frontend", RECIPES)):
         name = settings[key]
         if not isinstance(name, str) or name not in table:
@@ -193,9 +198,9 @@ def parts(settings):
     return backbone, layer
 
 
-def arguments_of(cls):
+def arguments_of(cls: Any) -> list[str]:
     """Names of what a class and those above it take, Keras' own left out."""
-    names = {}
+    names: dict[str, None] = {}
     for base in cls.__mro__:
         if base is keras.layers.Layer:
             break
@@ -238,7 +243,7 @@ def is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def front_end_for(network, paper):
+def front_end_for(network: Any, paper: Any) -> FrontEnd:
     """The paper's front end, of as many bands as a network reads.
 
     Args:
@@ -252,7 +257,7 @@ def front_end_for(network, paper):
     front_end = recipe(paper["frontend"], **settings)
     bins = getattr(network, "n_features", None)
     if bins is None:
-        shape = getattr(network, "input_shape", None) or ()
+        shape: Any = getattr(network, "input_shape", None) or ()
         bins = shape[2] if len(shape) in (3, 4) else None
     if bins in (None, front_end.n_features) or "n_mels" not in names:
         return front_end

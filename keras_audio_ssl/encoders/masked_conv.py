@@ -1,8 +1,11 @@
 """The convolutions of NPC, which see all around a frame but the frame."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import BatchNorm
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import MaskedConv1D
@@ -38,9 +41,15 @@ class TimeConvBlock(Layer):
     """
 
     def __init__(
-        self, units, width, dropout=0.1, activation="relu", batch_norm=True,
-        residual=True, **kwargs,
-    ):  # fmt: skip
+        self,
+        units: int,
+        width: int,
+        dropout: float = 0.1,
+        activation: str = "relu",
+        batch_norm: bool = True,
+        residual: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         self.act = keras.activations.get(activation)
@@ -59,14 +68,22 @@ class TimeConvBlock(Layer):
             norm.build((None, None, units))
         self.drop = drop_out(dropout, "dropout", **policy)
 
-    def call(self, x, lengths=None, training=None):
+    def call(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         y = self.act(self.normal(0, self.conv(x, lengths), lengths, training))
         y = self.normal(1, self.dense(y), lengths, training)
         y = self.drop(y, training=training)
         y = self.act(x + y if self.residual else y)
         return y if lengths is None else mask_frames(y, lengths)
 
-    def normal(self, i, x, lengths, training):
+    def normal(
+        self, i: int, x: Tensor, lengths: Tensor | None, training: bool | None
+    ) -> Tensor:
+        """Batch norm `i` of `(batch, frames, dim)`, if there are any."""
         if not self.norms:
             return x
         mask = None
@@ -121,21 +138,21 @@ class MaskedConvStack(Backbone):
 
     def __init__(
         self,
-        n_features=80,
-        units=512,
-        blocks=4,
-        kernel_size=15,
-        input_mask=5,
-        dropout=0.1,
-        activation="relu",
-        batch_norm=True,
-        residual=True,
-        cross_layer=True,
-        bottleneck=None,
-        output="unmasked",
-        reference_padding=False,
-        **kwargs,
-    ):
+        n_features: int = 80,
+        units: int = 512,
+        blocks: int = 4,
+        kernel_size: int = 15,
+        input_mask: int = 5,
+        dropout: float = 0.1,
+        activation: str = "relu",
+        batch_norm: bool = True,
+        residual: bool = True,
+        cross_layer: bool = True,
+        bottleneck: int | None = None,
+        output: str = "unmasked",
+        reference_padding: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("activation", activation, ("relu", "tanh"))
         check_choice("output", output, ("unmasked", "masked"))
@@ -168,6 +185,8 @@ class MaskedConvStack(Backbone):
             for i in range(blocks)
         ]  # fmt: skip
         self.masked = []
+        # Block i sees i + 1 frames on either side, so its mask is as much
+        # wider: no level sees the `input_mask` frames in the middle.
         for i in range(0 if cross_layer else blocks - 1, blocks):
             conv = MaskedConv1D(
                 units, kernel_size, input_mask + 2 * (i + 1), "tanh",
@@ -188,7 +207,12 @@ class MaskedConvStack(Backbone):
         self.dims.append(bottleneck or units)
         self.strides = [1] * len(self.dims)
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         if self.reference_padding:
             lengths = None
         x, blocks = features, []
@@ -201,6 +225,7 @@ class MaskedConvStack(Backbone):
                 self.masked, blocks[-len(self.masked) :], strict=True
             )
         ]
+        # Of all blocks, or of the last alone.
         feature = sum(masked[1:], masked[0])
         if self.narrow is not None:
             feature = self.narrow(feature)

@@ -1,10 +1,12 @@
 """The networks of PANNs that read log-mels, and the one on the waveform."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import BatchNorm
 from keras_audio_ssl.blocks import ConvNorm
 from keras_audio_ssl.blocks import ConvNorm1D
@@ -36,9 +38,15 @@ class PooledConvs(Layer):
     """
 
     def __init__(
-        self, filters, width, kernel_size=3, convs=2, pool=2, dropout=0.2,
-        **kwargs,
-    ):  # fmt: skip
+        self,
+        filters: int,
+        width: int,
+        kernel_size: int = 3,
+        convs: int = 2,
+        pool: int = 2,
+        dropout: float = 0.2,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.layers = []
         for i in range(convs):
@@ -55,7 +63,12 @@ class PooledConvs(Layer):
         """Valid steps of the output, at least one."""
         return ops.maximum(ops.cast(lengths, "int32") // self.pool, 1)
 
-    def call(self, x, lengths=None, training=None):
+    def call(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         for layer in self.layers:
             x = layer(x, lengths=lengths, training=training)
         if self.pool > 1:
@@ -73,18 +86,23 @@ class Panns(Backbone):
     After them there may be a dense layer with ReLU, of the same width.
     """
 
-    def add_pooling(self, width, dense):
+    def add_pooling(self, width: int, dense: bool) -> None:
         """Makes the layers of the clip vector."""
         policy = {"dtype": self.dtype_policy}
         self.pooling = FramePool(("mean", "max"), name="pooling", **policy)
-        self.embedding = None
+        self.embedding: Any = None
         if dense:
             self.embedding = keras.layers.Dense(
                 width, "relu", name="embedding", **policy
             )
             self.embedding.build((None, width))
 
-    def clip_vector(self, frames, lengths=None, features=None):
+    def clip_vector(
+        self,
+        frames: Tensor,
+        lengths: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> Tensor:
         pooled = self.pooling(frames, lengths=lengths)
         return self.embedding(pooled) if self.dense else pooled
 
@@ -115,9 +133,14 @@ class PannsConv(Panns):
     POOLS_LAST: bool
 
     def __init__(
-        self, n_features=80, filters=None, dropout=0.2, input_norm=True,
-        dense=False, **kwargs,
-    ):  # fmt: skip
+        self,
+        n_features: int = 80,
+        filters: Sequence[int] | None = None,
+        dropout: float = 0.2,
+        input_norm: bool = True,
+        dense: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         self.filters = filters = list(filters or self.FILTERS)
@@ -147,7 +170,12 @@ class PannsConv(Panns):
         self.dims = list(filters)
         self.add_pooling(width, dense)
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         x, hidden = features, []
         if self.norm is not None:
             mask = None
@@ -168,6 +196,13 @@ class PannsConv(Panns):
 class CNN14(PannsConv):
     """CNN14 of PANNs on log-mels: 2048 values.
 
+    Args:
+        n_features: Mel bands.
+        filters: Channels of each block; None for the paper's.
+        dropout: Rate after each block.
+        input_norm: Whether each band is batch-normalised first.
+        dense: Whether the dense layer of PANNs follows the pooling.
+
     Reference:
         Kong et al., 2020, "PANNs: Large-Scale Pretrained Audio Neural
         Networks for Audio Pattern Recognition", arXiv 1912.10211.
@@ -179,6 +214,13 @@ class CNN14(PannsConv):
 
 class CNN6(PannsConv):
     """CNN6 of PANNs on log-mels: 512 values.
+
+    Args:
+        n_features: Mel bands.
+        filters: Channels of each block; None for the paper's.
+        dropout: Rate after each block.
+        input_norm: Whether each band is batch-normalised first.
+        dense: Whether the dense layer of PANNs follows the pooling.
 
     Reference:
         Kong et al., 2020, arXiv 1912.10211.
@@ -208,7 +250,14 @@ class Res1dBlock(Layer):
         `(batch, time // stride, filters)`.
     """
 
-    def __init__(self, filters, width, stride=1, dropout=0.1, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        width: int,
+        stride: int = 1,
+        dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         self.first = ConvNorm1D(filters, 3, pad=1, name="first", **policy)
@@ -230,7 +279,12 @@ class Res1dBlock(Layer):
         """Valid frames of the output, at least one."""
         return ops.maximum(ops.cast(lengths, "int32") // self.stride, 1)
 
-    def call(self, x, lengths=None, training=None):
+    def call(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         x = short = ops.cast(x, self.compute_dtype)
         if self.stride > 1:
             size = (self.stride, self.stride, "valid", "channels_last")
@@ -265,9 +319,14 @@ class Res1dNet31(Panns):
     """
 
     def __init__(
-        self, n_features=1, filters=(64, 128, 256, 512, 1024, 1024, 2048),
-        blocks=2, dropout=0.1, dense=True, **kwargs,
-    ):  # fmt: skip
+        self,
+        n_features: int = 1,
+        filters: Sequence[int] = (64, 128, 256, 512, 1024, 1024, 2048),
+        blocks: int = 2,
+        dropout: float = 0.1,
+        dense: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         self.conv = ConvNorm1D(
@@ -292,14 +351,19 @@ class Res1dNet31(Panns):
         self.dims = list(filters)
         self.add_pooling(width, dense)
 
-    def level_lengths(self, lengths, level=-1):
+    def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         valid = self.conv.output_lengths(ops.cast(lengths, "int32"))
         for stage in self.stages[: range(len(self.stages))[level] + 1]:
             for block in stage:
                 valid = block.output_lengths(valid)
         return valid
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         x, hidden = self.conv(features, lengths, training=training), []
         if lengths is not None:
             lengths = self.conv.output_lengths(ops.cast(lengths, "int32"))

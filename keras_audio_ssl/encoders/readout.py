@@ -1,7 +1,13 @@
 """An encoder read at several of its levels."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.blocks import softmax
@@ -35,18 +41,18 @@ class Readout(Encoder):
             `rate`.
 
     Example:
-
-    >>> kas.Readout(encoder, levels=[0, -1]).embed("clip.flac").shape
+        >>> kas.Readout(encoder, levels=[0, -1]).embed("clip.flac").ndim
+        1
     """
 
     def __init__(
         self,
-        encoder,
-        levels="all",
-        pooling=("mean", "max", "std"),
-        rate="coarsest",
-        **kwargs,
-    ):
+        encoder: Encoder,
+        levels: str | Sequence[int] = "all",
+        pooling: Sequence[str] = ("mean", "max", "std"),
+        rate: str = "coarsest",
+        **kwargs: Any,
+    ) -> None:
         if levels != "all":
             levels = [int(i) for i in levels]
         super().__init__(
@@ -57,13 +63,27 @@ class Readout(Encoder):
 
 
 class LevelsBackbone(Backbone):
-    """A backbone's levels, joined; see `Readout`."""
+    """A backbone's levels, joined; see `Readout`.
 
-    def __init__(self, backbone, levels, pooling, rate="coarsest", **kwargs):
+    Args:
+        backbone: Whose levels they are.
+        levels: Their indices, or `"all"`.
+        pooling: Of the clip vector, as of `FramePool`.
+        rate: As of `Readout`.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        levels: str | Sequence[int],
+        pooling: Sequence[str],
+        rate: str = "coarsest",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("rate", rate, ("coarsest", "finest"))
         count = len(backbone.dims)
-        wanted = list(range(count)) if levels == "all" else levels
+        wanted: Any = list(range(count)) if levels == "all" else levels
         if not wanted or any(not -count <= i < count for i in wanted):
             raise ValueError(
                 f"`levels` must be 'all' or indices of {count} levels. "
@@ -76,7 +96,9 @@ class LevelsBackbone(Backbone):
         self.strides = [backbone.strides[i] for i in self.indices]
         # The level that sets the rate; None where it is the encoder's own.
         choose = max if rate == "coarsest" else min
-        self.pace = choose(self.indices, key=lambda i: backbone.strides[i])
+        self.pace: int | None = choose(
+            self.indices, key=lambda i: backbone.strides[i]
+        )
         if (
             rate == "coarsest"
             and backbone.strides[self.pace] <= backbone.stride
@@ -84,35 +106,39 @@ class LevelsBackbone(Backbone):
             self.pace = None
         self.pooling = FramePool(pooling, join="concat", name="pooling")
 
-    def level_lengths(self, lengths, level=-1):
+    def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         return self.backbone.level_lengths(lengths, self.indices[level])
 
     @property
-    def exact_lengths(self):
+    def exact_lengths(self) -> bool:  # type: ignore[override]
         return self.backbone.exact_lengths
 
     @property
-    def has_attention(self):
+    def has_attention(self) -> bool:  # type: ignore[override]
         return self.backbone.has_attention
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         return sum(self.dims)
 
     @property
-    def stride(self):
+    def stride(self) -> int:
         if self.pace is None:
             return self.backbone.stride
         return self.backbone.strides[self.pace]
 
-    def frame_lengths(self, lengths):
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
         if self.pace is None:
             return self.backbone.frame_lengths(lengths)
         return self.backbone.level_lengths(lengths, self.pace)
 
     def read(
-        self, features, lengths=None, training=None, return_attention=False
-    ):
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+        return_attention: bool = False,
+    ) -> Any:
         """The levels, each at its own rate and at the common one.
 
         Returns:
@@ -141,13 +167,17 @@ class LevelsBackbone(Backbone):
             paced.append(level)
         return outputs, hidden, paced
 
-    def lengths_of(self, lengths, level):
+    def lengths_of(self, lengths: Tensor | None, level: int) -> Any:
         """`level_lengths`, or None where there are no lengths."""
         return None if lengths is None else self.level_lengths(lengths, level)
 
     def call(
-        self, features, lengths=None, training=None, return_attention=False
-    ):
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+        return_attention: bool = False,
+    ) -> dict[str, Any]:
         outputs, hidden, paced = self.read(
             features, lengths, training, return_attention
         )
@@ -186,18 +216,17 @@ class WeightedSum(Encoder):
         Yang et al., 2021, "SUPERB", arXiv 2105.01051, section 3.
 
     Example:
-
-    >>> classifier = kas.Classifier(kas.WeightedSum(encoder), freeze=True)
+        >>> classifier = kas.Classifier(kas.WeightedSum(encoder), freeze=True)
     """
 
     def __init__(
         self,
-        encoder,
-        levels="all",
-        pooling=("mean",),
-        rate="coarsest",
-        **kwargs,
-    ):
+        encoder: Encoder,
+        levels: str | Sequence[int] = "all",
+        pooling: Sequence[str] = ("mean",),
+        rate: str = "coarsest",
+        **kwargs: Any,
+    ) -> None:
         if levels != "all":
             levels = [int(i) for i in levels]
         super().__init__(
@@ -207,29 +236,44 @@ class WeightedSum(Encoder):
         )
 
     @property
-    def level_weights(self):
+    def level_weights(self) -> Any:
         """Share of each level, numpy `(levels,)`, adding up to 1."""
         return ops.convert_to_numpy(softmax(self.backbone.mixture))
 
     @property
-    def mixing(self):
+    def mixing(self) -> list[Any]:
         return [self.backbone.mixture]
 
-    def frozen(self, x):
+    def frozen(self, x: Batch) -> Any:
         waveform, lengths = waveform_and_lengths(x)
         features, valid = self.features(waveform, lengths)
         outputs, hidden, paced = self.backbone.read(
             features, valid, training=False
         )
+        # The encoder is frozen, the shares of its levels learn.
         paced = [ops.stop_gradient(level) for level in paced]
         outputs = self.backbone.mixed(outputs, hidden, paced, valid)
         return {k: ops.cast(outputs[k], "float32") for k in ("frames", "clip")}
 
 
 class MixedBackbone(LevelsBackbone):
-    """A backbone's levels, mixed; see `WeightedSum`."""
+    """A backbone's levels, mixed; see `WeightedSum`.
 
-    def __init__(self, backbone, levels, pooling, rate="coarsest", **kwargs):
+    Args:
+        backbone: Whose levels they are.
+        levels: Their indices, or `"all"`.
+        pooling: Of the clip vector, as of `FramePool`.
+        rate: As of `Readout`.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        levels: str | Sequence[int],
+        pooling: Sequence[str],
+        rate: str = "coarsest",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(backbone, levels, pooling, rate, **kwargs)
         if len(set(self.dims)) > 1:
             raise ValueError(
@@ -242,10 +286,16 @@ class MixedBackbone(LevelsBackbone):
         )  # fmt: skip
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         return self.dims[0]
 
-    def mixed(self, outputs, hidden, paced, lengths=None):
+    def mixed(
+        self,
+        outputs: dict[str, Tensor],
+        hidden: list[Tensor],
+        paced: Any,
+        lengths: Tensor | None = None,
+    ) -> dict[str, Any]:
         """What `call` returns, of what `read` did."""
         shares = ops.unstack(softmax(self.mixture), len(paced))
         frames = sum(
@@ -257,13 +307,21 @@ class MixedBackbone(LevelsBackbone):
         return {**outputs, "frames": frames, "clip": clip, "hidden": hidden}
 
     def call(
-        self, features, lengths=None, training=None, return_attention=False
-    ):
-        read = self.read(features, lengths, training, return_attention)
-        return self.mixed(*read, lengths)
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+        return_attention: bool = False,
+    ) -> dict[str, Any]:
+        outputs, hidden, paced = self.read(
+            features, lengths, training, return_attention
+        )
+        return self.mixed(outputs, hidden, paced, lengths)
 
 
-def averaged(level, count, step, lengths=None):
+def averaged(
+    level: Tensor, count: Size, step: int, lengths: Tensor | None = None
+) -> Tensor:
     """Means of so many frames each.
 
     Args:
@@ -284,6 +342,7 @@ def averaged(level, count, step, lengths=None):
     if lengths is not None:
         level, valid = (mask_frames(x, lengths) for x in (level, valid))
     # As many zeros as there could be frames missing, and then cut.
+    # Means over the valid frames of each group (batch, count, step, dim).
     sums, shares = (
         ops.sum(
             ops.reshape(
@@ -297,7 +356,9 @@ def averaged(level, count, step, lengths=None):
     return ops.cast(sums / ops.maximum(shares, 1.0), dtype)
 
 
-def repeated(level, count, times, lengths=None):
+def repeated(
+    level: Tensor, count: int, times: int, lengths: Tensor | None = None
+) -> Tensor:
     """Frames that stand for several each.
 
     Args:

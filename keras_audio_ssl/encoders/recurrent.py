@@ -1,8 +1,11 @@
 """The residual GRU stack of APC."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import GRU
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import fresh_seed
@@ -34,15 +37,15 @@ class RecurrentStack(Backbone):
 
     def __init__(
         self,
-        n_features=80,
-        units=512,
-        layers=3,
-        prenet_layers=0,
-        dropout=0.0,
-        dropout_last=False,
-        residual_first=True,
-        **kwargs,
-    ):
+        n_features: int = 80,
+        units: int = 512,
+        layers: int = 3,
+        prenet_layers: int = 0,
+        dropout: float = 0.0,
+        dropout_last: bool = False,
+        residual_first: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if layers < 1:
             raise ValueError(f"`layers` must be positive. Received: {layers}")
@@ -72,11 +75,16 @@ class RecurrentStack(Backbone):
         levels = layers + bool(prenet_layers)
         self.dims, self.strides = [units] * levels, [1] * levels
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         hidden, _ = self._run(features, lengths, None, training)
         return hidden
 
-    def stream(self, features, state=None):
+    def stream(self, features: Tensor, state: Tensor | None = None) -> Any:
         """One chunk of a stream.
 
         Args:
@@ -90,7 +98,13 @@ class RecurrentStack(Backbone):
         hidden, state = self._run(features, None, state, False)
         return hidden[-1], state
 
-    def _run(self, x, lengths, state, training):
+    def _run(
+        self,
+        x: Tensor,
+        lengths: Tensor | None,
+        state: Any,
+        training: bool | None,
+    ) -> Any:
         mask = None
         if lengths is not None:
             mask = frame_mask(lengths, ops.shape(x)[1])
@@ -106,6 +120,8 @@ class RecurrentStack(Backbone):
             drop = next(drops)
             if self.dropout_last or i + 1 < self.n_layers:
                 out = drop(out, training=training)
+            # The shortcut, after the dropout; layer 0 has one where widths are
+            # equal.
             if out.shape[-1] == x.shape[-1] and (i or self.residual_first):
                 out = out + x
             x = out if lengths is None else mask_frames(out, lengths)

@@ -1,7 +1,10 @@
 """ResNet-18 on maps of one or more channels, and on waveforms."""
 
+from typing import Any
+
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import BasicBlock
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import conv_relu
@@ -13,7 +16,7 @@ from keras_audio_ssl.encoders.backbone import Backbone
 STAGES = (2, 2, 2, 2)
 
 
-def half(lengths):
+def half(lengths: Tensor) -> Tensor:
     """Of so many places, with a stride of 2, rounded up."""
     return (lengths + 1) // 2
 
@@ -43,8 +46,13 @@ class ResNet18(Backbone):
     """
 
     def __init__(
-        self, n_features=96, channels=1, width=64, input_scale=1.0, **kwargs
-    ):
+        self,
+        n_features: int = 96,
+        channels: int = 1,
+        width: int = 64,
+        input_scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_channels(n_features, channels)
         policy = {"dtype": self.dtype_policy}
@@ -61,12 +69,17 @@ class ResNet18(Backbone):
         self.dims.append(width * 8)
         self.strides.append(self.strides[-1])
 
-    def level_lengths(self, lengths, level=-1):
+    def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         stride = self.strides[level]
         lengths = ops.cast(lengths, "int32")
         return ops.maximum((lengths + stride - 1) // stride, 1)
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         x = as_map(features, self.channels, self.input_scale)
         valid = None if lengths is None else half(ops.cast(lengths, "int32"))
         x = self.stem(x, lengths=valid, training=training)
@@ -103,7 +116,9 @@ class WaveformResNet18(Backbone):
     # Fewer give no place after the pooling.
     min_frames = 13
 
-    def __init__(self, n_features=1, width=64, **kwargs):
+    def __init__(
+        self, n_features: int = 1, width: int = 64, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         policy = {"dtype": self.dtype_policy}
         self.stem = conv_relu(width, (7, 1), (2, 1), name="stem", **policy)
@@ -114,14 +129,19 @@ class WaveformResNet18(Backbone):
         self.dims = [width, *(width * 2**i for i in range(count))]
         self.strides = [4, *(4 * 2**i for i in range(count))]
 
-    def level_lengths(self, lengths, level=-1):
+    def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         valid = (half(ops.cast(lengths, "int32")) - 5) // 2
         # The first stage has no stride.
         for _ in range(max(level % len(self.strides) - 1, 0)):
             valid = half(valid)
         return ops.maximum(valid, 1)
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         valid = None if lengths is None else half(ops.cast(lengths, "int32"))
         x = self.stem(features[:, :, None], lengths=valid, training=training)
         x = max_pool(x, (9, 1), (2, 1), (1, 0))
@@ -132,7 +152,9 @@ class WaveformResNet18(Backbone):
         return [m[:, :, 0] for m in maps]
 
 
-def stages(width, kernel_size, stride, policy):
+def stages(
+    width: int, kernel_size: Any, stride: Any, policy: dict[str, Any]
+) -> list[list[Any]]:
     """Lists of blocks, the first of all but the first of a stride."""
     found, channels = [], width
     for i, count in enumerate(STAGES):
@@ -149,7 +171,9 @@ def stages(width, kernel_size, stride, policy):
     return found
 
 
-def through(stages, x, valid, training):
+def through(
+    stages: Any, x: Tensor, valid: Tensor | None, training: bool | None
+) -> tuple[list[Tensor], Tensor | None]:
     """The map that went in and that of each stage, and its valid steps."""
     maps = [x]
     for i, stage in enumerate(stages):
@@ -161,7 +185,7 @@ def through(stages, x, valid, training):
     return maps, valid
 
 
-def check_channels(n_features, channels):
+def check_channels(n_features: int, channels: int) -> None:
     """Refuses channels that do not divide the features.
 
     Raises:
@@ -174,7 +198,7 @@ def check_channels(n_features, channels):
         )
 
 
-def as_map(features, channels, scale=1.0):
+def as_map(features: Tensor, channels: int, scale: float = 1.0) -> Tensor:
     """`(batch, time, channels * bins)` as `(batch, time, bins, channels)`."""
     if scale != 1.0:
         features = features * scale
@@ -182,4 +206,5 @@ def as_map(features, channels, scale=1.0):
         return features[..., None]
     batch, time, bins = ops.shape(features)
     x = ops.reshape(features, (batch, time, channels, bins // channels))
+    # (batch, time, bins, channels).
     return ops.transpose(x, (0, 1, 3, 2))

@@ -1,8 +1,12 @@
 """SincNet on chunks of the waveform, and clips as means of their chunks."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import BatchNorm
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import SincConv
@@ -35,10 +39,19 @@ class SincNetChunk(Backbone):
     exact_lengths = False
 
     def __init__(
-        self, n_features=1, sample_rate=16000, chunk=3200, sinc=(80, 251),
-        sinc_stride=1, conv=((60, 5), (60, 5)), pools=3, dense=(2048,) * 3,
-        norm="sincnet", slope=0.2, **kwargs,
-    ):  # fmt: skip
+        self,
+        n_features: int = 1,
+        sample_rate: int = 16000,
+        chunk: int = 3200,
+        sinc: tuple[int, int] = (80, 251),
+        sinc_stride: int = 1,
+        conv: Sequence[Sequence[int]] = ((60, 5), (60, 5)),
+        pools: int | Sequence[int] = 3,
+        dense: Sequence[int] = (2048,) * 3,
+        norm: str = "sincnet",
+        slope: float = 0.2,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("norm", norm, ("sincnet", "time"))
         if n_features != 1:
@@ -47,7 +60,7 @@ class SincNetChunk(Backbone):
                 f"Received: n_features={n_features}"
             )
         if not isinstance(pools, (list, tuple)):
-            pools = [pools] * (1 + len(conv))
+            pools = [pools] * (1 + len(conv))  # type: ignore[list-item]
         if len(pools) != 1 + len(conv) or min(pools) < 1 or not dense:
             raise ValueError(
                 "`pools` must hold a positive number for the sinc layer and "
@@ -113,20 +126,22 @@ class SincNetChunk(Backbone):
             self.strides.append(step)
         self.strides += [chunk] * len(dense)
 
-    def least(self, conv):
+    def least(self, conv: Any) -> int:
         """Fewest samples that leave something of every convolution."""
         samples = 1
         for (_, size), pool in zip(
             reversed(conv), reversed(self.pools), strict=False
         ):
+            # Backwards through each: before the pooling, before the
+            # convolution.
             samples = samples * pool + size - 1
         samples = samples * self.pools[0] - 1
         return samples * self.sinc.stride + self.sinc.kernel_size
 
-    def level_lengths(self, lengths, level=-1):
+    def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         return ops.ones_like(ops.cast(lengths, "int32"))
 
-    def convolved(self, features):
+    def convolved(self, features: Tensor) -> Tensor:
         """What the convolutions give: a list of `(batch, time, filters)`."""
         x, hidden = self.norm_in(features), []
         for i, norm in enumerate(self.norms):
@@ -139,7 +154,7 @@ class SincNetChunk(Backbone):
             hidden.append(x)
         return hidden
 
-    def flattened(self, x):
+    def flattened(self, x: Tensor) -> Tensor:
         """Maps as vectors: `(batch, time, filters)` to `(batch, width)`."""
         if self.norm == "time":
             x = ops.cast(ops.mean(ops.cast(x, "float32"), axis=1), x.dtype)
@@ -149,7 +164,12 @@ class SincNetChunk(Backbone):
             x = ops.reshape(ops.transpose(x, (0, 2, 1)), (-1, width))
         return x
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         time = features.shape[1]
         fixed = self.norm == "sincnet"
         if fixed and isinstance(time, int) and time != self.chunk:
@@ -159,6 +179,7 @@ class SincNetChunk(Backbone):
             )
         hidden = self.convolved(features)
         x = self.flattened(hidden[-1])
+        # As one channel whose time is the width.
         x = self.norm_flat(x[..., None])[..., 0]
         for dense, norm in zip(
             self.dense_layers, self.dense_norms, strict=True
@@ -210,11 +231,22 @@ class SincNet(Windowed):
     """
 
     def __init__(
-        self, n_features=1, sample_rate=16000, chunk=3200, hop=160,
-        sinc=(80, 251), sinc_stride=1, conv=((60, 5), (60, 5)), pools=3,
-        dense=(2048,) * 3, norm="sincnet", slope=0.2, gate=0.1, block=32,
-        **kwargs,
-    ):  # fmt: skip
+        self,
+        n_features: int = 1,
+        sample_rate: int = 16000,
+        chunk: int = 3200,
+        hop: int = 160,
+        sinc: tuple[int, int] = (80, 251),
+        sinc_stride: int = 1,
+        conv: Sequence[Sequence[int]] = ((60, 5), (60, 5)),
+        pools: int | Sequence[int] = 3,
+        dense: Sequence[int] = (2048,) * 3,
+        norm: str = "sincnet",
+        slope: float = 0.2,
+        gate: float = 0.1,
+        block: int = 32,
+        **kwargs: Any,
+    ) -> None:
         if not 0 <= gate <= 1:
             raise ValueError(f"`gate` must be in [0, 1]. Received: {gate}")
         network = SincNetChunk(
@@ -225,15 +257,21 @@ class SincNet(Windowed):
         self.dims = list(network.dims)
         self.strides = [hop] * len(self.dims)
 
-    def of_windows(self, rows, training=None):
+    def of_windows(self, rows: Tensor, training: bool | None = None) -> Tensor:
         hidden = self.backbone(rows, training=training)["hidden"]
         # One or many frames of a chunk: their mean.
         means = [ops.mean(ops.cast(h, "float32"), axis=1) for h in hidden]
         return ops.concatenate(means, axis=-1)
 
-    def clip_vector(self, frames, lengths=None, features=None):
+    def clip_vector(
+        self,
+        frames: Tensor,
+        lengths: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> Tensor:
         frames = ops.cast(frames, "float32")
         square = ops.sum(ops.square(frames), axis=-1, keepdims=True)
+        # A d-vector is the mean of unit vectors, of the louder chunks alone.
         unit = frames * ops.rsqrt(ops.maximum(square, 1e-12))
         count = ops.shape(frames)[1]
         keep = ops.ones(ops.shape(frames)[:2], "float32")
@@ -248,7 +286,7 @@ class SincNet(Windowed):
         weights = keep / ops.maximum(ops.sum(keep, 1, keepdims=True), 1.0)
         return ops.sum(unit * weights[..., None], axis=1)
 
-    def energies(self, features):
+    def energies(self, features: Tensor) -> Tensor:
         """Mean square of each chunk, `(batch, chunks)`.
 
         Args:

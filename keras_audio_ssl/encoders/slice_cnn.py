@@ -1,8 +1,12 @@
 """The small convolutional network of Audio2Vec, and of others by slices."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import FactorizedBlock
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import Patches
@@ -31,12 +35,12 @@ class SliceCNN(Backbone):
 
     def __init__(
         self,
-        n_features=64,
-        channels=(8, 16, 32, 64, 128),
-        dim=128,
-        pool="drop",
-        **kwargs,
-    ):
+        n_features: int = 64,
+        channels: Sequence[int] = (8, 16, 32, 64, 128),
+        dim: int = 128,
+        pool: str = "drop",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("pool", pool, ("drop", "keep"))
         if not channels or min(channels) < 1 or dim < 1:
@@ -69,7 +73,7 @@ class SliceCNN(Backbone):
         self.strides.append(self.strides[-1])
         self.pooling = FramePool(("mean",), name="pooling", **policy)
 
-    def level_lengths(self, lengths, level=-1):
+    def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         lengths = ops.cast(lengths, "int32")
         for block in self.blocks[: level % len(self.dims) + 1]:
             lengths = block.output_lengths(lengths)
@@ -77,7 +81,12 @@ class SliceCNN(Backbone):
             return ops.ones_like(lengths)
         return ops.maximum(lengths, 1)
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         x, hidden = features[..., None], []
         if lengths is not None:
             lengths = ops.cast(lengths, "int32")
@@ -86,6 +95,7 @@ class SliceCNN(Backbone):
             x = block(x, lengths=lengths, training=training)
             if lengths is not None:
                 lengths = block.output_lengths(lengths)
+            # (batch, time, bins, filters) to (batch, time, bins * filters).
             hidden.append(ops.reshape(x, (-1, ops.shape(x)[1], dim)))
         # What lies past a clip's end is zero, and nothing is below it.
         vector = self.dense(ops.max(x, axis=(1, 2)))
@@ -117,15 +127,15 @@ class PatchCNN(Backbone):
 
     def __init__(
         self,
-        n_features=64,
-        axis="freq",
-        patches=None,
-        gap=None,
-        patch_norm=False,
-        channels=(32, 64, 128),
-        dim=128,
-        **kwargs,
-    ):
+        n_features: int = 64,
+        axis: str = "freq",
+        patches: int | Sequence[int] | None = None,
+        gap: int | None = None,
+        patch_norm: bool = False,
+        channels: Sequence[int] = (32, 64, 128),
+        dim: int = 128,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.cutter = Patches(axis, patches, gap, patch_norm, name="patches")
         self.min_frames = self.cutter.least[0]
@@ -139,11 +149,17 @@ class PatchCNN(Backbone):
         self.strides = [self.min_frames] * len(self.dims)
         self.pooling = FramePool(("mean",), name="pooling", **policy)
 
-    def level_lengths(self, lengths, level=-1):
+    def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         return ops.ones_like(ops.cast(lengths, "int32"))
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         patches = self.cutter(features)
+        # One batch of (batch * patches, frames, bins).
         flat = ops.reshape(patches, (-1, *ops.shape(patches)[2:]))
         read = self.network(flat, training=training)
         means = [ops.mean(level, axis=1) for level in read["hidden"]]

@@ -1,7 +1,11 @@
 """The transformer of Mockingjay, Audio ALBERT and TERA."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import TransformerBlock
 from keras_audio_ssl.blocks import drop_out
@@ -47,20 +51,20 @@ class Transformer(Backbone):
 
     def __init__(
         self,
-        n_features=80,
-        units=768,
-        layers=3,
-        heads=12,
-        feed_forward=3072,
-        dropout=0.1,
-        activation="gelu",
-        pre_norm=False,
-        share_layers=False,
-        stack=1,
-        prunable=False,
-        output_level=-1,
-        **kwargs,
-    ):
+        n_features: int = 80,
+        units: int = 768,
+        layers: int = 3,
+        heads: int = 12,
+        feed_forward: int = 3072,
+        dropout: float = 0.1,
+        activation: str = "gelu",
+        pre_norm: bool = False,
+        share_layers: bool = False,
+        stack: int = 1,
+        prunable: bool = False,
+        output_level: int = -1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if layers < 1 or stack < 1 or units % 2:
             raise ValueError(
@@ -93,8 +97,12 @@ class Transformer(Backbone):
         self.dims, self.strides = [units] * (layers + 1), [stack] * (layers + 1)
 
     def levels(
-        self, features, lengths=None, training=None, return_attention=False
-    ):
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+        return_attention: bool = False,
+    ) -> Any:
         x = features if lengths is None else mask_frames(features, lengths)
         x = stack_frames(x, self.stack)
         frames, mask = ops.shape(x)[1], None
@@ -117,7 +125,7 @@ class Transformer(Backbone):
         return (hidden, maps) if return_attention else hidden
 
 
-def head_mask(backbone, layers, heads):
+def head_mask(backbone: Any, layers: int, heads: int) -> Tensor:
     """A backbone's variable that switches heads off, `(layers, heads)`."""
     return backbone.add_weight(
         shape=(layers, heads), initializer="ones", trainable=False,
@@ -126,8 +134,13 @@ def head_mask(backbone, layers, heads):
 
 
 def through_blocks(
-    x, blocks, mask=None, head_mask=None, training=None, return_attention=False
-):
+    x: Tensor,
+    blocks: Sequence[Any],
+    mask: Tensor | None = None,
+    head_mask: Tensor | None = None,
+    training: bool | None = None,
+    return_attention: bool = False,
+) -> Any:
     """What goes into the first of `TransformerBlock`s, and out of each.
 
     Args:
@@ -155,7 +168,7 @@ def through_blocks(
     return hidden, maps
 
 
-def valid_corner(maps, mask):
+def valid_corner(maps: Tensor, mask: Tensor) -> Tensor:
     """Attention maps with zeros where the query is no frame of the clip."""
     if mask is None:
         return maps

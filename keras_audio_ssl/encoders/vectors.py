@@ -1,5 +1,9 @@
 """One output of an encoder, for Keras models that go on from it."""
 
+from typing import Any
+
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.encoders.encoder import Encoder
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import check_choice
@@ -27,13 +31,15 @@ class Vectors(Layer):
         ValueError: `encoder` is none, or `of` something else.
 
     Example:
-
-    >>> layers = [kas.encoders.Vectors(encoder), keras.layers.Dense(10)]
-    >>> keras.Sequential(layers)(waveforms).shape
-    (32, 10)
+        >>> layers = [kas.encoders.Vectors(encoder), keras.layers.Dense(10)]
+        >>> waveforms = np.zeros((32, 16000), "float32")
+        >>> keras.Sequential(layers)(waveforms).shape
+        (32, 10)
     """
 
-    def __init__(self, encoder, of="clip", **kwargs):
+    def __init__(
+        self, encoder: Encoder, of: str = "clip", **kwargs: Any
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         if not isinstance(encoder, Encoder):
             raise ValueError(
@@ -43,8 +49,10 @@ class Vectors(Layer):
         check_choice("of", of, ("clip", "frames"))
         self.encoder, self.of = encoder, of
 
-    def call(self, x, training=None):
+    def call(self, x: Batch, training: bool | None = None) -> Tensor:
         return self.encoder(x, training=training)[self.of]
 
-    def compute_output_spec(self, x, training=None):
+    def compute_output_spec(
+        self, x: Tensor, training: bool | None = None
+    ) -> Any:
         return self.encoder.compute_output_spec(x)[self.of]

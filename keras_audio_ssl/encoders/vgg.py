@@ -1,8 +1,12 @@
 """The VGG-like and the recurrent network of Fonseca et al."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import BidirectionalGRU
 from keras_audio_ssl.blocks import conv_relu
 from keras_audio_ssl.blocks import mask_frames
@@ -40,14 +44,14 @@ class VGG(Backbone):
 
     def __init__(
         self,
-        n_features=96,
-        channels=1,
-        conv_channels=32,
-        repeats=(3, 2, 1),
-        dim=512,
-        input_scale=1.0,
-        **kwargs,
-    ):
+        n_features: int = 96,
+        channels: int = 1,
+        conv_channels: int = 32,
+        repeats: Sequence[int] = (3, 2, 1),
+        dim: int = 512,
+        input_scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_channels(n_features, channels)
         bins = n_features // channels
@@ -71,13 +75,19 @@ class VGG(Backbone):
         self.strides.append(self.strides[-1])
         self.pooling = MaxMeanDense(2 * width, dim, name="pooling", **policy)
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         x, hidden = as_map(features, self.channels, self.input_scale), []
         for group, dim in zip(self.groups, self.dims, strict=False):
             for conv in group:
                 x = conv(x, lengths=lengths, training=training)
             x, lengths = pooled(x, 2, lengths)
             hidden.append(ops.reshape(x, (*ops.shape(x)[:2], dim)))
+        # Over frequency: (batch, time, 2 * filters).
         both = [ops.max(x, axis=2), ops.mean(x, axis=2)]
         return [*hidden, ops.concatenate(both, axis=-1)]
 
@@ -109,13 +119,13 @@ class CRNN(Backbone):
 
     def __init__(
         self,
-        n_features=96,
-        conv_channels=128,
-        units=64,
-        crnn_backward="final",
-        input_scale=1.0,
-        **kwargs,
-    ):
+        n_features: int = 96,
+        conv_channels: int = 128,
+        units: int = 64,
+        crnn_backward: str = "final",
+        input_scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("crnn_backward", crnn_backward, ("final", "last_index"))
         check_bins(n_features, 40)
@@ -134,7 +144,12 @@ class CRNN(Backbone):
         self.strides.append(self.strides[-1])
         self.pooling = LastStates(crnn_backward, name="pooling", **policy)
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         x, hidden = as_map(features, 1, self.input_scale), []
         for conv, pool, dim in zip(
             self.convs, self.POOLS, self.dims, strict=False
@@ -146,7 +161,9 @@ class CRNN(Backbone):
         return [*hidden, self.gru(hidden[-1], lengths=lengths)]
 
 
-def pooled(x, pool, lengths):
+def pooled(
+    x: Tensor, pool: Any, lengths: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
     """A map after a pooling that halves time, and its valid steps."""
     x = max_pool(x, pool)
     if lengths is None:
@@ -155,7 +172,7 @@ def pooled(x, pool, lengths):
     return mask_frames(x, lengths), lengths
 
 
-def check_bins(bins, least):
+def check_bins(bins: int, least: int) -> None:
     """Refuses features of which poolings would leave nothing.
 
     Raises:
@@ -182,18 +199,18 @@ class MaxMeanDense(Layer):
         `(batch, dim)`.
     """
 
-    def __init__(self, input_dim, dim, **kwargs):
+    def __init__(self, input_dim: int, dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dense = keras.layers.Dense(
             dim, "relu", name="dense", dtype=self.dtype_policy
         )
         self.dense.build((None, input_dim))
 
-    def width(self, dim):
+    def width(self, dim: int) -> int:
         """Of the clip vector."""
         return self.dim
 
-    def call(self, x, lengths=None):
+    def call(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         largest, mean = ops.split(x, 2, axis=-1)
         (largest,) = pool_frames(largest, ("max",), lengths)
         (mean,) = pool_frames(mean, ("mean",), lengths)
@@ -214,14 +231,14 @@ class LastStates(Layer):
         `(batch, units)`.
     """
 
-    def __init__(self, backward="final", **kwargs):
+    def __init__(self, backward: str = "final", **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
-    def width(self, dim):
+    def width(self, dim: int) -> int:
         """Of the clip vector, of frames of this width."""
         return dim // 2
 
-    def call(self, x, lengths=None):
+    def call(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         if lengths is None:
             last = x[:, -1]
         else:

@@ -1,9 +1,12 @@
 """A backbone run over windows of a clip of any length."""
 
+from typing import Any
+
 import numpy as np
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.blocks import pool_frames
@@ -43,22 +46,22 @@ class Windowed(Backbone):
             backbone takes.
 
     Example:
-
-    >>> windows = kas.encoders.Windowed(encoder.backbone, frames=96, hop=48)
-    >>> long = kas.encoders.Encoder(encoder.frontend, windows)
-    >>> long.embed_frames("night.flac").shape
+        >>> windows = kas.encoders.Windowed(encoder.backbone, frames=96, hop=48)
+        >>> long = kas.encoders.Encoder(encoder.frontend, windows)
+        >>> long.embed_frames("night.flac").shape[1] == long.dim
+        True
     """
 
     def __init__(
         self,
-        backbone,
-        frames,
-        hop=None,
-        block=32,
-        inner_levels=False,
-        short="zeros",
-        **kwargs,
-    ):
+        backbone: Backbone,
+        frames: int,
+        hop: int | None = None,
+        block: int = 32,
+        inner_levels: bool = False,
+        short: str = "zeros",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("short", short, ("zeros", "repeat", "refuse"))
         hop = frames if hop is None else hop
@@ -79,11 +82,16 @@ class Windowed(Backbone):
         self.strides = [hop] * len(self.dims)
         self.pooling = FramePool(("mean",), name="pooling")
 
-    def level_lengths(self, lengths, level=-1):
+    def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         lengths = ops.cast(lengths, "int32")
         return ops.maximum((lengths - self.frames) // self.stride + 1, 1)
 
-    def levels(self, features, lengths=None, training=None):
+    def levels(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool | None = None,
+    ) -> list[Tensor]:
         batch, time = ops.shape(features)[:2]
         if lengths is not None:
             features = mask_frames(features, lengths)
@@ -114,6 +122,7 @@ class Windowed(Backbone):
             ops.reshape(ops.zeros_like(starts) + span, (-1,)),
             training,
         )
+        # (batch, windows, all levels side by side).
         vectors = ops.reshape(vectors, (-1, count, sum(self.dims)))
         if lengths is not None:
             vectors = mask_frames(vectors, self.level_lengths(lengths))
@@ -123,11 +132,12 @@ class Windowed(Backbone):
             for end, dim in zip(ends, self.dims, strict=True)
         ]
 
-    def of_windows(self, rows, training=None):
+    def of_windows(self, rows: Tensor, training: bool | None = None) -> Tensor:
         """The levels of windows, one behind the other; the last is the clip's.
 
         Args:
             rows: `(windows, frames, bins)`.
+            training: Whether dropout and batch statistics are on.
 
         Returns:
             `(windows, sum of dims)`.
@@ -138,12 +148,15 @@ class Windowed(Backbone):
         inner = [pool_frames(level, ("mean",))[0] for level in read["hidden"]]
         return ops.concatenate([*inner[:-1], read["clip"]], axis=-1)
 
-    def _of_all(self, flat, starts, spans, training):
+    def _of_all(
+        self, flat: Tensor, starts: Tensor, spans: Tensor, training: bool | None
+    ) -> Tensor:
         """`of_windows` of all windows, a block at a time."""
         inside = ops.arange(self.frames, dtype="int32")
 
-        def of_block(starts_and_spans):
+        def of_block(starts_and_spans: Tensor) -> Tensor:
             starts, spans = starts_and_spans[:, :1], starts_and_spans[:, 1:]
+            # (windows, frames, bins).
             rows = ops.take(flat, starts + inside % spans, axis=0)
             return self.of_windows(rows, training)
 

@@ -28,10 +28,10 @@ class WordVectors:
         counts: int `(words,)`, how often each was spoken.
 
     Example:
-
-    >>> words = model.embed_types(waveforms, labels)
-    >>> words.nearest("seven", 3)
-    [('eleven', 0.91), ('heaven', 0.87), ('even', 0.86)]
+        >>> table = np.array([[1.0, 0.0], [0.8, 0.6], [-1.0, 0.0]])
+        >>> words = WordVectors(["seven", "eleven", "no"], table, [1, 1, 1])
+        >>> words.nearest("seven", 1)
+        [('eleven', 0.8)]
     """
 
     words: list[str]

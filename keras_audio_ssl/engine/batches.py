@@ -1,18 +1,21 @@
 """What a batch is, and the first batches of whatever `fit` takes."""
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_audio_ssl._shapes import rows
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 
 # Clips that `fit` reads to measure a front end's statistics.
 ADAPT_CLIPS = 2000
 
 
-def waveform_and_lengths(x):
+def waveform_and_lengths(x: Batch) -> tuple[Tensor, Tensor | None]:
     """Splits a batch into waveforms and lengths (or None).
 
     Args:
@@ -35,7 +38,7 @@ def waveform_and_lengths(x):
     return x, None
 
 
-def checked(x, sample_rate):
+def checked(x: Tensor, sample_rate: int | None) -> Any:
     """What `fit`, `evaluate` and `predict` are given, if they can use it.
 
     Args:
@@ -81,7 +84,7 @@ def checked(x, sample_rate):
     return x
 
 
-def rate_of(model):
+def rate_of(model: Any) -> Any:
     """Hz of the waveforms that a model takes; None where it has none."""
     encoder = getattr(model, "encoder", None)
     return getattr(model, "sample_rate", getattr(encoder, "sample_rate", None))
@@ -92,7 +95,7 @@ def frame_mask(lengths: Any, frames: Any) -> Any:
 
     Args:
         lengths: `(batch,)` valid frames (or samples).
-        frames: their number in all.
+        frames: Their number in all.
 
     Returns:
         Boolean tensor `(batch, frames)`.
@@ -101,24 +104,24 @@ def frame_mask(lengths: Any, frames: Any) -> Any:
     return steps[None, :] < ops.cast(lengths, "int32")[:, None]
 
 
-def as_float32(x):
+def as_float32(x: Tensor) -> Any:
     """A tensor in float32, if it has floating point; integers as they are."""
     if keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
         return ops.cast(x, "float32")
     return x
 
 
-def clips_in(batch):
+def clips_in(batch: Batch) -> Any:
     """Clips of a batch: a number, or a tensor where it is not known yet."""
     return ops.shape(keras.tree.flatten(batch)[0])[0]
 
 
-def is_arrays(x):
+def is_arrays(x: Tensor) -> bool:
     """Whether `x` is one array, or a dict of them, and no data set."""
     return isinstance(x, dict) or hasattr(x, "shape")
 
 
-def whole(x):
+def whole(x: Tensor) -> Any:
     """Data for `evaluate` and `predict`: all clips of a data set.
 
     Args:
@@ -128,14 +131,16 @@ def whole(x):
     return x.whole() if hasattr(x, "whole") else in_tuples(x)
 
 
-def in_tuples(x):
+def in_tuples(x: Tensor) -> Any:
     """An iterator as Keras wants one, of tuples; other data as they are."""
     if not hasattr(x, "__next__"):
         return x
     return (b if isinstance(b, tuple) else (b,) for b in x)
 
 
-def first_batches(x, batch_size=None, clips=1):
+def first_batches(
+    x: Tensor, batch_size: int | None = None, clips: int = 1
+) -> Any:
     """The first batches of whatever `fit` takes, and data still whole.
 
     Args:
@@ -174,13 +179,13 @@ def first_batches(x, batch_size=None, clips=1):
     return [b[0] if isinstance(b, (tuple, list)) else b for b in batches], x
 
 
-def chained(batches, source):
+def chained(batches: Any, source: Any) -> Iterator[Any]:
     """A generator, as Keras wants one, of batches and those that follow."""
     yield from batches
     yield from source
 
 
-def steps_of(x, options):
+def steps_of(x: Tensor, options: Any) -> Any:
     """Steps that a `fit` makes in all; None where its data do not tell.
 
     Args:

@@ -1,5 +1,8 @@
 """Batches whose loss or gradients are not finite change nothing."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -9,7 +12,7 @@ import keras_audio_ssl.backend as backend
 PATIENCE = 10
 
 
-def all_finite(tensors):
+def all_finite(tensors: Any) -> Any:
     """Whether no tensor has a NaN or an infinity, a scalar.
 
     Args:
@@ -45,7 +48,7 @@ class KeepFinite(keras.optimizers.Optimizer):
         finite: Variable, whether the last step was.
     """
 
-    def __init__(self, optimizer):
+    def __init__(self, optimizer: Any) -> None:
         super().__init__(learning_rate=0.0, name=optimizer.name)
         # A method: as an attribute, Keras would save it a second time.
         self.wrapped = lambda: optimizer
@@ -55,57 +58,59 @@ class KeepFinite(keras.optimizers.Optimizer):
         )  # fmt: skip
         self._loss = None
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         # Not before the constructor has got so far.
         if name == "wrapped":
             raise AttributeError(name)
         return getattr(self.wrapped(), name)
 
-    def __dir__(self):
+    def __dir__(self) -> Any:
         return dir(self.wrapped())
 
     @property
-    def scales(self):
+    def scales(self) -> bool:
         """Whether the other one scales the loss, and looks at gradients."""
         return isinstance(self.wrapped(), keras.optimizers.LossScaleOptimizer)
 
     @property
-    def variables(self):
+    def variables(self) -> list[Any]:
         return [*self.wrapped().variables, self.finite]
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> Any:
         return self.wrapped().learning_rate
 
     @learning_rate.setter
-    def learning_rate(self, value):
+    def learning_rate(self, value: Any) -> None:
         self.wrapped().learning_rate = value
 
     @property
-    def iterations(self):
+    def iterations(self) -> Any:
         return self.wrapped().iterations
 
-    def build(self, variables):
+    def build(self, variables: Any) -> None:
         if not self.wrapped().built:
             self.wrapped().build(variables)
         self.built = True
 
-    def scale_loss(self, loss):
+    def scale_loss(self, loss: Any) -> Any:
         if not backend.is_stateless():
             self._loss = loss
         return self.wrapped().scale_loss(loss)
 
-    def _is_finite(self, gradients):
+    def _is_finite(self, gradients: Any) -> Any:
         loss, self._loss = self._loss, None
         return all_finite([loss, *(() if self.scales else gradients)])
 
-    def stateless_apply(self, variables, gradients, trainable_variables):
+    def stateless_apply(
+        self, variables: Any, gradients: Any, trainable_variables: Any
+    ) -> Any:
         trained, new = self.wrapped().stateless_apply(
             variables[:-1], gradients, trainable_variables
         )
         return trained, [*new, self._is_finite(gradients)]
 
-    def apply(self, gradients, trainable_variables=None):
+    def apply(self, gradients: Any, trainable_variables: Any = None) -> Any:
         gradients = list(gradients)
         if not self.built:
             self.build(trainable_variables)
@@ -117,20 +122,20 @@ class KeepFinite(keras.optimizers.Optimizer):
             trainable_variables,
         )
 
-    def finalize_variable_values(self, variables):
+    def finalize_variable_values(self, variables: Any) -> None:
         self.wrapped().finalize_variable_values(variables)
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         self.wrapped().save_own_variables(store)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         self.wrapped().load_own_variables(store)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return self.wrapped().get_config()
 
 
-def unwrapped(optimizer):
+def unwrapped(optimizer: Any) -> Any:
     """The optimizer inside of a `KeepFinite`; any other as it is."""
     return (
         optimizer.wrapped() if isinstance(optimizer, KeepFinite) else optimizer
@@ -150,25 +155,35 @@ class SkippedBatches(keras.callbacks.Callback):
         stopped: Whether it ended the run.
     """
 
-    def __init__(self, patience=PATIENCE, say=print):
+    def __init__(
+        self, patience: int = PATIENCE, say: Callable[[str], Any] = print
+    ) -> None:
         super().__init__()
         self.patience, self.say = patience, say
         self.stopped, self.told, self.batches = False, 0, 0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.told, _ = self.model.skipped_batches()
         self.batches = 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         # Skipping has done no harm meanwhile: looking waits for the step.
         self.batches += 1
         if self.batches % self.patience == 0:
             self.look()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         self.look()
 
-    def look(self):
+    def look(self) -> None:
+        """Tells of steps that were skipped since it looked last.
+
+        Stops the training after too many in a row.
+        """
         total, running = self.model.skipped_batches()
         if total > self.told:
             self.say(

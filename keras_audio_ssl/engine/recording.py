@@ -55,11 +55,18 @@ class Recorded(Registered):
                 setattr(self, name, value)
 
     def get_config(self):
+        """The arguments that make the object again, in JSON's words."""
         # Not Keras' own, which for models gives arguments of other classes.
         return serialized(self._arguments.given)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
+        """Makes an object of what `get_config` gave.
+
+        Args:
+            config: The arguments; those in `RETIRED` are left out.
+            custom_objects: As of `keras.saving`.
+        """
         return cls(
             **{
                 name: keras.saving.deserialize_keras_object(
@@ -81,6 +88,7 @@ class RecordedLayer(Recorded):
     """
 
     def get_config(self):
+        """The arguments, Keras' own, and which inner layers are frozen."""
         config = {
             "name": self.name,
             "trainable": self.trainable,
@@ -93,6 +101,7 @@ class RecordedLayer(Recorded):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
+        """Makes a layer of what `get_config` gave, frozen where it was."""
         config = dict(config)
         trainable = config.pop("trainable", True)
         frozen = config.pop("frozen", ())
@@ -178,6 +187,7 @@ def with_preset(signature):
 
 
 def is_rest(parameter):
+    """Whether a parameter takes all further keywords (`**kwargs`)."""
     return parameter.kind is parameter.VAR_KEYWORD
 
 

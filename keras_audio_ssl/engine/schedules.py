@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine.recording import Recorded
 
 
@@ -15,17 +17,16 @@ class WarmUpDecay(Recorded, keras.optimizers.schedules.LearningRateSchedule):
         warm_up: Share of the run until the peak, default 0.07.
 
     Example:
-
-    >>> WarmUpDecay(2e-4, 2000)(140)
-    0.0002
+        >>> WarmUpDecay(2e-4, 2000)(140)
+        0.0002
     """
 
-    def __init__(self, peak, steps, warm_up=0.07):
+    def __init__(self, peak: float, steps: int, warm_up: float = 0.07) -> None:
         super().__init__()
         check_rates(peak, steps, warm_up)
         self.rise = round(warm_up * steps)
 
-    def __call__(self, step):
+    def __call__(self, step: Size) -> Tensor:
         step = ops.cast(step, "float32")
         up = step / max(self.rise, 1)
         down = (self.steps - step) / max(self.steps - self.rise, 1)
@@ -42,27 +43,26 @@ class WarmUpRoot(Recorded, keras.optimizers.schedules.LearningRateSchedule):
         warm_up: Share of the run until the peak.
 
     Example:
-
-    >>> WarmUpRoot(3e-4, 2000, 0.05)(400)
-    0.00015
+        >>> WarmUpRoot(3e-4, 2000, 0.05)(400)
+        0.00015
 
     Reference:
         Vaswani et al., 2017, arXiv 1706.03762, eq. 3, where the peak is
         `(dim * warm_up * steps) ** -0.5`.
     """
 
-    def __init__(self, peak, steps, warm_up=0.05):
+    def __init__(self, peak: float, steps: int, warm_up: float = 0.05) -> None:
         super().__init__()
         check_rates(peak, steps, warm_up)
         self.rise = max(round(warm_up * steps), 1)
 
-    def __call__(self, step):
+    def __call__(self, step: Size) -> Tensor:
         share = ops.cast(step, "float32") / self.rise
         fall = ops.rsqrt(ops.maximum(share, 1.0))
         return self.peak * ops.minimum(share, fall)
 
 
-def check_rates(peak, steps, warm_up):
+def check_rates(peak: float, steps: int, warm_up: float) -> None:
     """Refuses what is no schedule.
 
     Raises:

@@ -48,12 +48,14 @@ class FiniteStep:
             setattr(self, name, weight)
 
     def compile(self, *args, **kwargs):
+        """Keras' own, with an optimizer that withholds what is not finite."""
         super().compile(*args, **kwargs)
         self.optimizer = KeepFinite(self.optimizer)
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
+        """`pretext_loss` in float32, and the losses that layers have added."""
         outputs = keras.tree.map_structure(as_float32, y_pred)
         loss = ops.cast(self.pretext_loss(outputs, x, y), "float32")
         for extra in self.losses:
@@ -76,9 +78,14 @@ class FiniteStep:
         return tuple(backend.gathered(x) for x in tensors)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """What is tracked: losses update their metrics themselves."""
         return self.get_metrics_result()
 
     def train_step(self, *args):
+        """Keras' own step, undone where the loss or a gradient is not finite.
+
+        A batch of fewer clips than `min_batch` changes nothing.
+        """
         enough = clips_in(args[-1]) >= self.min_batch
         if backend.is_stateless():
             return self._jax_train_step(*args) if enough else self._idle(*args)
@@ -89,6 +96,7 @@ class FiniteStep:
         )
 
     def test_step(self, *args):
+        """Keras' own step, on batches of at least `min_batch` clips."""
         enough = clips_in(args[-1]) >= self.min_batch
         if isinstance(enough, bool):
             step = super().test_step if enough else self._idle
@@ -201,6 +209,7 @@ class FiniteStep:
     # with would lack the steps before.
 
     def save_own_variables(self, store):
+        """Saves random generators and metrics too."""
         super().save_own_variables(store)
         for i, state in enumerate(self._seed_states()):
             store[f"seed_{i}"] = state.numpy()
@@ -208,6 +217,11 @@ class FiniteStep:
             store[f"metric_{i}"] = value.numpy()
 
     def load_own_variables(self, store):
+        """Loads what `save_own_variables` saved.
+
+        Raises:
+            ValueError: The file is of a model with other random generators.
+        """
         states = self._seed_states()
         # An HDF5 group: its own iteration differs.
         keys = list(store.keys())

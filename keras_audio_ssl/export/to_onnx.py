@@ -120,6 +120,21 @@ def lstm(x, state, cell, kernel, recurrent_kernel, bias):
 def recurrence(
     operation, x, state, kernel, recurrent_kernel, bias, *more, **kw
 ):
+    """A recurrent operation of ONNX on tensors laid out as ours are.
+
+    Args:
+        operation: `op.GRU` or `op.LSTM`.
+        x: `(batch, frames, dim)`.
+        state: `(batch, units)`.
+        kernel: `(dim, gates * units)`, gates in ONNX' order.
+        recurrent_kernel: `(units, gates * units)`.
+        bias: `(1, 2 * gates * units)`.
+        *more: Further inputs, as the LSTM's cell.
+        **kw: Attributes of the operation.
+
+    Returns:
+        `(batch, frames, units)`.
+    """
     from onnxscript import opset18 as op
 
     outputs = operation(

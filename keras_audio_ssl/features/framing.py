@@ -4,6 +4,8 @@ import numpy as np
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 
 WINDOWS = ("hann", "hamming", "hamming_symmetric", "povey")
 PAD_MODES = ("reflect", "constant")
@@ -15,18 +17,17 @@ def window_function(name: str, length: int) -> np.ndarray:
     Args:
         name: `"hann"` or `"hamming"` (periodic), `"hamming_symmetric"`, or
             `"povey"` (Kaldi's symmetric Hann to the power 0.85).
-        length: samples.
+        length: Samples.
 
     Returns:
         A float64 array `(length,)`.
 
     Raises:
-        ValueError: for an unknown name or a length that is not positive.
+        ValueError: For an unknown name or a length that is not positive.
 
     Example:
-
-    >>> kas.features.window_function("hann", 4).round(6).tolist()
-    [0.0, 0.5, 1.0, 0.5]
+        >>> kas.features.window_function("hann", 4).round(6).tolist()
+        [0.0, 0.5, 1.0, 0.5]
     """
     if name not in WINDOWS:
         raise ValueError(
@@ -45,26 +46,27 @@ def window_function(name: str, length: int) -> np.ndarray:
     return hann**0.85 if name == "povey" else hann
 
 
-def frame_signal(x, frame_length: int, hop_length: int, frames=None):
+def frame_signal(
+    x: Tensor, frame_length: int, hop_length: int, frames: Size | None = None
+) -> Tensor:
     """Cuts a signal into overlapping frames.
 
     Args:
-        x: tensor `(batch, samples)`.
-        frame_length: samples in a frame.
-        hop_length: samples between the starts of two frames.
-        frames: how many frames to cut; the signal counts as zero past its
+        x: Tensor `(batch, samples)`.
+        frame_length: Samples in a frame.
+        hop_length: Samples between the starts of two frames.
+        frames: How many frames to cut; the signal counts as zero past its
             end. All that fit if None.
 
     Returns:
         A tensor `(batch, frames, frame_length)`.
 
     Raises:
-        ValueError: if a length is not positive, or no frame fits.
+        ValueError: If a length is not positive, or no frame fits.
 
     Example:
-
-    >>> tuple(kas.features.frame_signal(np.zeros((2, 900)), 400, 160).shape)
-    (2, 4, 400)
+        >>> tuple(kas.features.frame_signal(np.zeros((2, 900)), 400, 160).shape)
+        (2, 4, 400)
     """
     for label, value in (("frame", frame_length), ("hop", hop_length)):
         if value < 1:
@@ -90,7 +92,7 @@ def frame_signal(x, frame_length: int, hop_length: int, frames=None):
     return backend.sliding_frames(x, frame_length, hop_length, frames)
 
 
-def reflect_index(position, samples):
+def reflect_index(position: Tensor, samples: Size) -> Tensor:
     """Index into a clip of a position before its start or past its end.
 
     The clip is mirrored at its first and last sample, as often as it takes,
@@ -98,15 +100,14 @@ def reflect_index(position, samples):
 
     Args:
         position: int tensor of positions.
-        samples: length of the clip; a number, or a tensor that broadcasts.
+        samples: Length of the clip; a number, or a tensor that broadcasts.
 
     Returns:
         Indices in `[0, samples)`, of the broadcast shape.
 
     Example:
-
-    >>> [int(i) for i in kas.features.reflect_index(np.arange(-2, 5), 3)]
-    [2, 1, 0, 1, 2, 1, 0]
+        >>> [int(i) for i in kas.features.reflect_index(np.arange(-2, 5), 3)]
+        [2, 1, 0, 1, 2, 1, 0]
     """
     position = ops.cast(position, "int32")
     last = ops.maximum(ops.cast(samples, "int32") - 1, 0)
@@ -115,13 +116,15 @@ def reflect_index(position, samples):
     return ops.minimum(ops.minimum(folded, 2 * last - folded), last)
 
 
-def pad_reflect(x, left: int, right: int, lengths=None):
+def pad_reflect(
+    x: Tensor, left: int, right: int, lengths: Tensor | None = None
+) -> Tensor:
     """Pads clips with their own mirror image.
 
     Args:
-        x: tensor `(batch, samples)`.
-        left: samples to add before the start.
-        right: samples to add past the end.
+        x: Tensor `(batch, samples)`.
+        left: Samples to add before the start.
+        right: Samples to add past the end.
         lengths: int tensor `(batch,)`, valid samples of each clip: the mirror
             then stands at each clip's own end. All samples if None.
 
@@ -130,10 +133,9 @@ def pad_reflect(x, left: int, right: int, lengths=None):
         more than `right` samples past a clip's end is as it was.
 
     Example:
-
-    >>> x = kas.features.pad_reflect(np.array([[1.0, 2.0, 3.0]]), 2, 1)
-    >>> [float(v) for v in x[0]]
-    [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]
+        >>> x = kas.features.pad_reflect(np.array([[1.0, 2.0, 3.0]]), 2, 1)
+        >>> [float(v) for v in x[0]]
+        [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]
     """
     x = ops.convert_to_tensor(x)
     batch, samples = ops.shape(x)
@@ -161,5 +163,5 @@ def pad_reflect(x, left: int, right: int, lengths=None):
     return ops.reshape(padded, (batch, total))
 
 
-def _range(start, stop):
+def _range(start: Size, stop: Size) -> Tensor:
     return ops.convert_to_tensor(np.arange(start, stop, dtype="int32"))

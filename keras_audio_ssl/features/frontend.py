@@ -1,10 +1,15 @@
 """The base of all front ends: waveform in, features out."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
@@ -32,21 +37,21 @@ class FrontEnd(Layer):
 
     Args:
         sample_rate: Hz.
-        hop_length: samples between frames.
-        n_bins: features of a frame, before deltas.
-        min_samples: fewest samples that give one frame.
-        level: scaling of each clip, default None: as it is. `"l2"`, `"rms"`,
+        hop_length: Samples between frames.
+        n_bins: Features of a frame, before deltas.
+        min_samples: Fewest samples that give one frame.
+        level: Scaling of each clip, default None: as it is. `"l2"`, `"rms"`,
             `"peak"`, `"centred_peak"`: see `scale_level`.
-        level_samples: for `"l2"`, the length at which the norm is 1; longer
+        level_samples: For `"l2"`, the length at which the norm is 1; longer
             clips have it in as many samples on average. None: at any length.
-        deltas: how many orders of deltas are appended, default 0; up to 2.
-        normalize: default None. `"utterance"`: each clip by the mean and
+        deltas: How many orders of deltas are appended, default 0; up to 2.
+        normalize: Default None. `"utterance"`: each clip by the mean and
             deviation of its own frames; `"utterance_mean"`: by the mean only;
             `"scalar"`: one mean and deviation measured by `adapt`;
             `"per_bin"`: one pair for each feature.
-        mean: mean for `"scalar"` (a number) or `"per_bin"` (a list), if known.
-        std: standard deviation, likewise; given together with `mean`.
-        norm_epsilon: added to the deviation in `"utterance"`, default 1e-10.
+        mean: Mean for `"scalar"` (a number) or `"per_bin"` (a list), if known.
+        std: Standard deviation, likewise; given together with `mean`.
+        norm_epsilon: Added to the deviation in `"utterance"`, default 1e-10.
         norm_ddof: 1 (default, s3prl) divides by N - 1, 0 by N.
         **kwargs: `name`, `trainable`.
 
@@ -54,38 +59,37 @@ class FrontEnd(Layer):
         waveform: float tensor `(batch, samples)`.
         lengths: int tensor `(batch,)`, valid samples of each clip; all if
             None.
-        levelled: whether the waveform is scaled as `level` says already.
+        levelled: Whether the waveform is scaled as `level` says already.
 
     Returns:
         A float32 tensor `(batch, time, n_features)`.
 
     Raises:
-        ValueError: for a waveform that is not `(batch, samples)`, is not
+        ValueError: For a waveform that is not `(batch, samples)`, is not
             floating point, or is shorter than `min_samples`.
 
     Example:
-
-    >>> frontend = kas.features.recipe("cola")
-    >>> tuple(frontend(np.zeros((2, 16000), "float32")).shape)
-    (2, 98, 64)
+        >>> frontend = kas.features.recipe("cola")
+        >>> tuple(frontend(np.zeros((2, 16000), "float32")).shape)
+        (2, 98, 64)
     """
 
     def __init__(
         self,
-        sample_rate,
-        hop_length,
-        n_bins,
-        min_samples,
-        level=None,
-        level_samples=None,
-        deltas=0,
-        normalize=None,
-        mean=None,
-        std=None,
-        norm_epsilon=1e-10,
-        norm_ddof=1,
-        **kwargs,
-    ):
+        sample_rate: int,
+        hop_length: int,
+        n_bins: int,
+        min_samples: int,
+        level: str | None = None,
+        level_samples: int | None = None,
+        deltas: int = 0,
+        normalize: str | None = None,
+        mean: Tensor | None = None,
+        std: Tensor | None = None,
+        norm_epsilon: float = 1e-10,
+        norm_ddof: int = 1,
+        **kwargs: Any,
+    ) -> None:
         # Half precision has no room for the range of a power spectrum.
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
@@ -109,11 +113,11 @@ class FrontEnd(Layer):
         """Hz at the middle of each bin, `(n_bins,)`; None where it has none."""
         return None
 
-    def extract(self, waveform, lengths=None):
+    def extract(self, waveform: Tensor, lengths: Tensor | None = None) -> Any:
         """Features before deltas and normalisation.
 
         Args:
-            waveform: tensor `(batch, samples)`, levelled, zero past each
+            waveform: Tensor `(batch, samples)`, levelled, zero past each
                 clip's end.
             lengths: int tensor `(batch,)` in samples, or None.
 
@@ -122,15 +126,15 @@ class FrontEnd(Layer):
         """
         raise NotImplementedError
 
-    def count_frames(self, samples):
+    def count_frames(self, samples: Size) -> Size:
         """Frames of a clip of at least `min_samples` samples."""
         raise NotImplementedError
 
-    def frame_lengths(self, lengths):
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
         """Valid frames of clips.
 
         Args:
-            lengths: samples; an int, an array or a tensor.
+            lengths: Samples; an int, an array or a tensor.
 
         Returns:
             int32 of the same shape: a tensor for a tensor, else numpy. Zero
@@ -146,17 +150,24 @@ class FrontEnd(Layer):
         frames = self.count_frames(np.maximum(samples, self.min_samples))
         return np.where(samples >= self.min_samples, frames, 0).astype("int32")
 
-    def unnormalized(self, waveform, lengths=None):
+    def unnormalized(
+        self, waveform: Tensor, lengths: Tensor | None = None
+    ) -> Tensor:
         """Features before the normalisation; arguments as for a call."""
         x = self._check_waveform(waveform)
         return self._raw(x, self._check_lengths(lengths))[0]
 
-    def call(self, waveform, lengths=None, levelled=False):
+    def call(
+        self,
+        waveform: Tensor,
+        lengths: Tensor | None = None,
+        levelled: bool = False,
+    ) -> Tensor:
         x = self._check_waveform(waveform)
         lengths = self._check_lengths(lengths)
         return self.normalized(*self._raw(x, lengths, levelled=levelled))
 
-    def normalized(self, x, frames=None):
+    def normalized(self, x: Tensor, frames: Size | None = None) -> Tensor:
         """Features as `normalize` says, of features that are not.
 
         Args:
@@ -183,18 +194,18 @@ class FrontEnd(Layer):
             x = ops.where(mask[:, :, None], x, 0.0)
         return x
 
-    def adapt(self, batches, max_clips=10000):
+    def adapt(self, batches: Any, max_clips: int = 10000) -> None:
         """Measures the mean and deviation for `"scalar"` or `"per_bin"`.
 
         Args:
-            batches: iterable of waveforms `(batch, samples)`, or of dicts
+            batches: Iterable of waveforms `(batch, samples)`, or of dicts
                 with `"waveform"` and optional `"lengths"`, or of tuples whose
                 first entry is such a batch.
-            max_clips: how many clips to measure at most, default 10000
+            max_clips: How many clips to measure at most, default 10000
                 (BYOL-A).
 
         Raises:
-            ValueError: if there is nothing to measure, or nothing finite.
+            ValueError: If there is nothing to measure, or nothing finite.
         """
         if self.normalize not in ("scalar", "per_bin"):
             raise ValueError(
@@ -234,25 +245,32 @@ class FrontEnd(Layer):
         self.measured.assign(1.0)
 
     @property
-    def adapted(self):
+    def adapted(self) -> bool:
         """Whether the statistics were given or measured (or not needed)."""
         if self.normalize not in ("scalar", "per_bin"):
             return True
         return bool(ops.convert_to_numpy(self.measured.value) > 0)
 
-    def compute_output_shape(self, waveform_shape, lengths_shape=None):
+    def compute_output_shape(
+        self, waveform_shape: Sequence[Any], lengths_shape: Any = None
+    ) -> Any:
         batch, samples = waveform_shape
         frames = None
         if samples is not None:
             frames = int(self.frame_lengths(samples))
         return (batch, frames, self.n_features)
 
-    def compute_output_spec(self, waveform, lengths=None, levelled=False):
+    def compute_output_spec(
+        self,
+        waveform: Tensor,
+        lengths: Tensor | None = None,
+        levelled: bool = False,
+    ) -> Any:
         self._check_waveform(waveform)
         shape = self.compute_output_shape(waveform.shape)
         return keras.KerasTensor(shape, dtype="float32")
 
-    def _add_statistics(self):
+    def _add_statistics(self) -> None:
         mean, std = self._given
         if (mean is None) != (std is None):
             raise ValueError(
@@ -293,7 +311,7 @@ class FrontEnd(Layer):
             weight.assign(np.broadcast_to(np.float32(start), weight.shape))
             setattr(self, label, weight)
 
-    def _check_waveform(self, waveform):
+    def _check_waveform(self, waveform: Tensor) -> Tensor:
         shape = tuple(waveform.shape)
         if len(shape) != 2:
             raise ValueError(
@@ -313,7 +331,7 @@ class FrontEnd(Layer):
             )
         return waveform
 
-    def _check_lengths(self, lengths):
+    def _check_lengths(self, lengths: Tensor | None) -> Any:
         if lengths is None:
             return None
         lengths = ops.cast(ops.convert_to_tensor(lengths), "int32")
@@ -324,7 +342,13 @@ class FrontEnd(Layer):
             )
         return lengths
 
-    def _raw_features(self, waveform, lengths, *, levelled=False):
+    def _raw_features(
+        self,
+        waveform: Tensor,
+        lengths: Tensor | None,
+        *,
+        levelled: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
         x = ops.cast(waveform, "float32")
         frames = None
         if lengths is not None:
@@ -343,18 +367,25 @@ class FrontEnd(Layer):
         return x, frames
 
 
-def front_ends(model):
-    """All front ends in a model, in the order in which they were made."""
+def front_ends(model: Any) -> list[Any]:
+    """All front ends in a model, in the order in which they were made.
+
+    Args:
+        model: Keras model or layer.
+
+    Returns:
+        List of `FrontEnd`.
+    """
     return [x for x in model._flatten_layers() if isinstance(x, FrontEnd)]
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (int, float)):
         return value
     return np.asarray(value, "float64").tolist()
 
 
-def _check_positive(label, value):
+def _check_positive(label: str, value: float) -> None:
     if not value > 0:
         raise ValueError(
             f"`{label}` must be positive. Received: {label}={value}"

@@ -1,9 +1,13 @@
 """The front ends: log-mel, MFCC, log spectrum and plain waveform."""
 
+from typing import Any
+
 import numpy as np
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.features.frontend import FrontEnd
 from keras_audio_ssl.features.mel import hz_to_mel
 from keras_audio_ssl.features.mel import mel_filterbank
@@ -23,24 +27,24 @@ class SpectralFrontEnd(FrontEnd):
 
     def __init__(
         self,
-        sample_rate=16000,
-        n_fft=512,
-        win_length=400,
-        hop_length=160,
-        window="hann",
-        center=True,
-        pad_mode="reflect",
-        power=2,
-        log="ln",
-        log_add=0.0,
-        log_floor=None,
-        log_ceiling=None,
-        preemphasis=0.0,
-        remove_dc=False,
-        precision="auto",
-        n_bins=None,
-        **kwargs,
-    ):
+        sample_rate: int = 16000,
+        n_fft: int = 512,
+        win_length: int | None = 400,
+        hop_length: int = 160,
+        window: str = "hann",
+        center: bool = True,
+        pad_mode: str = "reflect",
+        power: int = 2,
+        log: str | None = "ln",
+        log_add: float = 0.0,
+        log_floor: float | None = None,
+        log_ceiling: float | None = None,
+        preemphasis: float = 0.0,
+        remove_dc: bool = False,
+        precision: str = "auto",
+        n_bins: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         if power not in (1, 2):
             raise ValueError(
                 "`power` must be 1 (magnitude) or 2 (power). "
@@ -83,31 +87,33 @@ class SpectralFrontEnd(FrontEnd):
         )
         self.spectrum, self.win_length = spectrum, win_length
 
-    def extract(self, waveform, lengths=None):
+    def extract(
+        self, waveform: Tensor, lengths: Tensor | None = None
+    ) -> Tensor:
         return self.spectrum(waveform, lengths, then=self.from_power)
 
-    def count_frames(self, samples):
+    def count_frames(self, samples: Size) -> Size:
         return self.spectrum.frames(samples)
 
-    def from_power(self, power):
+    def from_power(self, power: Tensor) -> Tensor:
         """Features of power spectra.
 
         Args:
-            power: tensor `(batch, time, n_fft // 2 + 1)`.
+            power: Tensor `(batch, time, n_fft // 2 + 1)`.
 
         Returns:
             A tensor `(batch, time, n_bins)`.
         """
         return self.compress(self.to_power(power))
 
-    def to_power(self, power):
+    def to_power(self, power: Tensor) -> Tensor:
         """Raises power spectra to the layer's `power`: magnitude if it is 1."""
         if self.power == 1:
             # The gradient of a root is infinite at zero.
             return ops.sqrt(ops.maximum(power, TINY))
         return power
 
-    def compress(self, x):
+    def compress(self, x: Tensor) -> Tensor:
         """The logarithm, with its floor."""
         if self.log_floor is not None:
             x = ops.maximum(x, self.log_floor)
@@ -133,10 +139,10 @@ class LogSpectrum(SpectralFrontEnd):
 
     Args:
         sample_rate: Hz, default 16000.
-        n_fft: length of the Fourier transform in samples, default 512.
-        win_length: length of the window in samples, default 400; `n_fft` if
+        n_fft: Length of the Fourier transform in samples, default 512.
+        win_length: Length of the window in samples, default 400; `n_fft` if
             None.
-        hop_length: samples between frames, default 160.
+        hop_length: Samples between frames, default 160.
         **kwargs: `window`, `center`, `pad_mode`, `power`, `log`, `log_add`,
             `log_floor`, `log_ceiling`, `preemphasis`, `remove_dc` and
             `precision` of `LogMel`; `level`, `deltas`, `normalize`, `mean`,
@@ -150,18 +156,17 @@ class LogSpectrum(SpectralFrontEnd):
         A float32 tensor `(batch, time, (n_fft // 2 + 1) * (1 + deltas))`.
 
     Raises:
-        ValueError: for arguments out of range, or a waveform that has the
+        ValueError: For arguments out of range, or a waveform that has the
             wrong shape or is too short for a frame.
 
     Example:
-
-    >>> frontend = kas.features.LogSpectrum(n_fft=400)
-    >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
-    (1, 101, 201)
+        >>> frontend = kas.features.LogSpectrum(n_fft=400)
+        >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
+        (1, 101, 201)
     """
 
     @property
-    def frequencies(self):
+    def frequencies(self) -> Tensor:
         return np.arange(self.n_bins) * (self.sample_rate / self.n_fft)
 
 
@@ -170,30 +175,30 @@ class LogMel(SpectralFrontEnd):
 
     Args:
         sample_rate: Hz, default 16000.
-        n_fft: length of the Fourier transform in samples, default 512.
-        win_length: length of the window in samples, default 400; `n_fft` if
+        n_fft: Length of the Fourier transform in samples, default 512.
+        win_length: Length of the window in samples, default 400; `n_fft` if
             None.
-        hop_length: samples between frames, default 160.
-        n_mels: number of bands, default 64.
-        f_min: lower edge of the first band in Hz, default 60.
-        f_max: upper edge of the last band in Hz, default 7800; half the
+        hop_length: Samples between frames, default 160.
+        n_mels: Number of bands, default 64.
+        f_min: Lower edge of the first band in Hz, default 60.
+        f_max: Upper edge of the last band in Hz, default 7800; half the
             sample rate if None.
         mel_scale: `"htk"` (default), `"slaney"` or `"kaldi"`, see
             `mel_filterbank`.
         mel_norm: None (default) or `"slaney"` for triangles of equal area.
         window: `"hann"` (default) or `"hamming"`, both periodic,
             `"hamming_symmetric"` or `"povey"`.
-        center: whether frames are centred on multiples of the hop (default
+        center: Whether frames are centred on multiples of the hop (default
             True), the clip being padded at both ends.
         pad_mode: `"reflect"` (default) or `"constant"`.
         power: 2 (default) for power, 1 for magnitude.
         log: `"ln"` (default), `"log10"`, `"db"`, or None for none.
-        log_add: added before the logarithm, default 0.
-        log_floor: smaller values are raised to it, default None.
-        log_ceiling: larger values are cut to it, default None.
-        preemphasis: coefficient, applied within each frame as in Kaldi,
+        log_add: Added before the logarithm, default 0.
+        log_floor: Smaller values are raised to it, default None.
+        log_ceiling: Larger values are cut to it, default None.
+        preemphasis: Coefficient, applied within each frame as in Kaldi,
             default 0.
-        remove_dc: whether each frame's mean is removed, default False.
+        remove_dc: Whether each frame's mean is removed, default False.
         precision: `"float32"`, `"float64"` (for tones so pure that the
             rounding of a float32 transform shows beside them) or `"auto"`
             (default): float32, except for Kaldi's frames under PyTorch on a
@@ -209,29 +214,28 @@ class LogMel(SpectralFrontEnd):
         A float32 tensor `(batch, time, n_mels * (1 + deltas))`.
 
     Raises:
-        ValueError: for arguments out of range, or a waveform that has the
+        ValueError: For arguments out of range, or a waveform that has the
             wrong shape or is too short for a frame.
 
     Example:
-
-    >>> frontend = kas.features.LogMel(n_mels=80)
-    >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
-    (1, 101, 80)
+        >>> frontend = kas.features.LogMel(n_mels=80)
+        >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
+        (1, 101, 80)
     """
 
     def __init__(
         self,
-        sample_rate=16000,
-        n_fft=512,
-        win_length=400,
-        hop_length=160,
-        n_mels=64,
-        f_min=60.0,
-        f_max=7800.0,
-        mel_scale="htk",
-        mel_norm=None,
-        **kwargs,
-    ):
+        sample_rate: int = 16000,
+        n_fft: int = 512,
+        win_length: int | None = 400,
+        hop_length: int = 160,
+        n_mels: int = 64,
+        f_min: float = 60.0,
+        f_max: float = 7800.0,
+        mel_scale: str = "htk",
+        mel_norm: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         bank = mel_filterbank(
             sample_rate, n_fft, n_mels, f_min, f_max, mel_scale, mel_norm
         )
@@ -246,13 +250,13 @@ class LogMel(SpectralFrontEnd):
         self._bands = Bands(bank)
 
     @property
-    def frequencies(self):
+    def frequencies(self) -> Tensor:
         top = self.sample_rate / 2 if self.f_max is None else self.f_max
         low, high = hz_to_mel([self.f_min, top], self.mel_scale)
         edges = np.linspace(low, high, self.n_mels + 2)
         return mel_to_hz(edges[1:-1], self.mel_scale)
 
-    def from_power(self, power):
+    def from_power(self, power: Tensor) -> Tensor:
         return self.compress(self._bands(self.to_power(power)))
 
 
@@ -263,12 +267,12 @@ class MFCC(LogMel):
     librosa, torchaudio and Kaldi.
 
     Args:
-        n_mfcc: number of coefficients, default 13.
-        lifter: raises the higher coefficients by
+        n_mfcc: Number of coefficients, default 13.
+        lifter: Raises the higher coefficients by
             `1 + lifter / 2 * sin(pi * i / lifter)` with `i` from 0, as HTK and
             Kaldi do (22 there); default 0 for none.
-        n_mels: number of mel bands, default 40.
-        **kwargs: those of `LogMel`. Librosa's decibels are `log="db",
+        n_mels: Number of mel bands, default 40.
+        **kwargs: Those of `LogMel`. Librosa's decibels are `log="db",
             log_floor=1e-10` (and its `top_db=80` has no counterpart).
 
     Call arguments:
@@ -279,16 +283,17 @@ class MFCC(LogMel):
         A float32 tensor `(batch, time, n_mfcc * (1 + deltas))`.
 
     Raises:
-        ValueError: for more coefficients than bands, and as `LogMel`.
+        ValueError: For more coefficients than bands, and as `LogMel`.
 
     Example:
-
-    >>> frontend = kas.features.MFCC(deltas=2)
-    >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
-    (1, 101, 39)
+        >>> frontend = kas.features.MFCC(deltas=2)
+        >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
+        (1, 101, 39)
     """
 
-    def __init__(self, n_mfcc=13, lifter=0, n_mels=40, **kwargs):
+    def __init__(
+        self, n_mfcc: int = 13, lifter: int = 0, n_mels: int = 40, **kwargs: Any
+    ) -> None:
         if not 1 <= n_mfcc <= n_mels:
             raise ValueError(
                 "`n_mfcc` must be between 1 and `n_mels`. "
@@ -308,10 +313,10 @@ class MFCC(LogMel):
         self._basis = backend.Constant(basis)
 
     @property
-    def frequencies(self):
+    def frequencies(self) -> None:
         return None  # Coefficients are of no band.
 
-    def from_power(self, power):
+    def from_power(self, power: Tensor) -> Tensor:
         x = super().from_power(power)
         return ops.matmul(x, self._basis(x))
 
@@ -331,17 +336,16 @@ class Waveform(FrontEnd):
         A float32 tensor `(batch, samples, 1)`.
 
     Raises:
-        ValueError: for arguments out of range, or a waveform that is not
+        ValueError: For arguments out of range, or a waveform that is not
             `(batch, samples)`.
 
     Example:
-
-    >>> frontend = kas.features.Waveform(level="peak")
-    >>> tuple(frontend(np.ones((2, 800), "float32")).shape)
-    (2, 800, 1)
+        >>> frontend = kas.features.Waveform(level="peak")
+        >>> tuple(frontend(np.ones((2, 800), "float32")).shape)
+        (2, 800, 1)
     """
 
-    def __init__(self, sample_rate=16000, **kwargs):
+    def __init__(self, sample_rate: int = 16000, **kwargs: Any) -> None:
         super().__init__(
             sample_rate=sample_rate,
             hop_length=1,
@@ -350,8 +354,10 @@ class Waveform(FrontEnd):
             **kwargs,
         )
 
-    def extract(self, waveform, lengths=None):
+    def extract(
+        self, waveform: Tensor, lengths: Tensor | None = None
+    ) -> Tensor:
         return waveform[:, :, None]
 
-    def count_frames(self, samples):
+    def count_frames(self, samples: Size) -> Size:
         return samples

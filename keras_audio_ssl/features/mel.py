@@ -1,6 +1,7 @@
 """Mel scales and triangular filter banks, in numpy float64."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -8,11 +9,11 @@ MEL_SCALES = ("htk", "slaney", "kaldi")
 MAX_FFT, MAX_MELS = 1 << 15, 512
 
 
-def hz_to_mel(frequency, scale="htk"):
+def hz_to_mel(frequency: Any, scale: str = "htk") -> Any:
     """Converts Hz to mel.
 
     Args:
-        frequency: a number or an array, in Hz.
+        frequency: A number or an array, in Hz.
         scale: `"htk"` (`2595 log10(1 + f / 700)`), `"kaldi"` (the same curve,
             written `1127 ln(1 + f / 700)`) or `"slaney"` (linear below 1 kHz,
             logarithmic above).
@@ -21,9 +22,8 @@ def hz_to_mel(frequency, scale="htk"):
         A float64 array of the same shape.
 
     Example:
-
-    >>> float(kas.features.hz_to_mel(1000.0, "slaney"))
-    15.0
+        >>> float(kas.features.hz_to_mel(1000.0, "slaney"))
+        15.0
     """
     f = np.asarray(frequency, "float64")
     _check_scale(scale)
@@ -35,20 +35,19 @@ def hz_to_mel(frequency, scale="htk"):
     return np.where(f < 1000.0, 3.0 * f / 200.0, above)
 
 
-def mel_to_hz(mel, scale="htk"):
+def mel_to_hz(mel: Any, scale: str = "htk") -> Any:
     """Converts mel to Hz; the inverse of `hz_to_mel`.
 
     Args:
-        mel: a number or an array.
+        mel: A number or an array.
         scale: `"htk"`, `"kaldi"` or `"slaney"`.
 
     Returns:
         A float64 array of the same shape.
 
     Example:
-
-    >>> float(kas.features.mel_to_hz(15.0, "slaney"))
-    1000.0
+        >>> float(kas.features.mel_to_hz(15.0, "slaney"))
+        1000.0
     """
     m = np.asarray(mel, "float64")
     _check_scale(scale)
@@ -73,10 +72,10 @@ def mel_filterbank(
 
     Args:
         sample_rate: Hz.
-        n_fft: length of the Fourier transform, in samples.
-        n_mels: number of bands.
-        f_min: lower edge of the first band, Hz.
-        f_max: upper edge of the last band, Hz; half the sample rate if None.
+        n_fft: Length of the Fourier transform, in samples.
+        n_mels: Number of bands.
+        f_min: Lower edge of the first band, Hz.
+        f_max: Upper edge of the last band, Hz; half the sample rate if None.
         mel_scale: `"htk"` or `"slaney"`: triangles over frequency, as in
             librosa and torchaudio. `"kaldi"`: HTK's curve with triangles over
             mel, as in Kaldi and `tf.signal`.
@@ -87,14 +86,13 @@ def mel_filterbank(
         A float64 array `(n_fft // 2 + 1, n_mels)`.
 
     Raises:
-        ValueError: for edges that are not increasing within half the sample
+        ValueError: For edges that are not increasing within half the sample
             rate, an unknown scale or norm, fewer than one band, or sizes
             that no audio needs (a file from a stranger may name any).
 
     Example:
-
-    >>> kas.features.mel_filterbank(16000, 400, 80).shape
-    (201, 80)
+        >>> kas.features.mel_filterbank(16000, 400, 80).shape
+        (201, 80)
     """
     f_max = sample_rate / 2 if f_max is None else f_max
     _check_scale(mel_scale)
@@ -136,7 +134,7 @@ def mel_filterbank(
     return bank
 
 
-def _check_scale(scale):
+def _check_scale(scale: str) -> None:
     if scale not in MEL_SCALES:
         raise ValueError(
             f"The mel scale must be one of {MEL_SCALES}. Received: {scale!r}"

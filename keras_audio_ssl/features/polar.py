@@ -1,9 +1,12 @@
 """CLAR's three channels: magnitude, phase, and mel bands."""
 
+from typing import Any
+
 import numpy as np
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.features.framing import frame_signal
 from keras_audio_ssl.features.layers import LogMel
 
@@ -22,14 +25,16 @@ class MagnitudePhaseMel(LogMel):
 
     Args:
         sample_rate: Hz, default 16000.
-        n_fft: length of the Fourier transform in samples, default 2048.
-        win_length: length of the window in samples; `n_fft` if None, the
+        n_fft: Length of the Fourier transform in samples, default 2048.
+        win_length: Length of the window in samples; `n_fft` if None, the
             default.
-        hop_length: samples between frames, default 128.
-        n_mels: number of frequencies, and of mel bands, default 128.
-        f_min: lowest frequency in Hz, default 40.
-        f_max: highest one, that of the last band's edge, default 8000.
-        **kwargs: those of `LogMel`.
+        hop_length: Samples between frames, default 128.
+        n_mels: Number of frequencies, and of mel bands, default 128.
+        f_min: Lowest frequency in Hz, default 40.
+        f_max: Highest one, that of the last band's edge, default 8000.
+        mel_scale: Of the bands, default `"slaney"`; see `LogMel`.
+        mel_norm: Likewise, default `"slaney"`.
+        **kwargs: Those of `LogMel`.
 
     Call arguments:
         waveform: float tensor `(batch, samples)`.
@@ -39,32 +44,31 @@ class MagnitudePhaseMel(LogMel):
         A float32 tensor `(batch, time, 3 * n_mels)`.
 
     Raises:
-        ValueError: for arguments out of range, or a waveform that has the
+        ValueError: For arguments out of range, or a waveform that has the
             wrong shape or is too short for a frame.
 
     Reference:
         Al-Tahan & Mohsenzadeh, 2021, "CLAR", arXiv 2010.09542, as released.
 
     Example:
-
-    >>> frontend = kas.features.MagnitudePhaseMel(n_mels=32)
-    >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
-    (1, 126, 96)
+        >>> frontend = kas.features.MagnitudePhaseMel(n_mels=32)
+        >>> tuple(frontend(np.zeros((1, 16000), "float32")).shape)
+        (1, 126, 96)
     """
 
     def __init__(
         self,
-        sample_rate=16000,
-        n_fft=2048,
-        win_length=None,
-        hop_length=128,
-        n_mels=128,
-        f_min=40.0,
-        f_max=8000.0,
-        mel_scale="slaney",
-        mel_norm="slaney",
-        **kwargs,
-    ):
+        sample_rate: int = 16000,
+        n_fft: int = 2048,
+        win_length: int | None = None,
+        hop_length: int = 128,
+        n_mels: int = 128,
+        f_min: float = 40.0,
+        f_max: float = 8000.0,
+        mel_scale: str = "slaney",
+        mel_norm: str | None = "slaney",
+        **kwargs: Any,
+    ) -> None:
         if not f_min > 0:
             raise ValueError(f"`f_min` must be positive. Received: {f_min=}")
         super().__init__(
@@ -94,15 +98,17 @@ class MagnitudePhaseMel(LogMel):
         return self.f_min * (self.f_max / self.f_min) ** steps
 
     @property
-    def frequencies(self):
+    def frequencies(self) -> None:
         return None  # A frame has three bins of each.
 
-    def extract(self, waveform, lengths=None):
+    def extract(
+        self, waveform: Tensor, lengths: Tensor | None = None
+    ) -> Tensor:
         mel = self.spectrum(waveform, lengths, then=self.from_power) - POWER_DB
         frames = self.spectrum.frames(ops.shape(waveform)[1])
         dtype = "float64" if self.precision == "float64" else "float32"
 
-        def product(x):
+        def product(x: Tensor) -> Tensor:
             x = frame_signal(
                 ops.cast(x, dtype), self.win_length, self.hop_length, frames
             )

@@ -1,6 +1,7 @@
 """The front ends of the methods, by name."""
 
 import inspect
+from typing import Any
 
 from keras_audio_ssl.features.frontend import FrontEnd
 from keras_audio_ssl.features.layers import MFCC
@@ -124,7 +125,7 @@ RECIPES |= {
 }
 
 
-def recipe(name: str, **overrides) -> FrontEnd:
+def recipe(name: str, **overrides: Any) -> FrontEnd:
     """Makes the front end of a method.
 
     At another `sample_rate` than the recipe's, windows and hops last as long
@@ -133,21 +134,20 @@ def recipe(name: str, **overrides) -> FrontEnd:
     not say them.
 
     Args:
-        name: a key of `RECIPES`.
-        **overrides: arguments that replace the recipe's.
+        name: A key of `RECIPES`.
+        **overrides: Arguments that replace the recipe's.
 
     Returns:
         A `FrontEnd`.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: For an unknown name.
 
     Example:
-
-    >>> kas.features.recipe("apc").n_features
-    80
-    >>> kas.features.recipe("cola", sample_rate=8000).f_max
-    3900.0
+        >>> kas.features.recipe("apc").n_features
+        80
+        >>> kas.features.recipe("cola", sample_rate=8000).f_max
+        3900.0
     """
     if name not in RECIPES:
         raise ValueError(
@@ -157,7 +157,9 @@ def recipe(name: str, **overrides) -> FrontEnd:
     return layer(**{**at_rate(layer, settings, overrides), **overrides})
 
 
-def at_rate(layer, settings, overrides):
+def at_rate(
+    layer: Any, settings: dict[str, Any], overrides: dict[str, Any]
+) -> dict[str, Any]:
     """A recipe's settings for the rate that was asked for."""
     usual = {**defaults_of(layer), **settings}
     rate, asked = usual["sample_rate"], overrides.get("sample_rate")
@@ -178,7 +180,7 @@ def at_rate(layer, settings, overrides):
     return {**settings, **scaled}
 
 
-def defaults_of(layer):
+def defaults_of(layer: Any) -> dict[str, Any]:
     """What a front end's class takes by default, and those above it."""
     found: dict = {}
     for base in layer.__mro__:

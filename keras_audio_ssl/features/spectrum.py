@@ -1,11 +1,15 @@
 """From waveform to power spectrum, the same on all backends."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.features.framing import PAD_MODES
 from keras_audio_ssl.features.framing import frame_signal
 from keras_audio_ssl.features.framing import pad_reflect
@@ -19,39 +23,38 @@ class Spectrum:
     """Short-time power spectrum `|X|^2` of a batch of clips.
 
     Args:
-        n_fft: length of the Fourier transform, samples.
-        win_length: length of the window, samples.
-        hop_length: samples between frames.
-        window: name of the window, see `window_function`.
-        center: whether frame `t` is centred on sample `t * hop_length`, the
+        n_fft: Length of the Fourier transform, samples.
+        win_length: Length of the window, samples.
+        hop_length: Samples between frames.
+        window: Name of the window, see `window_function`.
+        center: Whether frame `t` is centred on sample `t * hop_length`, the
             clip being padded by `n_fft // 2` samples on both sides.
         pad_mode: `"reflect"` or `"constant"` (zeros).
-        preemphasis: coefficient of the pre-emphasis of each frame, whose
+        preemphasis: Coefficient of the pre-emphasis of each frame, whose
             first sample repeats itself; 0 for none.
-        remove_dc: whether each frame's mean is removed first.
+        remove_dc: Whether each frame's mean is removed first.
         precision: `"float32"`, `"float64"`, or `"auto"`: float32, except for
             Kaldi's frames (pre-emphasis or mean removed) under PyTorch on a
             CPU, whose transform rounds four times as coarsely as the others'.
 
     Example:
-
-    >>> spectrum = Spectrum(n_fft=400, win_length=400, hop_length=160)
-    >>> tuple(spectrum(ops.zeros((1, 16000))).shape)
-    (1, 101, 201)
+        >>> spectrum = Spectrum(n_fft=400, win_length=400, hop_length=160)
+        >>> tuple(spectrum(ops.zeros((1, 16000))).shape)
+        (1, 101, 201)
     """
 
     def __init__(
         self,
-        n_fft,
-        win_length,
-        hop_length,
-        window="hann",
-        center=True,
-        pad_mode="reflect",
-        preemphasis=0.0,
-        remove_dc=False,
-        precision="auto",
-    ):
+        n_fft: int,
+        win_length: int,
+        hop_length: int,
+        window: str = "hann",
+        center: bool = True,
+        pad_mode: str = "reflect",
+        preemphasis: float = 0.0,
+        remove_dc: bool = False,
+        precision: str = "auto",
+    ) -> None:
         for label, value in (
             ("n_fft", n_fft),
             ("win_length", win_length),
@@ -102,7 +105,7 @@ class Spectrum:
         rest[0] *= 0.0 if preemphasis else 1.0
         self._window = backend.Constant(rest)
 
-    def frames(self, samples):
+    def frames(self, samples: Size) -> Size:
         """Frames of a clip of so many samples (at least `min_samples`)."""
         if self.center:
             samples = samples + 2 * (self.n_fft // 2) - self.n_fft
@@ -110,7 +113,7 @@ class Spectrum:
             samples = samples - self.win_length
         return 1 + samples // self.hop_length
 
-    def padded(self, waveform, lengths=None):
+    def padded(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Waveforms with what their first and last frames read beyond them.
 
         Args:
@@ -124,13 +127,18 @@ class Spectrum:
             return pad_reflect(waveform, self.left, right, lengths)
         return ops.pad(waveform, ((0, 0), (self.left, right)))
 
-    def __call__(self, waveform, lengths=None, then=None):
+    def __call__(
+        self,
+        waveform: Tensor,
+        lengths: Tensor | None = None,
+        then: Callable[[Tensor], Any] | None = None,
+    ) -> Any:
         """Power spectrum of waveforms.
 
         Args:
             waveform: float32 tensor `(batch, samples)`.
             lengths: int tensor `(batch,)`, valid samples; all if None.
-            then: function of the spectrum of some of the clips, applied while
+            then: Function of the spectrum of some of the clips, applied while
                 the processor still has it in its cache.
 
         Returns:
@@ -141,7 +149,7 @@ class Spectrum:
         x = self.padded(waveform, lengths)
         wide = self._is_wide(x)
 
-        def of_some(x):
+        def of_some(x: Tensor) -> Tensor:
             if not backend.has_transforms():
                 power = self._products(x, frames)
             elif wide:
@@ -155,13 +163,13 @@ class Spectrum:
         clip_bytes = frames * self.n_fft * (8 if wide else 4)
         return backend.in_chunks(of_some, x, clip_bytes)
 
-    def _is_wide(self, x):
+    def _is_wide(self, x: Tensor) -> bool:
         if self.precision == "auto":
             kaldi = self.preemphasis or self.remove_dc
             return bool(kaldi) and backend.rounds_coarsely(x)
         return self.precision == "float64"
 
-    def _power(self, x, frames, wide):
+    def _power(self, x: Tensor, frames: Size, wide: bool) -> Tensor:
         dtype = "float64" if wide else "float32"
         x = ops.cast(x, dtype)
         emphasis = self.preemphasis
@@ -184,7 +192,7 @@ class Spectrum:
             real = real + (1.0 - emphasis) * float(self.window[0]) * start
         return ops.cast(ops.square(real) + ops.square(imaginary), "float32")
 
-    def _products(self, x, frames):
+    def _products(self, x: Tensor, frames: Size) -> Tensor:
         """The same by one convolution, where there is no transform."""
         kernel = backend.Constant(self.matrix()[:, None])(x)
         x = ops.conv(
@@ -193,7 +201,7 @@ class Spectrum:
         parts = ops.split(ops.square(x[:, :frames]), 2, axis=-1)
         return parts[0] + parts[1]
 
-    def matrix(self):
+    def matrix(self) -> Any:
         """What a frame's samples are multiplied with, as all of it is linear.
 
         Returns:
@@ -209,7 +217,7 @@ class Spectrum:
         spectrum = np.fft.rfft(frame * self.window, self.n_fft, axis=1)
         return np.concatenate([spectrum.real, spectrum.imag], axis=1)
 
-    def _frame_means(self, x, frames):
+    def _frame_means(self, x: Tensor, frames: Size) -> Tensor:
         # Through sums of the largest blocks that frames have in common.
         block = math.gcd(self.win_length, self.hop_length)
         per_frame = self.win_length // block
@@ -231,13 +239,13 @@ class Bands:
     """Multiplies spectra with a filter bank, over its non-zero part only.
 
     Args:
-        bank: array `(bins, bands)`.
-        blocks: in how many groups of neighbouring bands the product is split
+        bank: Array `(bins, bands)`.
+        blocks: In how many groups of neighbouring bands the product is split
             on a CPU (not under PyTorch, where each operation costs more). A
             band sees few bins, so two halves cost little more than one.
     """
 
-    def __init__(self, bank, blocks=2):
+    def __init__(self, bank: np.ndarray, blocks: int = 2) -> None:
         self.bins, self.bands = bank.shape
         blocks = blocks if self.bands >= 16 else 1
         self.whole = self._cut(bank)
@@ -245,7 +253,7 @@ class Bands:
             self._cut(part) for part in np.array_split(bank, blocks, axis=1)
         ]
 
-    def __call__(self, spectrum):
+    def __call__(self, spectrum: Tensor) -> Tensor:
         split = backend.splitting_pays(spectrum)
         parts = self.parts if split else [self.whole]
         products = []
@@ -259,7 +267,7 @@ class Bands:
         return ops.concatenate(products, axis=-1)
 
     @staticmethod
-    def _cut(bank):
+    def _cut(bank: np.ndarray) -> Any:
         used = np.flatnonzero(bank.any(axis=1))
         first, last = (used[0], used[-1] + 1) if used.size else (0, 1)
         return int(first), int(last), backend.Constant(bank[first:last])

@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import frame_mask
 
 LEVELS = (None, "l2", "rms", "peak", "centred_peak")
@@ -11,30 +12,34 @@ LEVELS = (None, "l2", "rms", "peak", "centred_peak")
 TINY = 1e-24
 
 
-def scale_level(waveform, level: str, lengths=None, level_samples=None):
+def scale_level(
+    waveform: Tensor,
+    level: str,
+    lengths: Tensor | None = None,
+    level_samples: int | None = None,
+) -> Tensor:
     """Scales each clip to a common level.
 
     Args:
-        waveform: tensor `(batch, samples)`, zero past each clip's end.
+        waveform: Tensor `(batch, samples)`, zero past each clip's end.
         level: `"l2"`: unit norm, `x / sqrt(max(sum x^2, 1e-9))` (COLA).
             `"rms"`: root mean square of -25 dB, as s3prl. `"peak"`: largest
             absolute sample 1. `"centred_peak"`: mean removed, then divided by
             the largest absolute sample + 0.005 (Fonseca et al.).
         lengths: int tensor `(batch,)`, valid samples of each clip.
-        level_samples: for `"l2"`: clips longer than this are scaled so that
+        level_samples: For `"l2"`: clips longer than this are scaled so that
             as many samples have unit norm on average, whatever the length.
 
     Returns:
         A tensor of the same shape. Silence stays silence.
 
     Raises:
-        ValueError: for an unknown level.
+        ValueError: For an unknown level.
 
     Example:
-
-    >>> x = kas.features.scale_level(np.array([[0.1, -0.4]]), "peak")
-    >>> round(float(x[0, 0]), 6)
-    0.25
+        >>> x = kas.features.scale_level(np.array([[0.1, -0.4]]), "peak")
+        >>> round(float(x[0, 0]), 6)
+        0.25
     """
     x = ops.convert_to_tensor(waveform)
     if level not in LEVELS[1:]:
@@ -64,27 +69,28 @@ def scale_level(waveform, level: str, lengths=None, level_samples=None):
     return x / (ops.max(ops.abs(x), axis=1, keepdims=True) + 0.005)
 
 
-def deltas(features, lengths=None, width: int = 5):
+def deltas(
+    features: Tensor, lengths: Tensor | None = None, width: int = 5
+) -> Tensor:
     """Slope of each feature over time, by linear regression.
 
     The first and the last valid frame are repeated past the ends of the clip.
 
     Args:
-        features: tensor `(batch, time, bins)`.
+        features: Tensor `(batch, time, bins)`.
         lengths: int tensor `(batch,)`, valid frames of each clip.
-        width: frames of the regression, odd and at least 3.
+        width: Frames of the regression, odd and at least 3.
 
     Returns:
         A tensor of the same shape. Padded frames are undefined.
 
     Raises:
-        ValueError: if `width` is not odd and at least 3.
+        ValueError: If `width` is not odd and at least 3.
 
     Example:
-
-    >>> ramp = keras.ops.arange(9.0)[None, :, None]
-    >>> float(kas.features.deltas(ramp)[0, 4, 0])
-    1.0
+        >>> ramp = keras.ops.arange(9.0)[None, :, None]
+        >>> float(kas.features.deltas(ramp)[0, 4, 0])
+        1.0
     """
     if width < 3 or width % 2 == 0:
         raise ValueError(
@@ -111,19 +117,19 @@ def deltas(features, lengths=None, width: int = 5):
 
 
 def utterance_norm(
-    features,
-    lengths=None,
+    features: Tensor,
+    lengths: Tensor | None = None,
     epsilon: float = 1e-10,
     ddof: int = 1,
     scale: bool = True,
-):
+) -> Tensor:
     """Normalises each clip by the mean and deviation of its own frames (CMVN).
 
     Args:
-        features: tensor `(batch, time, bins)`.
+        features: Tensor `(batch, time, bins)`.
         lengths: int tensor `(batch,)`, valid frames of each clip; all frames
             if None.
-        epsilon: added to the standard deviation.
+        epsilon: Added to the standard deviation.
         ddof: 1 divides the squared deviations by N - 1, as s3prl; 0 by N.
         scale: False removes the mean only.
 
@@ -132,11 +138,10 @@ def utterance_norm(
         changes becomes zero.
 
     Example:
-
-    >>> x = np.arange(12.0).reshape(1, 6, 2).astype("float32")
-    >>> y = kas.features.utterance_norm(x)
-    >>> abs(float(keras.ops.mean(y))) < 1e-6
-    True
+        >>> x = np.arange(12.0).reshape(1, 6, 2).astype("float32")
+        >>> y = kas.features.utterance_norm(x)
+        >>> abs(float(keras.ops.mean(y))) < 1e-6
+        True
     """
     x = ops.convert_to_tensor(features)
     time = ops.shape(x)[1]
@@ -165,24 +170,23 @@ class RunningMoments:
     """Mean and standard deviation of many arrays, in float64.
 
     Args:
-        per_bin: whether each entry of the last axis has its own, or all share
+        per_bin: Whether each entry of the last axis has its own, or all share
             one.
 
     Example:
-
-    >>> moments = RunningMoments(per_bin=False)
-    >>> moments.update(np.array([[1.0, 3.0]]))
-    >>> moments.mean, moments.std
-    (2.0, 1.0)
+        >>> moments = RunningMoments(per_bin=False)
+        >>> moments.update(np.array([[1.0, 3.0]]))
+        >>> moments.mean, moments.std
+        (2.0, 1.0)
     """
 
-    def __init__(self, per_bin: bool):
+    def __init__(self, per_bin: bool) -> None:
         self.per_bin = per_bin
         self.count = 0
         self._mean = np.float64(0.0)
         self._squares = np.float64(0.0)
 
-    def update(self, rows):
+    def update(self, rows: np.ndarray) -> None:
         """Adds an array `(rows, bins)`."""
         x = np.asarray(rows, "float64")
         x = x if self.per_bin else x.reshape(-1, 1)
@@ -199,12 +203,12 @@ class RunningMoments:
         self.count = total
 
     @property
-    def mean(self):
+    def mean(self) -> float | np.ndarray:
         """Mean: a float, or an array `(bins,)`."""
         return self._mean if self.per_bin else float(np.sum(self._mean))
 
     @property
-    def std(self):
+    def std(self) -> float | np.ndarray:
         """Standard deviation (of the population)."""
         std = np.sqrt(self._squares / max(self.count, 1))
         return std if self.per_bin else float(np.sum(std))

@@ -2,10 +2,11 @@
 
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.losses.contrastive import unit
 
 
-def unit_distance(a, b):
+def unit_distance(a: Tensor, b: Tensor) -> Tensor:
     """Squared distance of the vectors scaled to unit length: 2 - 2 cos.
 
     Args:
@@ -21,7 +22,9 @@ def unit_distance(a, b):
     return 2.0 - 2.0 * ops.sum(unit(a) * unit(b), axis=-1)
 
 
-def masked_l1(prediction, target, mask=None):
+def masked_l1(
+    prediction: Tensor, target: Tensor, mask: Tensor | None = None
+) -> Tensor:
     """Mean absolute error over what is selected of the whole batch.
 
     Args:
@@ -36,21 +39,36 @@ def masked_l1(prediction, target, mask=None):
     return masked_mean(ops.abs(prediction - target), mask)
 
 
-def masked_mse(prediction, target, mask=None):
-    """Mean squared error over what is selected; as `masked_l1`."""
+def masked_mse(
+    prediction: Tensor, target: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """Mean squared error over what is selected of the whole batch.
+
+    Args:
+        prediction: `(batch, frames, dim)`.
+        target: `(batch, frames, dim)`.
+        mask: As of `masked_l1`.
+
+    Returns:
+        Scalar; 0, with zero gradient, where nothing is selected.
+    """
     return masked_mean(ops.square(prediction - target), mask)
 
 
-def masked_mean(error, mask=None):
+def masked_mean(error: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean over what is selected of the whole batch, one division in all.
 
     Args:
         error: `(batch, frames, dim)`.
         mask: As of `masked_l1`.
+
+    Returns:
+        Scalar.
     """
     if mask is None:
         return ops.mean(error)
     if len(mask.shape) < len(error.shape):
+        # A mask of frames weights the mean over bins.
         error = ops.mean(error, axis=-1)
     weights = ops.cast(mask, error.dtype)
     return ops.sum(error * weights) / ops.maximum(ops.sum(weights), 1.0)

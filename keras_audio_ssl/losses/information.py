@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 
-def log_determinant(matrix):
+
+def log_determinant(matrix: Tensor) -> Tensor:
     """Logarithm of the absolute determinant.
 
     By QR, which fails on no matrix, compiles under XLA and has a gradient on
@@ -17,10 +19,11 @@ def log_determinant(matrix):
         Scalar.
     """
     _, upper = ops.qr(matrix)
+    # |det Q| is 1, and R's is the product of its diagonal.
     return ops.sum(ops.log(ops.abs(ops.diagonal(upper))))
 
 
-def block_toeplitz(matrix, blocks):
+def block_toeplitz(matrix: Tensor, blocks: int) -> Tensor:
     """The symmetric block-Toeplitz matrix next to a matrix.
 
     After it is made symmetric, blocks of equal lag are replaced by their
@@ -35,6 +38,7 @@ def block_toeplitz(matrix, blocks):
     """
     dim = matrix.shape[0] // blocks
     matrix = (matrix + ops.transpose(matrix)) / 2
+    # tiles[i, :, j] is the block (dim, dim) of frames i and j.
     tiles = ops.reshape(matrix, (blocks, dim, blocks, dim))
     lags = [
         sum(tiles[i, :, i + lag] for i in range(blocks - lag)) / (blocks - lag)
@@ -54,7 +58,7 @@ def block_toeplitz(matrix, blocks):
     return ops.concatenate(rows, axis=0)
 
 
-def covariance(x, weights):
+def covariance(x: Tensor, weights: Tensor) -> Tensor:
     """Population covariance of weighted rows.
 
     Args:
@@ -73,7 +77,12 @@ def covariance(x, weights):
     return (ops.transpose(off) @ off) / count
 
 
-def window_covariance(latent, lengths=None, frames=8, toeplitz=True):
+def window_covariance(
+    latent: Tensor,
+    lengths: Tensor | None = None,
+    frames: int = 8,
+    toeplitz: bool = True,
+) -> Tensor:
     """Covariance of all windows of neighbouring frames inside of clips.
 
     Args:
@@ -91,6 +100,7 @@ def window_covariance(latent, lengths=None, frames=8, toeplitz=True):
     if isinstance(time, int) and time < frames:
         return ops.zeros((frames * dim, frames * dim), latent.dtype)
     count = time - frames + 1
+    # (batch, count, frames * dim): `frames` shifted copies side by side.
     windows = ops.concatenate(
         [latent[:, i : i + count] for i in range(frames)], axis=-1
     )
@@ -98,14 +108,19 @@ def window_covariance(latent, lengths=None, frames=8, toeplitz=True):
         weights = ops.ones((clips, count), latent.dtype)
     else:
         last = ops.cast(lengths, "int32")[:, None] - frames
+        # Windows that lie within the clip.
         weights = ops.arange(count, dtype="int32")[None] <= last
     sigma = covariance(windows, weights)
     return block_toeplitz(sigma, frames) if toeplitz else sigma
 
 
 def predictive_information(
-    latent, lengths=None, window=4, toeplitz=True, diagonal=1e-4
-):
+    latent: Tensor,
+    lengths: Tensor | None = None,
+    window: int = 4,
+    toeplitz: bool = True,
+    diagonal: float = 1e-4,
+) -> Tensor:
     """Mutual information of the past and the future of a Gaussian process.
 
     `ln det S(T) - ln det S(2T) / 2`, with S(T) the covariance of windows of T
@@ -142,10 +157,12 @@ def predictive_information(
         sigma = sigma / diagonal + eye
     half = sigma.shape[0] // 2
     past = log_determinant(sigma[:half, :half])
+    # PI = ln det S(T) - ln det S(2T) / 2: of a stationary process past and
+    # future have one determinant.
     return past - 0.5 * log_determinant(sigma)
 
 
-def orthogonality(latent, lengths=None):
+def orthogonality(latent: Tensor, lengths: Tensor | None = None) -> Tensor:
     """How far the frames' covariance is from the identity, squared.
 
     Args:
@@ -163,7 +180,7 @@ def orthogonality(latent, lengths=None):
     return ops.sum(ops.square(off))
 
 
-def at_least_float32(x):
+def at_least_float32(x: Tensor) -> Tensor:
     """Half precision has no digits for a covariance."""
     x = ops.convert_to_tensor(x)
     wide = keras.backend.standardize_dtype(x.dtype) == "float64"

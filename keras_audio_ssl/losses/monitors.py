@@ -2,10 +2,11 @@
 
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.losses.contrastive import unit
 
 
-def correlation(a, b, mask=None):
+def correlation(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     """Pearson's correlation, over what is selected.
 
     Args:
@@ -19,7 +20,7 @@ def correlation(a, b, mask=None):
     weights = ops.ones_like(a) if mask is None else ops.cast(mask, a.dtype)
     weights = weights / ops.maximum(ops.sum(weights), 1.0)
 
-    def mean(x):
+    def mean(x: Tensor) -> Tensor:
         return ops.sum(weights * x)
 
     a, b = a - mean(a), b - mean(b)
@@ -27,7 +28,7 @@ def correlation(a, b, mask=None):
     return mean(a * b) * ops.rsqrt(ops.maximum(power, 1e-12))
 
 
-def embedding_std(x, mask=None):
+def embedding_std(x: Tensor, mask: Tensor | None = None) -> Tensor:
     """Deviation of each dimension of the unit vectors, averaged.
 
     Near 0 all clips look alike (collapse); healthy is about 1 / sqrt(dim).

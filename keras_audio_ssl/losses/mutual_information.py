@@ -2,8 +2,10 @@
 
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 
-def bce_information(positive, negative):
+
+def bce_information(positive: Tensor, negative: Tensor) -> Tensor:
     """Binary cross-entropy of telling pairs of one source from others.
 
     Args:
@@ -17,10 +19,11 @@ def bce_information(positive, negative):
         Ravanelli & Bengio, 2019, "Learning Speaker Representations with
         Mutual Information", arXiv 1812.00271, eq. 5.
     """
+    # -ln s(p) - ln(1 - s(n)), without a logarithm of 0.
     return ops.mean(ops.softplus(-positive)) + ops.mean(ops.softplus(negative))
 
 
-def mine_information(positive, negative):
+def mine_information(positive: Tensor, negative: Tensor) -> Tensor:
     """Minus the bound of Donsker and Varadhan, in nats.
 
     The gradient of its logarithm is biased where the batch is small.
@@ -38,10 +41,11 @@ def mine_information(positive, negative):
     """
     count = ops.cast(ops.shape(negative)[0], negative.dtype)
     mean = ops.logsumexp(negative) - ops.log(count)
+    # ln mean exp(n) - mean p.
     return mean - ops.mean(positive)
 
 
-def nce_information(positive, negative):
+def nce_information(positive: Tensor, negative: Tensor) -> Tensor:
     """Cross-entropy of finding each pair among the negatives of the batch.
 
     Args:
@@ -55,4 +59,5 @@ def nce_information(positive, negative):
         Ravanelli & Bengio, 2019, arXiv 1812.00271, eq. 4.
     """
     rest = ops.broadcast_to(ops.logsumexp(negative), ops.shape(positive))
+    # -ln(e^p / (e^p + sum_j e^{n_j})) of each pair.
     return ops.mean(ops.logaddexp(positive, rest) - positive)

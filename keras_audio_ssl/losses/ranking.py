@@ -6,17 +6,20 @@ score has rank 1.
 
 import math
 import operator
+from collections.abc import Callable
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.losses.information import at_least_float32
 
 REGULARIZATIONS = ("l2", "kl")
 
 
-def hard_rank(scores):
+def hard_rank(scores: Tensor) -> Tensor:
     """Ranks of scores, from 1 on; of equal scores the first has the lower.
 
     Args:
@@ -26,9 +29,8 @@ def hard_rank(scores):
         int32 `(..., n)`, without gradient.
 
     Example:
-
-    >>> hard_rank([[0.3, -1.0, 2.0]])
-    [[2, 1, 3]]
+        >>> hard_rank([[0.3, -1.0, 2.0]])
+        [[2, 1, 3]]
     """
     order = ops.argsort(ops.convert_to_tensor(scores), axis=-1)
     return ops.cast(ops.argsort(order, axis=-1), "int32") + 1
@@ -37,7 +39,12 @@ def hard_rank(scores):
 # Ranks under noise: a linear programme whose scores are perturbed.
 
 
-def perturbed_rank(scores, sigma=1.0, num_samples=None, seed=None):
+def perturbed_rank(
+    scores: Tensor,
+    sigma: float = 1.0,
+    num_samples: int | None = None,
+    seed: Seed = None,
+) -> Tensor:
     """Expected ranks of scores with normal noise.
 
     Args:
@@ -55,9 +62,8 @@ def perturbed_rank(scores, sigma=1.0, num_samples=None, seed=None):
         ValueError: `sigma` or `num_samples` is not positive.
 
     Example:
-
-    >>> perturbed_rank([[0.0, 0.0, 100.0]])
-    [[1.5, 1.5, 3.0]]
+        >>> perturbed_rank([[0.0, 0.0, 100.0]])
+        [[1.5, 1.5, 3.0]]
 
     Reference:
         Berthet et al., 2020, "Learning with Differentiable Perturbed
@@ -79,7 +85,13 @@ def perturbed_rank(scores, sigma=1.0, num_samples=None, seed=None):
     return mean + ops.sum(jacobian * zero[..., None, :], axis=-1)
 
 
-def perturbed_rank_loss(scores, ranks, sigma=1.0, num_samples=None, seed=None):
+def perturbed_rank_loss(
+    scores: Tensor,
+    ranks: Tensor,
+    sigma: float = 1.0,
+    num_samples: int | None = None,
+    seed: Seed = None,
+) -> Tensor:
     """Fenchel-Young loss of ranks under noise: 0 at best, never negative.
 
     Its gradient is `perturbed_rank(scores) - ranks`, which does not vanish
@@ -99,8 +111,9 @@ def perturbed_rank_loss(scores, ranks, sigma=1.0, num_samples=None, seed=None):
         ValueError: `sigma` or `num_samples` is not positive.
 
     Example:
-
-    >>> ops.mean(perturbed_rank_loss(scores, ranks))
+        >>> scores = [[0.0, 50.0, 100.0]]
+        >>> perturbed_rank_loss(scores, [[1, 2, 3]])
+        [0.0]
 
     Reference:
         Berthet et al., 2020, arXiv 2002.08676, section 4.
@@ -122,7 +135,9 @@ def perturbed_rank_loss(scores, ranks, sigma=1.0, num_samples=None, seed=None):
     return ops.mean(ops.sum(noisy * (found - ranks), axis=-1), axis=0)
 
 
-def noisy_ranks(scores, sigma, num_samples, seed):
+def noisy_ranks(
+    scores: Tensor, sigma: float, num_samples: int, seed: Seed
+) -> tuple[Tensor, Tensor]:
     """Draws of the noise, and the ranks under each.
 
     Returns:
@@ -134,17 +149,17 @@ def noisy_ranks(scores, sigma, num_samples, seed):
     return noise, ops.cast(ranks, scores.dtype)
 
 
-def pairs(x):
+def pairs(x: Tensor) -> Tensor:
     """Differences `x[..., i] - x[..., j]`, `(..., n, n)`."""
     return x[..., :, None] - x[..., None, :]
 
 
-def normal_cdf(x):
+def normal_cdf(x: Tensor) -> Tensor:
     """Share of a normal distribution below each value."""
     return 0.5 * ops.erfc(x * -math.sqrt(0.5))
 
 
-def check_noise(sigma, num_samples):
+def check_noise(sigma: float, num_samples: int | None) -> None:
     """Refuses noise of which there is none.
 
     Raises:
@@ -160,7 +175,9 @@ def check_noise(sigma, num_samples):
 # Soft ranks: a projection onto the hull of all orders.
 
 
-def soft_rank(scores, strength=1.0, regularization="l2"):
+def soft_rank(
+    scores: Tensor, strength: float = 1.0, regularization: str = "l2"
+) -> Tensor:
     """Ranks as a projection, exact for scores far from each other.
 
     With `"l2"` the nearest point to `scores / strength` in the hull of all
@@ -182,9 +199,8 @@ def soft_rank(scores, strength=1.0, regularization="l2"):
         ValueError: `strength` is not positive, or `regularization` unknown.
 
     Example:
-
-    >>> soft_rank([[0.0, 0.2, 5.0]])
-    [[1.4, 1.6, 3.0]]
+        >>> soft_rank([[0.0, 0.2, 5.0]])
+        [[1.4, 1.6, 3.0]]
 
     Reference:
         Blondel et al., 2020, "Fast Differentiable Sorting and Ranking", arXiv
@@ -207,7 +223,12 @@ def soft_rank(scores, strength=1.0, regularization="l2"):
     return ops.take_along_axis(projected, place, axis=-1)
 
 
-def soft_rank_loss(scores, ranks, strength=1.0, regularization="l2"):
+def soft_rank_loss(
+    scores: Tensor,
+    ranks: Tensor,
+    strength: float = 1.0,
+    regularization: str = "l2",
+) -> Tensor:
     """Fenchel-Young loss of soft ranks: 0 at best, never negative.
 
     Its gradient is `soft_rank(scores) - ranks`; no derivative of a rank is
@@ -240,12 +261,12 @@ def soft_rank_loss(scores, ranks, strength=1.0, regularization="l2"):
     return ops.sum(scores * (found - ranks) - strength * gain, axis=-1)
 
 
-def safe_log(x):
+def safe_log(x: Tensor) -> Tensor:
     """Logarithm of what is not negative; of 0, that of a tiny number."""
     return ops.log(ops.maximum(x, 1e-30))
 
 
-def check_soft(strength, regularization):
+def check_soft(strength: float, regularization: str) -> None:
     """Refuses what is no regularisation.
 
     Raises:
@@ -260,7 +281,7 @@ def check_soft(strength, regularization):
         )
 
 
-def isotonic(y, w=None, kind="l2"):
+def isotonic(y: Tensor, w: Tensor | None = None, kind: str = "l2") -> Tensor:
     """Isotonic regression: the nearest sequence that does not rise.
 
     For `"l2"` minimises `sum (v - y) ** 2`, for `"kl"` `sum exp(y - v) +
@@ -278,9 +299,8 @@ def isotonic(y, w=None, kind="l2"):
         `(..., n)`.
 
     Example:
-
-    >>> isotonic([[3.0, 1.0, 2.0]])
-    [[3.0, 1.5, 1.5]]
+        >>> isotonic([[3.0, 1.0, 2.0]])
+        [[3.0, 1.5, 1.5]]
     """
     y = at_least_float32(y)
     fixed = ops.stop_gradient(y)
@@ -292,7 +312,14 @@ def isotonic(y, w=None, kind="l2"):
     return block_values(y, w, kind, first, last, near)
 
 
-def block_values(y, w, kind, first, last, near=None):
+def block_values(
+    y: Tensor,
+    w: Tensor | None,
+    kind: str,
+    first: Tensor,
+    last: Tensor,
+    near: Tensor | None = None,
+) -> Tensor:
     """The value of the block that each place is in.
 
     Args:
@@ -315,7 +342,7 @@ def block_values(y, w, kind, first, last, near=None):
     return near + ops.log(total) - ops.log(least)
 
 
-def block_sum(x, first, last):
+def block_sum(x: Tensor, first: Tensor, last: Tensor) -> Tensor:
     """Sum over the places of each one's block, `(..., n)`."""
     if keras.backend.standardize_dtype(x.dtype) == "float64":
         # Keras' own sums are of float32 on PyTorch.
@@ -326,7 +353,7 @@ def block_sum(x, first, last):
     return ops.take_along_axis(total, last, axis=-1) - before
 
 
-def blocks_of(y, w, kind):
+def blocks_of(y: Tensor, w: Tensor | None, kind: str) -> tuple[Tensor, Tensor]:
     """The blocks of an isotonic regression: where each place's has its ends.
 
     All neighbouring blocks that rise are joined at once, round by round,
@@ -339,7 +366,7 @@ def blocks_of(y, w, kind):
     place = ops.arange(n, dtype="int32")
     end = ops.zeros_like(y[..., :1], dtype="bool")
 
-    def ends(joined):
+    def ends(joined: Tensor) -> tuple[Tensor, Tensor]:
         """Ends of blocks, where `joined` says which places begin none."""
         begins = ops.where(joined, 0, place)
         first = running(ops.maximum, begins)
@@ -349,16 +376,16 @@ def blocks_of(y, w, kind):
         last = n - 1 - running(ops.maximum, left)
         return first, ops.flip(last, axis=-1)
 
-    def rises(joined):
+    def rises(joined: Tensor) -> Tensor:
         first, last = ends(joined)
         value = block_values(y, w, kind, first, last)
         before = ops.concatenate([value[..., :1], value[..., :-1]], axis=-1)
         return (value > before) & ~joined
 
-    def more(joined, new):
+    def more(joined: Tensor, new: Tensor) -> Tensor:
         return ops.any(new)
 
-    def join(joined, new):
+    def join(joined: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
         joined = joined | new
         return joined, rises(joined)
 
@@ -367,7 +394,7 @@ def blocks_of(y, w, kind):
     return ends(joined)
 
 
-def running(combine, x):
+def running(combine: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
     """Sums or maxima (of what is not negative) so far, along the last axis."""
     step = 1
     while step < x.shape[-1]:
@@ -380,7 +407,7 @@ def running(combine, x):
 # How right an order is.
 
 
-def rank_agreement(ranks, target):
+def rank_agreement(ranks: Tensor, target: Tensor) -> dict[str, Tensor]:
     """How far ranks agree with the true ones.
 
     Args:
@@ -393,8 +420,9 @@ def rank_agreement(ranks, target):
         (1 / n); `"spearman"` and `"kendall"`, correlations of ranks (0).
 
     Example:
-
-    >>> rank_agreement(hard_rank(scores), ranks)["partial"]
+        >>> ranks = hard_rank([[0.3, -1.0, 2.0]])
+        >>> rank_agreement(ranks, [[1, 2, 3]])["partial"]
+        [0.333333]
     """
     ranks, target = ops.cast(ranks, "float32"), ops.cast(target, "float32")
     n = ranks.shape[-1]

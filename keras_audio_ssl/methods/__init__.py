@@ -80,7 +80,7 @@ __all__ = [
 ]
 
 
-def method_class(name: str) -> Any:
+def method_class(name: str) -> "type[PretextModel]":
     """The class of a registry name.
 
     Raises:
@@ -95,7 +95,7 @@ def method_class(name: str) -> Any:
     return getattr(importlib.import_module(module), cls)
 
 
-def make_method(name: str, **kwargs) -> Any:
+def make_method(name: str, **kwargs: Any) -> "PretextModel":
     """Makes a method by its registry name.
 
     Args:
@@ -103,8 +103,7 @@ def make_method(name: str, **kwargs) -> Any:
         **kwargs: Arguments of its class, e.g. `preset="tiny"`.
 
     Example:
-
-    >>> model = kas.methods.make_method("cola", preset="tiny")
+        >>> model = kas.methods.make_method("cola", preset="tiny")
     """
     return method_class(name)(**{**METHODS[name][2], **kwargs})
 

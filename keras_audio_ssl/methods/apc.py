@@ -1,13 +1,18 @@
 """APC: predict the frame a few steps ahead; with codes, VQ-APC."""
 
+from collections.abc import Sequence
+from typing import Any
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import GumbelQuantizer
 from keras_audio_ssl.blocks import codebook_perplexity
 from keras_audio_ssl.blocks import group_dims
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import frame_mask
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import masked_l1
@@ -67,17 +72,17 @@ class APC(PretextModel):
 
     def __init__(
         self,
-        n_future=3,
-        encoder=None,
-        codebooks=None,
-        codebook_dims=None,
-        temperature=0.5,
-        reference_loss=False,
-        learning_rate=1e-4,
-        clip_norm=1.0,
-        seed=0,
-        **kwargs,
-    ):
+        n_future: int = 3,
+        encoder: EncoderLike = None,
+        codebooks: Sequence[int] | None = None,
+        codebook_dims: Sequence[int] | None = None,
+        temperature: float = 0.5,
+        reference_loss: bool = False,
+        learning_rate: float = 1e-4,
+        clip_norm: float = 1.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         if n_future < 1:
             raise ValueError(
                 f"`n_future` must be positive. Received: {n_future}"
@@ -106,15 +111,20 @@ class APC(PretextModel):
         self.copy_error = keras.metrics.Mean(name="copy_l1")
 
     @property
-    def min_samples(self):
+    def min_samples(self) -> int:
         return self.encoder.samples_for(self.n_future + 1)
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         waveform, lengths = waveform_and_lengths(x)
         features, valid = self.encoder.features(waveform, lengths)
         return self.predict_ahead(features, valid, training)
 
-    def predict_ahead(self, features, lengths=None, training=False):
+    def predict_ahead(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool = False,
+    ) -> dict[str, Any]:
         """The task on features `(batch, frames, bins)`; see `call`."""
         n, frames = self.n_future, ops.shape(features)[1]
         if isinstance(frames, int) and frames <= n:
@@ -122,6 +132,7 @@ class APC(PretextModel):
                 f"APC with n_future={n} needs more than {n} frames. "
                 f"Received: {frames}"
             )
+        # Frame t predicts frame t + n: (batch, frames - n, bins) each.
         known, target = features[:, : frames - n], features[:, n:]
         if lengths is None:
             lengths = ops.full((ops.shape(features)[0],), frames, "int32")
@@ -140,7 +151,9 @@ class APC(PretextModel):
             **outputs,
         }
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         target, mask = outputs["target"], outputs["mask"]
         # What is lost by repeating the current frame: to be beaten.
         self.copy_error.update_state(masked_l1(outputs["last"], target, mask))
@@ -150,12 +163,17 @@ class APC(PretextModel):
                 codebook_perplexity(codes[..., i], size, mask)
                 for i, size in enumerate(self.codebooks)
             ]
+            # Mean over the codebooks.
             self.perplexity.update_state(sum(used) / len(used))
         if self.reference_loss:
+            # Zeros past the end count as targets too, and make the loss
+            # smaller.
             mask = None
         return masked_l1(outputs["prediction"], target, mask)
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return keras.optimizers.Adam(
             self.learning_rate, global_clipnorm=self.clip_norm
         )

@@ -1,14 +1,19 @@
 """Audio2Vec: a slice of a clip from its neighbours, or they from it."""
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import RandomSlices
 from keras_audio_ssl.augment import RunningMean
 from keras_audio_ssl.blocks import SliceDecoder
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.losses import embedding_std
 from keras_audio_ssl.losses import masked_mse
@@ -70,17 +75,17 @@ class Audio2Vec(SliceModel):
 
     def __init__(
         self,
-        task="cbow",
-        encoder=None,
-        features="log_mel",
-        frames=96,
-        context=2,
-        gap=2,
-        decoder_channels=(64, 32, 16, 8, 8),
-        learning_rate=1e-3,
-        seed=0,
-        **kwargs,
-    ):
+        task: str = "cbow",
+        encoder: EncoderLike = None,
+        features: str = "log_mel",
+        frames: int = 96,
+        context: int = 2,
+        gap: int = 2,
+        decoder_channels: Sequence[int] = (64, 32, 16, 8, 8),
+        learning_rate: float = 1e-3,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("task", task, ("cbow", "skipgram"))
         check_choice("features", features, tuple(FRONTENDS))
         if context < 1:
@@ -109,14 +114,14 @@ class Audio2Vec(SliceModel):
         names = ("explained", "seen_mean_mse", "band_mean_mse")
         self.told = {n: keras.metrics.Mean(name=n) for n in names}
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         features, valid = self.features_of(x)
         slices, valid = self.slices(
             features, lengths=valid, seed=self.seed_generator
         )
         return {**self.rebuild(slices, training), "valid": valid}
 
-    def rebuild(self, slices, training=False):
+    def rebuild(self, slices: Tensor, training: bool = False) -> dict[str, Any]:
         """The task on slices `(batch, 2 context + 1, frames, bins)`.
 
         Returns:
@@ -131,11 +136,13 @@ class Audio2Vec(SliceModel):
         if self.task == "skipgram":
             seen, target = middle, around
         vectors = self.encode(seen, training)
+        # Side by side, in their order: (batch, seen slices * dim).
         width = vectors.shape[1] * vectors.shape[2]
         rebuilt = self.decoder(
             ops.reshape(vectors, (-1, width)), training=training
         )
         self.bands(target, training=training)
+        # Slices one after the other: (batch, slices * frames, bins).
         frames = (-1, target.shape[1] * self.frames, target.shape[-1])
         return {
             "prediction": ops.reshape(rebuilt, frames),
@@ -144,13 +151,15 @@ class Audio2Vec(SliceModel):
             "embedding": vectors,
         }
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         target = outputs["target"]
         valid = ops.broadcast_to(
             outputs["valid"][:, None], ops.shape(target)[:2]
         )
 
-        def error(prediction):
+        def error(prediction: Tensor) -> Tensor:
             return masked_mse(prediction, target, valid)
 
         loss = error(outputs["prediction"])

@@ -1,10 +1,13 @@
 """Audio ALBERT: Mockingjay with one layer, applied again and again."""
 
+from typing import Any
 from typing import ClassVar
 
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import TimeAlteration
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.methods.mockingjay import Mockingjay
 
 
@@ -46,7 +49,12 @@ class AudioALBERT(Mockingjay):
         },
     }  # fmt: skip
 
-    def __init__(self, encoder=None, mask_token=False, **kwargs):
+    def __init__(
+        self,
+        encoder: EncoderLike = None,
+        mask_token: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(encoder, **kwargs)
         if mask_token:
             bins = self.stack * self.encoder.frontend.n_features
@@ -58,9 +66,12 @@ class AudioALBERT(Mockingjay):
                 reference=self.reference_policy,
             )  # fmt: skip
 
-    def alter(self, features, lengths):
+    def alter(
+        self, features: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         altered, selected = super().alter(features, lengths)
         if self.mask_token:
             token = ops.cast(self.token, altered.dtype)
+            # The hidden frames are zeros by now.
             altered = altered + ops.where(selected, token, 0.0)
         return altered, selected

@@ -1,10 +1,15 @@
 """BYOL-A: one segment, two views, and a target that moves slowly."""
 
+from collections.abc import Sequence
+from typing import Any
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.augment import AugmentationsLike
 from keras_audio_ssl.augment import MixupMemory
 from keras_audio_ssl.augment import RandomCrop
 from keras_audio_ssl.augment import RandomLinearFader
@@ -15,6 +20,7 @@ from keras_audio_ssl.augment import standardize_batch
 from keras_audio_ssl.blocks import MLPHead
 from keras_audio_ssl.blocks import ProjectedBackbone
 from keras_audio_ssl.blocks import TargetNetwork
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import contrastive_accuracy
@@ -96,24 +102,24 @@ class BYOLA(PretextModel):
 
     def __init__(
         self,
-        version="v1",
-        encoder=None,
-        hidden_dim=4096,
-        projection_dim=256,
-        seconds=0.95,
-        momentum=0.99,
-        mixup_ratio=None,
-        memory=2048,
-        rrc=(1.0, 1.5, 0.6, 1.5),
-        fader_gain=None,
-        augmentations=OWN,
-        pre_norm="measured",
-        running_clips=20_000,
-        post_norm=True,
-        learning_rate=None,
-        seed=0,
-        **kwargs,
-    ):
+        version: str = "v1",
+        encoder: EncoderLike = None,
+        hidden_dim: int = 4096,
+        projection_dim: int = 256,
+        seconds: float = 0.95,
+        momentum: float = 0.99,
+        mixup_ratio: float | None = None,
+        memory: int = 2048,
+        rrc: Sequence[float] = (1.0, 1.5, 0.6, 1.5),
+        fader_gain: float | None = None,
+        augmentations: AugmentationsLike = OWN,
+        pre_norm: str = "measured",
+        running_clips: int = 20_000,
+        post_norm: bool = True,
+        learning_rate: float | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("version", version, VERSIONS)
         check_choice("pre_norm", pre_norm, ("measured", "running"))
         paper = {"backbone": "audio_ntt", "frontend": "byol_a"}
@@ -150,7 +156,7 @@ class BYOLA(PretextModel):
         self.std = keras.metrics.Mean(name="embedding_std")
         self.retrieval = keras.metrics.Mean(name="view_retrieval")
 
-    def views(self, features):
+    def views(self, features: Tensor) -> Sequence[Tensor]:
         """Two augmented views of features, `(batch, frames, bins)` each."""
         seed, views = self.seed_generator, []
         for _ in range(2):
@@ -163,20 +169,24 @@ class BYOLA(PretextModel):
                 x = layer(x, seed=seed)
             views.append(x)
         if self.post_norm:
+            # (2 * batch, frames, bins): one mean and one deviation for both.
             both = standardize_batch(ops.concatenate(views, axis=0))
             return ops.split(both, 2)
         return views
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         waveform, lengths = waveform_and_lengths(x)
         segment = self.crop(waveform, lengths=lengths, seed=self.seed_generator)
         features = self._normalized_features(segment, training)
-        views = self.views(features)
+        view_1, view_2 = self.views(features)
         if training:
+            # The clips as they were: what is mixed is not mixed again.
             self.mixup.push(features)
-        return self.compare(*views, training=training)
+        return self.compare(view_1, view_2, training=training)
 
-    def compare(self, view_1, view_2, training=False):
+    def compare(
+        self, view_1: Tensor, view_2: Tensor, training: bool = False
+    ) -> dict[str, Tensor]:
         """Predictions and targets of two ready views; see `call`."""
         outputs = {}
         # One view after the other: the batch norm's statistics are per view.
@@ -185,29 +195,38 @@ class BYOLA(PretextModel):
             outputs[f"prediction_{i}"] = self.predictor(
                 projection, training=training
             )
+            # Its batch norm has statistics of its own, never the online one's.
             _, target = self.target(view, training=training)
             outputs[f"target_{i}"] = target
             if i == 1:
                 outputs["embedding"] = clip
         return outputs
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         p1, p2 = outputs["prediction_1"], outputs["prediction_2"]
         t1, t2 = outputs["target_1"], outputs["target_2"]
         self.std.update_state(embedding_std(outputs["embedding"]))
         self.retrieval.update_state(
+            # Whether a view's prediction finds its own clip's target.
             contrastive_accuracy(cosine_similarity(p1, t2))
         )
         # Summed, not halved, as in the released code: 0 to 8.
+        # (2 - 2 cos(q1, t2)) + (2 - 2 cos(q2, t1)); each term is 0 to 4.
         return ops.mean(unit_distance(p1, t2) + unit_distance(p2, t1))
 
-    def after_update(self):
+    def after_update(self) -> list[tuple[Any, Any]]:
         return self.target.toward(self.online, self.momentum)
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return keras.optimizers.Adam(self.learning_rate, epsilon=1e-8)
 
-    def _normalized_features(self, segment, training):
+    def _normalized_features(
+        self, segment: Tensor, training: bool | None
+    ) -> Tensor:
         frontend = self.encoder.frontend
         if self.running_norm is None:
             return frontend(segment)
@@ -220,5 +239,5 @@ class BYOLA(PretextModel):
             frontend.measured.assign(1.0)
         return features
 
-    def unmeasured(self):
+    def unmeasured(self) -> list[Any]:
         return [] if self.running_norm else super().unmeasured()

@@ -1,10 +1,15 @@
 """CLAR: two augmented versions of a clip agree; labels, where there are."""
 
+from collections.abc import Sequence
+from typing import Any
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.augment import AugmentationsLike
 from keras_audio_ssl.augment import Sometimes
 from keras_audio_ssl.augment import crop
 from keras_audio_ssl.augment import make_augmentations
@@ -12,6 +17,7 @@ from keras_audio_ssl.blocks import ClassBranch
 from keras_audio_ssl.blocks import DeepHead
 from keras_audio_ssl.blocks import MLPHead
 from keras_audio_ssl.blocks import mask_frames
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import count_classes
 from keras_audio_ssl.engine import waveform_and_lengths
@@ -21,7 +27,7 @@ from keras_audio_ssl.losses import nt_xent
 from keras_audio_ssl.losses import unit
 from keras_audio_ssl.methods.pretext import PretextModel
 
-PAPER = {
+PAPER: dict[str, dict[str, Any]] = {
     "spectrogram": {
         "backbone": "resnet18",
         "frontend": "clar",
@@ -102,21 +108,21 @@ class CLAR(PretextModel):
 
     def __init__(
         self,
-        encoder=None,
-        input_type="spectrogram",
-        augmentations=("fade", "time_mask"),
-        probability=0.5,
-        temperature=0.5,
-        seconds=1.0,
-        classes=None,
-        supervised_weight=1.0,
-        contrastive_weight=1.0,
-        head=(512, 128),
-        gather_negatives=False,
-        learning_rate=1e-3,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        input_type: str = "spectrogram",
+        augmentations: AugmentationsLike = ("fade", "time_mask"),
+        probability: float = 0.5,
+        temperature: float = 0.5,
+        seconds: float = 1.0,
+        classes: int | Sequence[str] | None = None,
+        supervised_weight: float = 1.0,
+        contrastive_weight: float = 1.0,
+        head: Sequence[int] = (512, 128),
+        gather_negatives: bool = False,
+        learning_rate: float = 1e-3,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("input_type", input_type, PAPER)
         super().__init__(encoder, PAPER[input_type], seed, **kwargs)
         if temperature <= 0 or min(supervised_weight, contrastive_weight) < 0:
@@ -145,7 +151,7 @@ class CLAR(PretextModel):
         self.std = keras.metrics.Mean(name="embedding_std")
         self.retrieval = keras.metrics.Mean(name="view_retrieval")
 
-    def layers_of(self, names):
+    def layers_of(self, names: Any) -> list[Any]:
         """The augmentations, those with names as often as `probability`."""
         if names is None or isinstance(names, (str, keras.layers.Layer)):
             names = () if names is None else (names,)
@@ -156,7 +162,7 @@ class CLAR(PretextModel):
                 layers[i] = Sometimes(layers[i], p)
         return layers
 
-    def clip(self, x):
+    def clip(self, x: Batch) -> Tensor:
         """Clips cut, or followed by silence, to `seconds`.
 
         Returns:
@@ -165,24 +171,36 @@ class CLAR(PretextModel):
         waveform, lengths = waveform_and_lengths(x)
         if lengths is not None:
             waveform = mask_frames(waveform, lengths)
+        # The first `seconds` of each clip; the two views differ by what is done
+        # to them, not by place.
         start = ops.zeros((ops.shape(waveform)[0],), "int32")
         return crop(ops.cast(waveform, "float32"), start, self.samples)
 
-    def views(self, clips):
-        """Two augmented versions of clips, `(2 * batch, samples)`, the first
-        of all clips first.
+    def views(self, clips: Tensor) -> Tensor:
+        """Two augmented versions of clips.
+
+        Args:
+            clips: `(batch, samples)`.
+
+        Returns:
+            `(2 * batch, samples)`, the first of all clips first.
         """
         both = ops.concatenate([clips, clips], axis=0)
         for layer in self.augmentations:
             both = layer(both, seed=self.seed_generator)
         return both
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         views = self.views(self.clip(x))
+        # Nothing before the backbone learns, and the way back through
+        # augmentations and spectra is long.
         features = ops.stop_gradient(self.encoder.frontend(views))
-        return self.compare(*ops.split(features, 2), training=training)
+        first, second = ops.split(features, 2)
+        return self.compare(first, second, training=training)
 
-    def compare(self, first, second, training=False):
+    def compare(
+        self, first: Tensor, second: Tensor, training: bool = False
+    ) -> dict[str, Tensor]:
         """The task on two ready views' features; see `call`."""
         outputs = {}
         # One view after the other: the batch norm's statistics are per view.
@@ -192,7 +210,9 @@ class CLAR(PretextModel):
             outputs.setdefault("embedding", clip)
         return outputs
 
-    def project(self, clip, name, training=False):
+    def project(
+        self, clip: Tensor, name: str, training: bool = False
+    ) -> dict[str, Tensor]:
         """What a view's clip vectors become; see `call`."""
         v = self.projector(clip, training=training)
         outputs = {name: unit(ops.cast(v, "float32"))}
@@ -202,10 +222,12 @@ class CLAR(PretextModel):
             outputs[f"{name}_logits"] = logits
         return outputs
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         # Labels stay with their replica.
-        pair = self.compared(outputs["first"], outputs["second"])
-        loss, accuracy = nt_xent(*pair, self.temperature)
+        z1, z2 = self.compared(outputs["first"], outputs["second"])
+        loss, accuracy = nt_xent(z1, z2, self.temperature)
         self.std.update_state(embedding_std(outputs["embedding"]))
         self.retrieval.update_state(accuracy)
         loss = self.contrastive_weight * loss
@@ -217,10 +239,13 @@ class CLAR(PretextModel):
             cross_entropy = labelled_cross_entropy(logits, y)
             loss = loss + self.supervised_weight * cross_entropy
             hit = ops.cast(ops.argmax(logits, axis=1), "int32") == y
+            # Of the clips with a label.
             self.class_accuracy.update_state(hit, y >= 0)
         return loss
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         total = total_steps or self.TRAINING["paper"]["steps"]
         rise = max(round(WARM_UP * total), 1)
         rate = keras.optimizers.schedules.CosineDecay(

@@ -1,15 +1,20 @@
 """COLA: two segments of one clip agree, those of other clips don't."""
 
+from typing import Any
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.augment import AugmentationsLike
 from keras_audio_ssl.augment import FaintNoise
 from keras_audio_ssl.augment import RandomCrop
 from keras_audio_ssl.augment import make_augmentations
 from keras_audio_ssl.blocks import BilinearSimilarity
 from keras_audio_ssl.blocks import COLAHead
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.features import scale_level
@@ -86,24 +91,27 @@ class COLA(PretextModel):
 
     def __init__(
         self,
-        encoder=None,
-        embedding_dim=512,
-        similarity="bilinear",
-        temperature=None,
-        seconds=1.0,
-        noise=0.001,
-        augmentations=(),
-        normalize="segment",
-        legacy_rescale=False,
-        symmetric=False,
-        gather_negatives=False,
-        learning_rate=1e-3,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        embedding_dim: int = 512,
+        similarity: str = "bilinear",
+        temperature: float | None = None,
+        seconds: float = 1.0,
+        noise: float = 0.001,
+        augmentations: AugmentationsLike = (),
+        normalize: str = "segment",
+        legacy_rescale: bool = False,
+        symmetric: bool = False,
+        gather_negatives: bool = False,
+        learning_rate: float = 1e-3,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("similarity", similarity, ("bilinear", "cosine"))
         check_choice("normalize", normalize, ("segment", "clip"))
-        paper = {"backbone": "efficientnet_b0", "frontend": "cola"}
+        paper: dict[str, Any] = {
+            "backbone": "efficientnet_b0",
+            "frontend": "cola",
+        }
         if normalize == "segment":
             # A clip of any length has the level its segments were trained at.
             paper["level_samples"] = round(seconds * 16000)
@@ -128,7 +136,7 @@ class COLA(PretextModel):
         self.accuracy = keras.metrics.Mean(name="contrastive_accuracy")
         self.scale = keras.metrics.Mean(name="max_similarity")
 
-    def segments(self, x):
+    def segments(self, x: Batch) -> Tensor:
         """Two segments of each clip, of unit norm, noise on the second.
 
         Returns:
@@ -151,42 +159,49 @@ class COLA(PretextModel):
         positive = self.faint_noise(positive, seed=seed)
         return ops.concatenate([anchor, positive], axis=0)
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         # Both in one batch: they share the statistics of the batch norm.
         features = self.encoder.frontend(
             self.segments(x), levelled=self.levelled
         )
         return self.embeddings(features, training)
 
-    def embeddings(self, features, training=False):
+    def embeddings(
+        self, features: Tensor, training: bool = False
+    ) -> dict[str, Any]:
         """The task on features of anchors, then positives; see `call`."""
         clip = self.encoder.backbone(features, training=training)["clip"]
         anchor, positive = ops.split(self.projector(clip), 2)
         return {"anchor": anchor, "positive": positive}
 
-    def check_clips(self, waveform, lengths):
+    def check_clips(self, waveform: Tensor, lengths: Tensor | None) -> None:
         super().check_clips(waveform, lengths)
         so = "both segments are then the same and there is little to learn."
         self.warn_of_short(waveform, lengths, self.crop.length, "segment", so)
 
-    def clips(self, x):
+    def clips(self, x: Batch) -> Batch:
         if isinstance(x, dict) and "anchor" in x:
+            # Statistics of both, (batch, 2 * samples).
             return ops.concatenate([x["anchor"], x["positive"]], axis=-1)
         return super().clips(x)
 
-    def similarities(self, anchor, positive):
+    def similarities(self, anchor: Tensor, positive: Tensor) -> Tensor:
         """`(batch, batch)` similarities, anchors by positives."""
         if self.similarity == "bilinear":
+            # s_ij = a_i W p_j, one row for each anchor.
             s = self.bilinear(anchor, positive)
         else:
             s = cosine_similarity(anchor, positive)
         return s / self.temperature
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         pair = self.compared(outputs["anchor"], outputs["positive"])
         s = self.similarities(*pair)
         self.accuracy.update_state(contrastive_accuracy(s))
         self.scale.update_state(ops.max(ops.abs(s)))
+        # Rows alone: anchors are never negatives of each other.
         loss = row_cross_entropy(s)
         if self.symmetric:
             loss = 0.5 * (loss + row_cross_entropy(ops.transpose(s)))

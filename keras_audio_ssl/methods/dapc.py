@@ -1,13 +1,17 @@
 """DAPC: latents whose past tells their future."""
 
 import warnings
+from typing import Any
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import BandMasks
 from keras_audio_ssl.blocks import FrameDecoder
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.encoders import LatentStack
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
@@ -89,27 +93,27 @@ class DAPC(PretextModel):
 
     def __init__(
         self,
-        encoder=None,
-        window=4,
-        toeplitz=True,
-        diagonal=1e-4,
-        scales=1,
-        ortho_weight=0.1,
-        reconstruction_weight=5.0,
-        distance="l1",
-        masked=True,
-        mask_channels=27,
-        mask_frames=40,
-        mask_count=2,
-        reference_policy=False,
-        decoder_layers=3,
-        decoder_units=512,
-        dropout=0.0,
-        learning_rate=1e-3,
-        clip_norm=5.0,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        window: int = 4,
+        toeplitz: bool = True,
+        diagonal: float = 1e-4,
+        scales: int = 1,
+        ortho_weight: float = 0.1,
+        reconstruction_weight: float = 5.0,
+        distance: str = "l1",
+        masked: bool = True,
+        mask_channels: int = 27,
+        mask_frames: int = 40,
+        mask_count: int = 2,
+        reference_policy: bool = False,
+        decoder_layers: int = 3,
+        decoder_units: int = 512,
+        dropout: float = 0.0,
+        learning_rate: float = 1e-3,
+        clip_norm: float = 5.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("distance", distance, ("l1", "mse"))
         if window < 1 or scales < 1:
             raise ValueError(
@@ -143,14 +147,15 @@ class DAPC(PretextModel):
         ]
 
     @property
-    def min_samples(self):
+    def min_samples(self) -> int:
         return self.encoder.samples_for(2 * self.window)
 
-    def check_clips(self, waveform, lengths):
+    def check_clips(self, waveform: Tensor, lengths: Tensor | None) -> None:
         super().check_clips(waveform, lengths)
         frames = self.encoder.frontend.frame_lengths(
             waveform.shape[1] if lengths is None else lengths
         )
+        # Windows of 2 T frames in each clip.
         each = keras.ops.convert_to_numpy(frames) - 2 * self.window + 1
         windows = int(each.clip(0).sum()) * (
             len(waveform) if lengths is None else 1
@@ -164,7 +169,7 @@ class DAPC(PretextModel):
                 stacklevel=2,
             )
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         waveform, lengths = waveform_and_lengths(x)
         features, valid = self.encoder.features(waveform, lengths)
         if valid is None:
@@ -177,7 +182,14 @@ class DAPC(PretextModel):
             )
         return self.components(features, altered, hidden, valid, training)
 
-    def components(self, features, altered, hidden, lengths, training=False):
+    def components(
+        self,
+        features: Tensor,
+        altered: Tensor,
+        hidden: Tensor,
+        lengths: Tensor,
+        training: bool = False,
+    ) -> dict[str, Any]:
         """The task on features.
 
         Args:
@@ -185,6 +197,10 @@ class DAPC(PretextModel):
             altered: The same with elements hidden.
             hidden: Boolean of the same shape, or None: every valid element.
             lengths: `(batch,)` valid frames.
+            training: Whether dropout is on.
+
+        Returns:
+            As of a call.
         """
         # Two passes with the same weights: whole for the latents, altered
         # for what is rebuilt.
@@ -206,7 +222,9 @@ class DAPC(PretextModel):
             "lengths": lengths,
         }
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         latent, lengths = outputs["latent"], outputs["lengths"]
         information = 0.0
         for scale in range(self.scales):
@@ -223,28 +241,33 @@ class DAPC(PretextModel):
         ):
             metric.update_state(value)
         return (
+            # L = -PI + alpha R + beta rec.
             -information
             + self.ortho_weight * penalty
             + self.reconstruction_weight * error
         )
 
-    def penalty(self, latent, lengths):
+    def penalty(self, latent: Tensor, lengths: Tensor) -> Tensor:
         """R: of the latents, or for a linear encoder of its weights."""
         backbone = self.encoder.backbone
         if isinstance(backbone, LatentStack) and backbone.is_linear:
             kernel = ops.cast(backbone.projection.kernel, "float32")
             gram = ops.transpose(kernel) @ kernel
+            # ||V'V - I||^2, the linear encoder's own.
             return ops.sum(ops.square(gram - ops.eye(gram.shape[0])))
         return orthogonality(latent, lengths)
 
-    def reconstruction_error(self, outputs):
+    def reconstruction_error(self, outputs: dict[str, Tensor]) -> Tensor:
         """rec: over hidden elements, or a frame's sum over valid frames."""
         parts = outputs["prediction"], outputs["target"], outputs["label"]
         if not self.masked:
+            # The mean over bins times their number: a frame's sum.
             return masked_mse(*parts) * parts[0].shape[-1]
         return (masked_l1 if self.distance == "l1" else masked_mse)(*parts)
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return keras.optimizers.Adam(
             self.learning_rate, global_clipnorm=self.clip_norm
         )

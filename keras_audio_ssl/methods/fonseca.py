@@ -1,11 +1,16 @@
 """Fonseca et al.: two patches of a clip agree, over other sounds behind."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.augment import AugmentationsLike
 from keras_audio_ssl.augment import Compression
 from keras_audio_ssl.augment import FeatureNoise
 from keras_audio_ssl.augment import MixBack
@@ -15,6 +20,7 @@ from keras_audio_ssl.augment import SpecAugment
 from keras_audio_ssl.augment import make_augmentations
 from keras_audio_ssl.augment import repeated
 from keras_audio_ssl.blocks import MLPHead
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import embedding_std
@@ -99,22 +105,22 @@ class Fonseca(PretextModel):
 
     def __init__(
         self,
-        encoder=None,
-        temperature=0.2,
-        frames=101,
-        mixback_alpha=0.05,
-        rrc=(0.8, 1.0, 3 / 4, 4 / 3),
-        compress=0.75,
-        noise=0.01,
-        spec_augment=None,
-        augmentations=OWN,
-        head=(512, 128),
-        gather_negatives=False,
-        learning_rate=0.03,
-        solver="sgd",
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        temperature: float = 0.2,
+        frames: int = 101,
+        mixback_alpha: float = 0.05,
+        rrc: Sequence[float] = (0.8, 1.0, 3 / 4, 4 / 3),
+        compress: float = 0.75,
+        noise: float = 0.01,
+        spec_augment: dict[str, Any] | None = None,
+        augmentations: AugmentationsLike = OWN,
+        head: Sequence[int] = (512, 128),
+        gather_negatives: bool = False,
+        learning_rate: float = 0.03,
+        solver: str = "sgd",
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("solver", solver, ("sgd", "adam"))
         paper = {"backbone": "resnet18", "frontend": "fonseca"}
         super().__init__(encoder, paper, seed, **kwargs)
@@ -136,7 +142,7 @@ class Fonseca(PretextModel):
         self.std = keras.metrics.Mean(name="embedding_std")
         self.retrieval = keras.metrics.Mean(name="view_retrieval")
 
-    def layers_of(self, names):
+    def layers_of(self, names: Any) -> list[Any]:
         """The augmentations, the paper's with the settings given."""
         frontend = self.encoder.frontend
         layers = make_augmentations(names, "features", OWN)
@@ -160,7 +166,7 @@ class Fonseca(PretextModel):
             made.append(SpecAugment(**self.spec_augment))
         return made
 
-    def patches(self, x):
+    def patches(self, x: Batch) -> Tensor:
         """Two random patches of each clip, not normalised.
 
         Returns:
@@ -176,16 +182,20 @@ class Fonseca(PretextModel):
         both = [self.crop(features, lengths=valid, seed=seed) for _ in range(2)]
         return ops.concatenate(both, axis=0)
 
-    def views(self, patches):
+    def views(self, patches: Tensor) -> Sequence[Tensor]:
         """Both views, `(batch, frames, bins)` each, of `patches`."""
         for layer in self.augmentations:
             patches = layer(patches, seed=self.seed_generator)
+        # Normalised after mixing, which needs true energies.
         return ops.split(self.encoder.frontend.normalized(patches), 2)
 
-    def call(self, x, training=False):
-        return self.compare(*self.views(self.patches(x)), training=training)
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
+        first, second = self.views(self.patches(x))
+        return self.compare(first, second, training=training)
 
-    def compare(self, first, second, training=False):
+    def compare(
+        self, first: Tensor, second: Tensor, training: bool = False
+    ) -> dict[str, Tensor]:
         """The task on two ready views; see `call`."""
         outputs = {}
         # One view after the other: the batch norm's statistics are per view.
@@ -195,19 +205,23 @@ class Fonseca(PretextModel):
             outputs.setdefault("embedding", clip)
         return outputs
 
-    def project(self, clip, training=False):
+    def project(self, clip: Tensor, training: bool = False) -> Tensor:
         """Clip vectors `(batch, dim)` to the unit vectors of the loss."""
         z = self.projector(clip, training=training)
         return unit(ops.cast(z, "float32"))
 
-    def pretext_loss(self, outputs, x, y=None):
-        pair = self.compared(outputs["first"], outputs["second"])
-        loss, accuracy = nt_xent(*pair, self.temperature)
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
+        z1, z2 = self.compared(outputs["first"], outputs["second"])
+        loss, accuracy = nt_xent(z1, z2, self.temperature)
         self.std.update_state(embedding_std(outputs["embedding"]))
         self.retrieval.update_state(accuracy)
         return loss
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         if self.solver == "adam":
             return keras.optimizers.Adam(self.learning_rate)
         total = total_steps or self.TRAINING["paper"]["steps"]

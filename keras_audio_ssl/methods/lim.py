@@ -1,11 +1,17 @@
 """LIM: two chunks of one utterance are told from chunks of two."""
 
+from collections.abc import Sequence
+from typing import Any
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import RandomCrop
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.encoders import Windowed
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import count_classes
@@ -102,27 +108,27 @@ class LIM(PretextModel):
 
     def __init__(
         self,
-        encoder=None,
-        objective="bce",
-        seconds=0.2,
-        gain=0.2,
-        disc_hidden=256,
-        symmetric=False,
-        classes=None,
-        label_weight=1.0,
-        gather_negatives=False,
-        learning_rate=1e-3,
-        optimization="rmsprop",
-        clip_norm=None,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        objective: str = "bce",
+        seconds: float = 0.2,
+        gain: float = 0.2,
+        disc_hidden: int = 256,
+        symmetric: bool = False,
+        classes: int | Sequence[str] | None = None,
+        label_weight: float = 1.0,
+        gather_negatives: bool = False,
+        learning_rate: float = 1e-3,
+        optimization: str = "rmsprop",
+        clip_norm: float | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("objective", objective, OBJECTIVES)
         check_choice("optimization", optimization, OPTIMIZERS)
         if not 0 <= gain < 1:
             raise ValueError(f"`gain` must be in [0, 1). Received: {gain}")
         speakers = count_classes(classes)
-        paper = {"backbone": "sincnet", "frontend": "lim"}
+        paper: dict[str, Any] = {"backbone": "sincnet", "frontend": "lim"}
         rate = kwargs.get("sample_rate") or 16000
         if isinstance(encoder, dict):
             rate = encoder.get("sample_rate", rate)
@@ -149,7 +155,7 @@ class LIM(PretextModel):
             self.classifier.build((None, self.encoder.dim))
             self.label_accuracy = keras.metrics.Mean(name="label_accuracy")
 
-    def chunks(self, x, training=False):
+    def chunks(self, x: Batch, training: bool = False) -> Tensor:
         """Two chunks of each utterance, at the level of the utterance.
 
         Returns:
@@ -177,23 +183,27 @@ class LIM(PretextModel):
             chunks = gain * chunks
         return chunks
 
-    def others(self, batch):
+    def others(self, batch: Size) -> Tensor:
         """For each utterance another one of the batch, `(batch,)` int32."""
         uniform = keras.random.uniform((batch,), seed=self.seed_generator)
         free = ops.cast(batch - 1, "float32")
         step = ops.cast(ops.floor(uniform * free), "int32")
+        # 1 to batch - 1 places further on: never itself.
         step = 1 + ops.minimum(step, ops.cast(batch - 2, "int32"))
         return (ops.arange(batch, dtype="int32") + step) % batch
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         chunks = self.chunks(x, training)
         features = self.encoder.frontend(chunks, levelled=self.levelled)
         z = self.network(features, training=training)["clip"]
         first, second = ops.split(z, 2)
+        # z_rand of the negatives: the second chunk of another utterance.
         others = self.others(ops.shape(first)[0])
         return self.compare(first, second, ops.take(second, others, axis=0))
 
-    def compare(self, first, second, other):
+    def compare(
+        self, first: Tensor, second: Tensor, other: Tensor
+    ) -> dict[str, Tensor]:
         """Scores of ready embeddings `(batch, dim)`; see `call`."""
         outputs = {
             "positive": self.scores(first, second),
@@ -204,10 +214,10 @@ class LIM(PretextModel):
             outputs["logits"] = self.classifier(first)
         return outputs
 
-    def scores(self, a, b):
+    def scores(self, a: Tensor, b: Tensor) -> Tensor:
         """The discriminator's raw score of each pair, `(batch,)`."""
 
-        def ordered(a, b):
+        def ordered(a: Tensor, b: Tensor) -> Tensor:
             both = ops.concatenate([a, b], axis=-1)
             return self.score(self.hidden(both))[:, 0]
 
@@ -215,10 +225,13 @@ class LIM(PretextModel):
             return 0.5 * (ordered(a, b) + ordered(b, a))
         return ordered(a, b)
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         positive, negative = self.compared(
             outputs["positive"], outputs["negative"]
         )
+        # 0.5 by chance.
         right = 0.5 * (
             ops.mean(ops.cast(positive > 0, "float32"))
             + ops.mean(ops.cast(negative < 0, "float32"))
@@ -234,25 +247,28 @@ class LIM(PretextModel):
             loss += self.label_weight * labelled_cross_entropy(logits, y)
         return loss
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         kind, settings = OPTIMIZERS[self.optimization]
         norm = self.clip_norm
+        # Its bound has no ceiling, and scores may run away.
         if norm is None and self.objective == "mine":
             norm = 5.0
         return kind(self.learning_rate, global_clipnorm=norm, **settings)
 
-    def check_clips(self, waveform, lengths):
+    def check_clips(self, waveform: Tensor, lengths: Tensor | None) -> None:
         super().check_clips(waveform, lengths)
         so = "both chunks are then the same and there is little to learn."
         self.warn_of_short(waveform, lengths, self.crop.length, "chunk", so)
 
-    def clips(self, x):
+    def clips(self, x: Batch) -> Batch:
         if isinstance(x, dict) and "first" in x:
             return ops.concatenate([x["first"], x["second"]], axis=-1)
         return super().clips(x)
 
 
-def chunk_network(backbone, samples):
+def chunk_network(backbone: Any, samples: int) -> Any:
     """The backbone that reads one chunk, where a clip is read as several.
 
     Raises:

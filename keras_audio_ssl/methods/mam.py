@@ -1,12 +1,16 @@
 """MAM: rebuild the whole spectrogram where one vector hides parts of it."""
 
+from typing import Any
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import VectorAlteration
 from keras_audio_ssl.blocks import DeconvHead
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import as_float32
 from keras_audio_ssl.engine import check_choice
@@ -70,19 +74,19 @@ class MAM(PretextModel):
 
     def __init__(
         self,
-        encoder=None,
-        policy="span",
-        proportion=0.15,
-        learned=False,
-        loss_on="all",
-        distance="mse",
-        learning_rate=5e-4,
-        warm_up=0.05,
-        weight_decay=0.01,
-        clip_norm=5.0,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        policy: str = "span",
+        proportion: float = 0.15,
+        learned: bool = False,
+        loss_on: str = "all",
+        distance: str = "mse",
+        learning_rate: float = 5e-4,
+        warm_up: float = 0.05,
+        weight_decay: float = 0.01,
+        clip_norm: float = 5.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("loss_on", loss_on, ("all", "masked"))
         check_choice("distance", distance, tuple(DISTANCES))
         paper = {"backbone": "mam_transformer", "frontend": "mam"}
@@ -98,12 +102,17 @@ class MAM(PretextModel):
         self.masked_error = keras.metrics.Mean(name="masked_error")
         self.zero_error = keras.metrics.Mean(name="zero_error")
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         waveform, lengths = waveform_and_lengths(x)
         features, valid = self.encoder.features(waveform, lengths)
         return self.rebuild(features, valid, training)
 
-    def rebuild(self, features, lengths=None, training=False):
+    def rebuild(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool = False,
+    ) -> dict[str, Any]:
         """The task on features `(batch, frames, bins)`; see `call`."""
         altered, label = self.alter(features, lengths)
         clips, frames, _ = ops.shape(features)
@@ -119,7 +128,9 @@ class MAM(PretextModel):
             "altered": altered,
         }
 
-    def alter(self, features, lengths):
+    def alter(
+        self, features: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Hides frames.
 
         Args:
@@ -135,12 +146,18 @@ class MAM(PretextModel):
         )
         return altered, selected[..., None]
 
-    def reconstruct(self, altered, lengths=None, training=False):
+    def reconstruct(
+        self,
+        altered: Tensor,
+        lengths: Tensor | None = None,
+        training: bool = False,
+    ) -> Tensor:
         """The spectrogram of altered features.
 
         Args:
             altered: `(batch, frames, bins)`.
             lengths: `(batch,)` valid frames.
+            training: Whether dropout is on.
 
         Returns:
             Like `altered`.
@@ -151,7 +168,12 @@ class MAM(PretextModel):
         rebuilt = self.head(hidden, lengths=lengths)
         return rebuilt[:, : ops.shape(altered)[1]]
 
-    def reconstruction_loss(self, features, lengths=None, training=True):
+    def reconstruction_loss(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
         """The loss of the task, to be added to that of another one.
 
         No metric is touched. With the weight w of the paper's, 1:
@@ -171,7 +193,12 @@ class MAM(PretextModel):
         outputs = self.rebuild(features, lengths, training)
         return self.error(keras.tree.map_structure(as_float32, outputs))
 
-    def error(self, outputs, prediction=None, loss_on=None):
+    def error(
+        self,
+        outputs: dict[str, Tensor],
+        prediction: Tensor | None = None,
+        loss_on: str | None = None,
+    ) -> Tensor:
         """Mean error of what a call returned.
 
         Args:
@@ -186,7 +213,9 @@ class MAM(PretextModel):
             outputs["label" if masked else "valid"],
         )
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         # What is lost by predicting the mean: to be beaten.
         zero = ops.zeros_like(outputs["target"])
         self.zero_error.update_state(self.error(outputs, zero))
@@ -194,7 +223,9 @@ class MAM(PretextModel):
         self.masked_error.update_state(self.error(outputs, loss_on="masked"))
         return self.error(outputs)
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return adamw(self, total_steps or self.STEPS)
 
 
@@ -216,13 +247,12 @@ class ReconstructingEncoder(Layer):
         As `Encoder`.
 
     Example:
-
-    >>> x = keras.Input((16000,))
-    >>> y = ReconstructingEncoder(kas.MAM(preset="tiny"))(x)["clip"]
-    >>> task = keras.Model(x, keras.layers.Dense(10, "softmax")(y))
+        >>> x = keras.Input((16000,))
+        >>> y = ReconstructingEncoder(kas.MAM(preset="tiny"))(x)["clip"]
+        >>> task = keras.Model(x, keras.layers.Dense(10, "softmax")(y))
     """
 
-    def __init__(self, model, weight=1.0, **kwargs):
+    def __init__(self, model: MAM, weight: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(model, MAM):
             raise ValueError(
@@ -233,7 +263,7 @@ class ReconstructingEncoder(Layer):
                 f"`weight` must not be negative. Received: {weight}"
             )
 
-    def call(self, x, training=None):
+    def call(self, x: Batch, training: bool | None = None) -> dict[str, Tensor]:
         if training and self.weight:
             waveform, lengths = waveform_and_lengths(x)
             features, valid = self.model.encoder.features(waveform, lengths)

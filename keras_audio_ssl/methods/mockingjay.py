@@ -1,8 +1,13 @@
 """Mockingjay: rebuild spans of frames from both sides."""
 
+from collections.abc import Sequence
+from typing import Any
 from typing import ClassVar
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import TimeAlteration
+from keras_audio_ssl.encoders import EncoderLike
+from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.methods.reconstruction import MaskedReconstruction
 
 
@@ -42,20 +47,20 @@ class Mockingjay(MaskedReconstruction):
 
     def __init__(
         self,
-        encoder=None,
-        proportion=0.15,
-        span=7,
-        overlap=True,
-        target=None,
-        distance="l1",
-        reference_policy=False,
-        learning_rate=2e-4,
-        warm_up=0.07,
-        weight_decay=0.01,
-        clip_norm=5.0,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        proportion: float = 0.15,
+        span: int | Sequence[int] = 7,
+        overlap: bool = True,
+        target: str | FrontEnd | None = None,
+        distance: str = "l1",
+        reference_policy: bool = False,
+        learning_rate: float = 2e-4,
+        warm_up: float = 0.07,
+        weight_decay: float = 0.01,
+        clip_norm: float = 5.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             encoder, target, distance, learning_rate, warm_up,
             weight_decay, clip_norm, seed, **kwargs,
@@ -64,7 +69,9 @@ class Mockingjay(MaskedReconstruction):
             proportion, span, overlap, reference=reference_policy
         )
 
-    def alter(self, features, lengths):
+    def alter(
+        self, features: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         altered, selected = self.time(
             features, lengths=lengths, seed=self.seed_generator
         )

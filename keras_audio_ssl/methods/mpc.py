@@ -1,12 +1,16 @@
 """MPC: rebuild chunks of frames behind convolutions that join four."""
 
+from typing import Any
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import ChunkAlteration
 from keras_audio_ssl.blocks import unstack_frames
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import WarmUpRoot
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
@@ -82,23 +86,25 @@ class MPC(PretextModel):
 
     def __init__(
         self,
-        encoder=None,
-        policy="zero_chunks",
-        proportion=0.15,
-        chunk_size=1,
-        reference_policy=False,
-        reference_loss=False,
-        learning_rate=None,
-        warm_up=2000 / STEPS,
-        clip_norm=100.0,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        policy: str = "zero_chunks",
+        proportion: float = 0.15,
+        chunk_size: int = 1,
+        reference_policy: bool = False,
+        reference_loss: bool = False,
+        learning_rate: float | None = None,
+        warm_up: float = 2000 / STEPS,
+        clip_norm: float = 100.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("policy", policy, tuple(POLICIES))
         paper = {"backbone": "mpc_transformer", "frontend": "mpc"}
         super().__init__(encoder, paper, seed, **kwargs)
         backbone, frontend = self.encoder.backbone, self.encoder.frontend
         width = backbone.dims[-1]
+        # What the Noam schedule of the paper comes to at the end of its warm-up
+        # of 2000 steps.
         self.learning_rate = learning_rate or 0.3 / (2000 * width) ** 0.5
         self.stride = backbone.strides[-1]
         self.time = ChunkAlteration(
@@ -112,12 +118,17 @@ class MPC(PretextModel):
         self.head.build((None, None, width))
         self.zero_error = keras.metrics.Mean(name="zero_l1")
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         waveform, lengths = waveform_and_lengths(x)
         features, valid = self.encoder.features(waveform, lengths)
         return self.rebuild(features, valid, training)
 
-    def rebuild(self, features, lengths=None, training=False):
+    def rebuild(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool = False,
+    ) -> dict[str, Any]:
         """The task on features `(batch, frames, bins)`; see `call`."""
         altered, label = self.alter(features, lengths)
         prediction = self.reconstruct(altered, lengths, training)
@@ -131,7 +142,9 @@ class MPC(PretextModel):
             "altered": altered[:, :frames],
         }
 
-    def alter(self, features, lengths):
+    def alter(
+        self, features: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Hides chunks.
 
         Args:
@@ -147,19 +160,27 @@ class MPC(PretextModel):
         )
         label = selected[..., None]
         if self.reference_loss:
+            # Whatever is exactly 0 counts, be it hidden or not.
             label = altered == 0.0
         if lengths is not None:
             steps = self.encoder.backbone.level_lengths(lengths)
+            # Frames of whole steps: the head writes `stride` frames at each.
             seen = frame_mask(self.stride * steps, ops.shape(features)[1])
             label = label & seen[..., None]
         return altered, label
 
-    def reconstruct(self, altered, lengths=None, training=False):
+    def reconstruct(
+        self,
+        altered: Tensor,
+        lengths: Tensor | None = None,
+        training: bool = False,
+    ) -> Tensor:
         """What the head predicts from altered features.
 
         Args:
             altered: `(batch, frames, bins)`.
             lengths: `(batch,)` valid frames.
+            training: Whether dropout is on.
 
         Returns:
             Like `altered`.
@@ -167,17 +188,22 @@ class MPC(PretextModel):
         hidden, _ = last_level(
             self.encoder.backbone, altered, lengths, training
         )
+        # (batch, steps, stride * bins) to (batch, steps * stride, bins).
         frames = unstack_frames(self.head(hidden), self.stride)
         return frames[:, : ops.shape(altered)[1]]
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         target, label = outputs["target"], outputs["label"]
         # What is lost by predicting the mean: to be beaten.
         zero = self.distance(ops.zeros_like(target), target, label)
         self.zero_error.update_state(zero)
         return self.distance(outputs["prediction"], target, label)
 
-    def distance(self, prediction, target, label):
+    def distance(
+        self, prediction: Tensor, target: Tensor, label: Tensor
+    ) -> Tensor:
         """Mean absolute error over what counts, or the reference's sum."""
         if not self.reference_loss:
             return masked_l1(prediction, target, label)
@@ -186,7 +212,9 @@ class MPC(PretextModel):
         off = ops.abs(prediction - target) * ops.cast(label, target.dtype)
         return ops.sum(off) / ops.cast(clips * steps, off.dtype)
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return keras.optimizers.Adam(
             WarmUpRoot(
                 self.learning_rate, total_steps or self.STEPS, self.warm_up

@@ -1,12 +1,17 @@
 """Multi-format: a crop as waveform and a crop as log-mel of one clip agree."""
 
+from collections.abc import Sequence
+from typing import Any
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import AUGMENTATIONS
 from keras_audio_ssl.augment import Augmentation
+from keras_audio_ssl.augment import AugmentationsLike
 from keras_audio_ssl.augment import FrequencyShift
 from keras_audio_ssl.augment import RandomCrop
 from keras_audio_ssl.augment import Silence
@@ -15,6 +20,8 @@ from keras_audio_ssl.augment import SpecAugment
 from keras_audio_ssl.augment import WaveformMix
 from keras_audio_ssl.augment import make_augmentations
 from keras_audio_ssl.blocks import MLPHead
+from keras_audio_ssl.encoders import Encoder
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.encoders import join_encoders
 from keras_audio_ssl.encoders import make_encoder
 from keras_audio_ssl.engine import check_choice
@@ -117,23 +124,23 @@ class MultiFormat(PretextModel):
 
     def __init__(
         self,
-        encoder=None,
-        waveform_encoder=None,
-        spectrogram_encoder=None,
-        seconds=3.0,
-        negatives="all",
-        temperature=0.1,
-        mix_beta=(5.0, 2.0),
-        freq_shift=10,
-        time_mask=0.3,
-        freq_mask=8,
-        augmentations=OWN,
-        projection=(512, 128),
-        gather_negatives=False,
-        learning_rate=1e-4,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        waveform_encoder: EncoderLike = None,
+        spectrogram_encoder: EncoderLike = None,
+        seconds: float = 3.0,
+        negatives: str = "all",
+        temperature: float = 0.1,
+        mix_beta: Sequence[float] | None = (5.0, 2.0),
+        freq_shift: int = 10,
+        time_mask: float = 0.3,
+        freq_mask: int = 8,
+        augmentations: AugmentationsLike = OWN,
+        projection: Sequence[int] = (512, 128),
+        gather_negatives: bool = False,
+        learning_rate: float = 1e-4,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("negatives", negatives, ("all", "cross_format"))
         if not temperature > 0:
             raise ValueError(
@@ -169,7 +176,7 @@ class MultiFormat(PretextModel):
             for what in ("retrieval", "loss", "embedding_std")
         )
 
-    def layers_of(self, given):
+    def layers_of(self, given: Any) -> list[tuple[str, Any]]:
         """Pairs of a name and a layer, the paper's with the settings given."""
         rate, hop = self.encoder.sample_rate, 1
         for part in self.parts:
@@ -204,15 +211,18 @@ class MultiFormat(PretextModel):
             layers += [(item, layer) for layer in found]
         return layers
 
-    def changed(self, x, part, domain, training):
+    def changed(
+        self, x: Tensor, part: Encoder, domain: str, training: bool | None
+    ) -> Tensor:
         """A crop, or its features, after the augmentations of a domain."""
         for name, layer in self.augmentations if training else ():
+            # Spectrograms have stretches hidden by SpecAugment instead.
             apart = name == "silence" and not reads_waveform(part)
             if layer.domain == domain and not apart:
                 x = layer(x, seed=self.seed_generator)
         return x
 
-    def views(self, x, training=False):
+    def views(self, x: Batch, training: bool = False) -> list[Tensor]:
         """Features of the two crops, for the first and the second encoder."""
         waveform, lengths = waveform_and_lengths(x)
         views = []
@@ -227,10 +237,13 @@ class MultiFormat(PretextModel):
             views.append(view)
         return views
 
-    def call(self, x, training=False):
-        return self.compare(*self.views(x, training), training=training)
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
+        first, second = self.views(x, training)
+        return self.compare(first, second, training=training)
 
-    def compare(self, first, second, training=False):
+    def compare(
+        self, first: Tensor, second: Tensor, training: bool = False
+    ) -> dict[str, Tensor]:
         """The task on ready features of both crops; see `call`."""
         outputs = {}
         for name, view, part, projector in (
@@ -243,7 +256,9 @@ class MultiFormat(PretextModel):
             outputs[f"{name}_embedding"] = clip
         return outputs
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         first, second = self.compared(outputs["first"], outputs["second"])
         # Cosines: the vectors are of unit length.
         s = (first @ ops.transpose(second)) / self.temperature
@@ -258,34 +273,38 @@ class MultiFormat(PretextModel):
                 embedding_std(outputs[f"{name}_embedding"])
             )
         if self.negatives == "all":
+            # 2 N - 2 negatives, of which N - 1 are of the row's own format.
             return nt_xent(first, second, self.temperature)[0]
+        # Of the other format alone, both ways: N - 1 negatives.
         return 0.5 * (losses[0] + losses[1])
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         steps = total_steps or self.TRAINING["paper"]["steps"]
         schedule = keras.optimizers.schedules.CosineDecay(
             self.learning_rate, steps, alpha=0.01
         )
         return keras.optimizers.Adam(schedule, epsilon=1e-8)
 
-    def exports(self):
+    def exports(self) -> dict[str, Encoder]:
         if len(self.parts) == 1:
             return super().exports()
         parts = dict(zip(self.names, self.parts, strict=True))
         return {"": self.encoder, **parts}
 
-    def check_clips(self, waveform, lengths):
+    def check_clips(self, waveform: Tensor, lengths: Tensor | None) -> None:
         super().check_clips(waveform, lengths)
         so = "both then cover the same sound, and the task is easier."
         self.warn_of_short(waveform, lengths, self.crop.length, "crops", so)
 
 
-def reads_waveform(part):
+def reads_waveform(part: Encoder) -> bool:
     """Whether an encoder's backbone starts from samples."""
     return isinstance(part.frontend, Waveform)
 
 
-def paper_of(encoder):
+def paper_of(encoder: EncoderLike) -> Any:
     """The paper's settings for what is given as the one encoder.
 
     Of waveforms where a backbone's name, or the one bin that it reads, says
@@ -293,7 +312,7 @@ def paper_of(encoder):
     """
     name = encoder.get("backbone") if isinstance(encoder, dict) else encoder
     bins = getattr(encoder, "n_features", None)
-    shape = getattr(encoder, "input_shape", None) or ()
+    shape: Any = getattr(encoder, "input_shape", None) or ()
     if bins is None and len(shape) in (3, 4):
         bins = shape[2]
     if bins == 1 or (isinstance(name, str) and name in ON_WAVEFORMS):

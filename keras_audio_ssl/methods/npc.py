@@ -1,15 +1,20 @@
 """NPC: predict each frame from those around it, all at once."""
 
+from collections.abc import Sequence
+from typing import Any
 from typing import ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import GumbelQuantizer
 from keras_audio_ssl.blocks import codebook_perplexity
 from keras_audio_ssl.blocks import frame_mask
 from keras_audio_ssl.blocks import group_dims
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.encoders import MaskedConvStack
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import masked_l1
@@ -67,15 +72,15 @@ class NPC(PretextModel):
 
     def __init__(
         self,
-        encoder=None,
-        codebooks=(64, 64, 64, 64),
-        codebook_dims=None,
-        temperature=1.0,
-        learning_rate=1e-3,
-        clip_norm=5.0,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        codebooks: Sequence[int] | None = (64, 64, 64, 64),
+        codebook_dims: Sequence[int] | None = None,
+        temperature: float = 1.0,
+        learning_rate: float = 1e-3,
+        clip_norm: float = 5.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         paper = {"backbone": "masked_conv", "frontend": "npc"}
         super().__init__(encoder, paper, seed, **kwargs)
         backbone, kind = self.encoder.backbone, {"dtype": self.dtype_policy}
@@ -108,12 +113,17 @@ class NPC(PretextModel):
         self.postnet.build((None, None, dim))
         self.interpolation_error = keras.metrics.Mean(name="interpolation_l1")
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         waveform, lengths = waveform_and_lengths(x)
         features, valid = self.encoder.features(waveform, lengths)
         return self.predict_frames(features, valid, training)
 
-    def predict_frames(self, features, lengths=None, training=False):
+    def predict_frames(
+        self,
+        features: Tensor,
+        lengths: Tensor | None = None,
+        training: bool = False,
+    ) -> dict[str, Any]:
         """The task on features `(batch, frames, bins)`; see `call`."""
         shape = ops.shape(features)
         if lengths is None:
@@ -123,6 +133,7 @@ class NPC(PretextModel):
         read = self.encoder.backbone(
             features, lengths=lengths, training=training
         )
+        # (batch, frames, dim), of a level that does not see the frame itself.
         feature, outputs = read["hidden"][self.level], {}
         if self.quantizer is not None:
             feature, outputs["codes"] = self.quantizer(
@@ -136,7 +147,9 @@ class NPC(PretextModel):
             **outputs,
         }
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         target, mask = outputs["target"], outputs["mask"]
         # What is lost by the mean of the nearest frames: to be beaten.
         self.interpolation_error.update_state(
@@ -148,13 +161,15 @@ class NPC(PretextModel):
                 metric.update_state(codebook_perplexity(codes, size, mask))
         return masked_l1(outputs["prediction"], target, mask)
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return keras.optimizers.Adam(
             self.learning_rate, global_clipnorm=self.clip_norm
         )
 
 
-def interpolated(features, mask, reach):
+def interpolated(features: Tensor, mask: Tensor, reach: int) -> Tensor:
     """Mean of the frames `reach` before and after, of those that are there.
 
     Args:
@@ -168,6 +183,8 @@ def interpolated(features, mask, reach):
     frames = ops.shape(features)[1]
     total, count = 0.0, 0.0
     valid = ops.cast(mask, features.dtype)[..., None]
+    # Of what is padded on both sides, the frames `reach` before each, then
+    # those `reach` after.
     for start in (0, 2 * reach):
         around = ((0, 0), (reach, reach), (0, 0))
         there = ops.pad(valid, around)[:, start : start + frames]
@@ -176,7 +193,7 @@ def interpolated(features, mask, reach):
     return total / ops.maximum(count, 1.0)
 
 
-def refuse_sight(backbone, frames=64):
+def refuse_sight(backbone: Any, frames: int = 64) -> None:
     """Refuses a backbone whose output sees the feature frame it stands for.
 
     Frames of random features are changed, at either end and in the middle,
@@ -189,6 +206,7 @@ def refuse_sight(backbone, frames=64):
     name, frames = type(backbone).__name__, max(frames, backbone.min_frames)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1, frames, backbone.n_features))
+    # Twice: one random value might happen to move nothing.
     places = [0, frames // 2, frames - 1] * 2
     x = np.repeat(x, len(places) + 1, axis=0).astype("float32")
     for row, place in enumerate(places):

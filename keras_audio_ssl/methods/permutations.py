@@ -2,15 +2,21 @@
 
 import itertools
 import math
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 from typing import ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import RandomSlices
 from keras_audio_ssl.augment.alteration import uniform_int
 from keras_audio_ssl.blocks import Patches
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.encoders import PatchCNN
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.losses import embedding_std
@@ -95,24 +101,24 @@ class Permutations(SliceModel):
 
     def __init__(
         self,
-        encoder=None,
-        axis="freq",
-        patches=None,
-        gap=None,
-        patch_norm=False,
-        frames=96,
-        ranking="perturbed",
-        distance="fenchel_young",
-        sigma=1.0,
-        num_samples=None,
-        strength=1.0,
-        regularization="l2",
-        orders=100,
-        hidden_dim=512,
-        learning_rate=1e-3,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        axis: str = "freq",
+        patches: int | Sequence[int] | None = None,
+        gap: int | None = None,
+        patch_norm: bool = False,
+        frames: int = 96,
+        ranking: str = "perturbed",
+        distance: str = "fenchel_young",
+        sigma: float = 1.0,
+        num_samples: int | None = None,
+        strength: float = 1.0,
+        regularization: str = "l2",
+        orders: int = 100,
+        hidden_dim: int = 512,
+        learning_rate: float = 1e-3,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("ranking", ranking, RANKINGS)
         check_choice("distance", distance, ("fenchel_young", "squared"))
         check_noise(sigma, num_samples)
@@ -156,14 +162,14 @@ class Permutations(SliceModel):
         names = ("full", "partial", "spearman", "kendall")
         self.agreement = {n: keras.metrics.Mean(name=n) for n in names}
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         features, valid = self.features_of(x)
         windows, valid = self.slices(
             features, lengths=valid, seed=self.seed_generator
         )
         return {**self.rank(windows[:, 0], training), "valid": valid}
 
-    def rank(self, windows, training=False):
+    def rank(self, windows: Tensor, training: bool = False) -> dict[str, Any]:
         """The task on windows `(batch, frames, bins)`; see `call`."""
         patches, outputs = self.cutter(windows), {}
         ranks, order = self.draw(ops.shape(patches)[0])
@@ -171,11 +177,13 @@ class Permutations(SliceModel):
         place = (ranks - 1)[..., None, None]
         shuffled = ops.take_along_axis(patches, place, axis=1)
         vectors = self.encode(self.fitted(shuffled), training)
+        # The patches' vectors side by side, as they were shuffled.
         embedding = ops.reshape(
             vectors, (-1, vectors.shape[1] * vectors.shape[2])
         )
         scores = self.out(self.hidden(embedding))
         if self.orders is not None:
+            # The order that was found, as ranks.
             best = ops.argmax(scores, axis=-1)
             outputs = {"logits": scores, "order": order}
             scores = ops.take(self.orders, best, axis=0) + 1
@@ -187,7 +195,7 @@ class Permutations(SliceModel):
             **outputs,
         }
 
-    def draw(self, clips):
+    def draw(self, clips: Tensor) -> Any:
         """Orders, uniform among all, or among the fixed ones.
 
         Args:
@@ -208,7 +216,7 @@ class Permutations(SliceModel):
         order = uniform_int(count, seed)
         return ops.take(self.orders, order, axis=0) + 1, order
 
-    def fitted(self, patches):
+    def fitted(self, patches: Tensor) -> Tensor:
         """Patches as the network takes them, where need be within zeros."""
         network = self.network
         if isinstance(network, PatchCNN):
@@ -218,12 +226,12 @@ class Permutations(SliceModel):
         around = ((0, 0), (0, 0), *((0, n) for n in more))
         return ops.pad(patches, around)
 
-    def encode(self, slices, training=False):
+    def encode(self, slices: Tensor, training: bool = False) -> Tensor:
         if not isinstance(self.network, PatchCNN):
             return super().encode(slices, training)
         return encode(self.network.network, slices, training)
 
-    def restored(self, shuffled, scores):
+    def restored(self, shuffled: Tensor, scores: Tensor) -> Tensor:
         """Features in the order of the scores.
 
         Args:
@@ -236,7 +244,9 @@ class Permutations(SliceModel):
         place = ops.argsort(scores, axis=-1)[..., None, None]
         return self.cutter.join(ops.take_along_axis(shuffled, place, axis=1))
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         scores, valid = outputs["scores"], outputs["valid"]
         for name, value in rank_agreement(
             hard_rank(scores), outputs["ranks"]
@@ -251,8 +261,11 @@ class Permutations(SliceModel):
             )
         return mean_of_valid(each, valid)
 
-    def rank_loss(self, scores, ranks):
+    def rank_loss(self, scores: Tensor, ranks: Tensor) -> Tensor:
         """Loss of each row, `(batch,)`, of scores and true ranks."""
+        smooth: Callable[..., Tensor]
+        loss: Callable[..., Tensor]
+        options: tuple[Any, ...]
         if self.ranking == "soft":
             options = (self.strength, self.regularization)
             smooth, loss = soft_rank, soft_rank_loss
@@ -261,16 +274,19 @@ class Permutations(SliceModel):
             smooth, loss = perturbed_rank, perturbed_rank_loss
         if self.distance == "fenchel_young":
             return loss(scores, ranks, *options)
+        # |r - true|^2, of ranks that have gradients.
         off = smooth(scores, *options) - ops.cast(ranks, scores.dtype)
         return ops.mean(ops.square(off), axis=-1)
 
 
-def cuts(patches):
+def cuts(patches: Any) -> tuple[Any, Any, bool]:
     """What tells one way of cutting from another."""
     return patches.counts, patches.gaps, bool(patches.norm)
 
 
-def far_orders(items, count, seed=0, most=50_000):
+def far_orders(
+    items: int, count: int, seed: int = 0, most: int = 50_000
+) -> np.ndarray:
     """Orders that are far from each other, one after the other.
 
     Each is, of all or of so many random ones, the one whose nearest among
@@ -306,6 +322,7 @@ def far_orders(items, count, seed=0, most=50_000):
     chosen = [int(rng.integers(len(found)))]
     while len(chosen) < count:
         apart = (found != found[chosen[-1]]).sum(axis=1)
+        # How far each is from the nearest of those chosen.
         nearest = np.minimum(nearest, apart)
         chosen.append(int(nearest.argmax()))
     return found[chosen].astype("int32")

@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from collections.abc import Callable
 from typing import Any
 from typing import ClassVar
 
@@ -9,14 +10,19 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.augment import AugmentationsLike
 from keras_audio_ssl.augment import altered
 from keras_audio_ssl.augment import waveform_layers
 from keras_audio_ssl.encoders import Encoder
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.encoders import Windowed
 from keras_audio_ssl.encoders import make_encoder
 from keras_audio_ssl.engine import KERAS_ARGUMENTS
 from keras_audio_ssl.engine import Trained
 from keras_audio_ssl.engine import waveform_and_lengths
+from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import front_ends
 
 
@@ -82,14 +88,14 @@ class PretextModel(Trained):
 
     def __init__(
         self,
-        encoder=None,
-        paper=None,
-        seed=0,
-        sample_rate=None,
-        window_frames=None,
-        augmentation=None,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        paper: dict[str, Any] | FrontEnd | None = None,
+        seed: int = 0,
+        sample_rate: int | None = None,
+        window_frames: int | None = None,
+        augmentation: AugmentationsLike = None,
+        **kwargs: Any,
+    ) -> None:
         if strange := sorted(set(kwargs) - set(KERAS_ARGUMENTS)):
             name, value = strange[0], kwargs[strange[0]]
             raise ValueError(
@@ -104,12 +110,12 @@ class PretextModel(Trained):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.augmentation = waveform_layers(augmentation)
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         if "call" in vars(cls):
             cls.call = on_altered(cls.call)
         super().__init_subclass__(**kwargs)
 
-    def altered(self, x):
+    def altered(self, x: Batch) -> Batch:
         """A batch as `augmentation` changes it."""
         waveform, lengths = waveform_and_lengths(x)
         changed = altered(
@@ -119,7 +125,9 @@ class PretextModel(Trained):
 
     # What a method may override.
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         """Scalar float32 loss of the task.
 
         Args:
@@ -137,7 +145,9 @@ class PretextModel(Trained):
         """
         return []
 
-    def default_optimizer(self, total_steps: int | None = None) -> Any:
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         """The paper's optimizer and schedule, for `compile()`.
 
         Args:
@@ -155,7 +165,7 @@ class PretextModel(Trained):
         """The encoders that are kept: name to encoder, `""` for the first."""
         return {"": self.encoder}
 
-    def clips(self, x):
+    def clips(self, x: Batch) -> Batch:
         """What of a batch the front end's statistics are measured on.
 
         Returns:
@@ -164,7 +174,7 @@ class PretextModel(Trained):
         waveform_and_lengths(x)
         return x
 
-    def check_clips(self, waveform, lengths):
+    def check_clips(self, waveform: Tensor, lengths: Tensor | None) -> None:
         """Refuses, or warns of, data that the task can't learn from.
 
         Args:
@@ -188,7 +198,14 @@ class PretextModel(Trained):
                 f"({seconds:.3f} s). Received: {samples}"
             )
 
-    def warn_of_short(self, waveform, lengths, samples, part, so):
+    def warn_of_short(
+        self,
+        waveform: Tensor,
+        lengths: Tensor | None,
+        samples: int,
+        part: str,
+        so: str,
+    ) -> None:
         """Warns where half of the clips have no more than some samples.
 
         Args:
@@ -231,11 +248,11 @@ class PretextModel(Trained):
         return [f for f in front_ends(self) if not f.adapted]
 
 
-def on_altered(call):
+def on_altered(call: Callable[..., Any]) -> Callable[..., Any]:
     """A task that in training is given what `augmentation` made of clips."""
 
     @functools.wraps(call)
-    def wrapped(self, x, training=False):
+    def wrapped(self: Any, x: Batch, training: bool = False) -> Any:
         # Once: a class's `call` may use that of the class above it.
         if training and self.augmentation and type(self).call is wrapped:
             x = self.altered(x)
@@ -244,7 +261,7 @@ def on_altered(call):
     return wrapped
 
 
-def in_windows(encoder, frames):
+def in_windows(encoder: Encoder, frames: int) -> Encoder:
     """An encoder that reads clips by windows of so many feature frames.
 
     Args:

@@ -6,13 +6,17 @@ from typing import ClassVar
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import PredictionHead
 from keras_audio_ssl.blocks import pad_frames
 from keras_audio_ssl.blocks import stack_frames
 from keras_audio_ssl.blocks import unstack_frames
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import WarmUpDecay
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import waveform_and_lengths
+from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import recipe
 from keras_audio_ssl.losses import masked_l1
 from keras_audio_ssl.losses import masked_mse
@@ -36,6 +40,7 @@ class MaskedReconstruction(PretextModel):
         warm_up: Share of the run in which the rate rises; then it falls to 0.
         weight_decay: Not of biases and layer norms.
         clip_norm: Largest global norm of the gradient.
+        seed: Seed of what is hidden.
 
     Returns of a call:
         Dict of `"prediction"` and `"target"` `(batch, frames, bins)`,
@@ -63,16 +68,16 @@ class MaskedReconstruction(PretextModel):
 
     def __init__(
         self,
-        encoder=None,
-        target=None,
-        distance="l1",
-        learning_rate=2e-4,
-        warm_up=0.07,
-        weight_decay=0.01,
-        clip_norm=5.0,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        target: str | FrontEnd | None = None,
+        distance: str = "l1",
+        learning_rate: float = 2e-4,
+        warm_up: float = 0.07,
+        weight_decay: float = 0.01,
+        clip_norm: float = 5.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("distance", distance, tuple(DISTANCES))
         super().__init__(encoder, self.PAPER, seed, **kwargs)
         backbone, frontend = self.encoder.backbone, self.encoder.frontend
@@ -96,7 +101,9 @@ class MaskedReconstruction(PretextModel):
         )  # fmt: skip
         self.zero_error = keras.metrics.Mean(name="zero_l1")
 
-    def alter(self, features, lengths):
+    def alter(
+        self, features: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Hides a part.
 
         Args:
@@ -109,7 +116,7 @@ class MaskedReconstruction(PretextModel):
         """
         raise NotImplementedError
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         waveform, lengths = waveform_and_lengths(x)
         features, valid = self.encoder.features(waveform, lengths)
         target = features
@@ -118,6 +125,7 @@ class MaskedReconstruction(PretextModel):
         stacked = stack_frames(features, self.stack)
         of_stacked = valid
         if valid is not None:
+            # Whole steps are hidden: (batch, frames / stack, stack * bins).
             of_stacked = self.encoder.backbone.level_lengths(valid)
         altered, label = self.alter(stacked, of_stacked)
         target = stack_frames(target, self.stack)
@@ -129,12 +137,21 @@ class MaskedReconstruction(PretextModel):
             "altered": altered,
         }
 
-    def reconstruct(self, altered, lengths=None, training=False):
+    def reconstruct(
+        self,
+        altered: Tensor,
+        lengths: Tensor | None = None,
+        training: bool = False,
+    ) -> Tensor:
         """What the head predicts from altered features.
 
         Args:
             altered: `(batch, frames, bins)`, stacked where the encoder does.
             lengths: `(batch,)` valid frames before they are stacked.
+            training: Whether dropout is on.
+
+        Returns:
+            `(batch, frames, bins)` of the target, stacked likewise.
         """
         read = self.encoder.backbone(
             unstack_frames(altered, self.stack),
@@ -143,18 +160,22 @@ class MaskedReconstruction(PretextModel):
         )
         return self.head(read["hidden"][-1])
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         target, label = outputs["target"], outputs["label"]
         # What is lost by predicting the mean: to be beaten.
         zero = masked_l1(ops.zeros_like(target), target, label)
         self.zero_error.update_state(zero)
         return DISTANCES[self.distance](outputs["prediction"], target, label)
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return adamw(self, total_steps or self.STEPS)
 
 
-def adamw(model, steps):
+def adamw(model: Any, steps: int) -> keras.Optimizer:
     """AdamW over a run, as a method's arguments of these names have it.
 
     Args:
@@ -167,13 +188,19 @@ def adamw(model, steps):
         weight_decay=model.weight_decay,
         global_clipnorm=model.clip_norm,
     )
+    # Biases and the factors of layer norms do not decay.
     optimizer.exclude_from_weight_decay(
         var_list=[v for v in model.trainable_variables if len(v.shape) < 2]
     )
     return optimizer
 
 
-def last_level(backbone, features, lengths=None, training=False):
+def last_level(
+    backbone: Any,
+    features: Tensor,
+    lengths: Tensor | None = None,
+    training: bool = False,
+) -> tuple[Tensor, Tensor | None]:
     """The last level of features, of which the last step may be cut short.
 
     Args:

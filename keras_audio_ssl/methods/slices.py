@@ -1,11 +1,15 @@
 """What the methods share whose task is made of slices of a clip."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.encoders import Windowed
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.methods.pretext import PretextModel
@@ -35,14 +39,21 @@ class SliceModel(PretextModel):
 
     span: int
 
-    def __init__(self, encoder=None, paper=None, frames=96, seed=0, **kwargs):
+    def __init__(
+        self,
+        encoder: EncoderLike = None,
+        paper: dict[str, Any] | None = None,
+        frames: int = 96,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         if frames < 1:
             raise ValueError(f"`frames` must be positive. Received: {frames}")
         super().__init__(encoder, paper, seed, window_frames=frames, **kwargs)
         self.std = keras.metrics.Mean(name="embedding_std")
 
     @property
-    def network(self):
+    def network(self) -> Any:
         """The backbone that makes a vector of a slice."""
         backbone = self.encoder.backbone
         return backbone.backbone if isinstance(backbone, Windowed) else backbone
@@ -51,7 +62,7 @@ class SliceModel(PretextModel):
     def min_samples(self) -> int:
         return self.encoder.samples_for(self.span)
 
-    def features_of(self, x):
+    def features_of(self, x: Batch) -> tuple[Tensor, Tensor | None]:
         """Features of a batch, and their valid frames, or None.
 
         Not the encoder's, which takes a clip that is too short for long
@@ -65,7 +76,7 @@ class SliceModel(PretextModel):
         features = frontend(waveform, lengths=lengths)
         return features, frontend.frame_lengths(lengths)
 
-    def encode(self, slices, training=False):
+    def encode(self, slices: Tensor, training: bool = False) -> Tensor:
         """Vectors of slices, all in one batch.
 
         Args:
@@ -77,7 +88,7 @@ class SliceModel(PretextModel):
         """
         return encode(self.network, slices, training)
 
-    def check_clips(self, waveform, lengths):
+    def check_clips(self, waveform: Tensor, lengths: Tensor | None) -> None:
         super().check_clips(waveform, lengths)
         if lengths is None:
             return
@@ -95,14 +106,15 @@ class SliceModel(PretextModel):
             )
 
 
-def encode(network, slices, training=False):
+def encode(network: Any, slices: Tensor, training: bool = False) -> Tensor:
     """Vectors of slices by a backbone; see `SliceModel.encode`."""
+    # One batch of (batch * slices, frames, bins).
     flat = ops.reshape(slices, (-1, *slices.shape[2:]))
     clip = network(flat, training=training)["clip"]
     return ops.reshape(clip, (-1, slices.shape[1], clip.shape[-1]))
 
 
-def mean_of_valid(values, valid):
+def mean_of_valid(values: Tensor, valid: Tensor) -> Tensor:
     """Mean over the rows that count; 0, with zero gradient, if none does.
 
     Args:

@@ -1,15 +1,21 @@
 """Speech2Vec: a spoken word's vector writes the words around it."""
 
 import warnings
+from collections.abc import Iterable
+from typing import Any
 from typing import ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import crop
 from keras_audio_ssl.blocks import MeanTrajectory
 from keras_audio_ssl.blocks import WordDecoder
+from keras_audio_ssl.encoders import EncoderLike
+from keras_audio_ssl.encoders import WordVectors
 from keras_audio_ssl.encoders import word_vectors
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
@@ -86,18 +92,18 @@ class Speech2Vec(PretextModel):
 
     def __init__(
         self,
-        task="skipgram",
-        encoder=None,
-        window=3,
-        max_frames=100,
-        decoder="shared",
-        decoder_input="embedding",
-        combine="sum",
-        learning_rate=1e-3,
-        clip_norm=5.0,
-        seed=0,
-        **kwargs,
-    ):
+        task: str = "skipgram",
+        encoder: EncoderLike = None,
+        window: int = 3,
+        max_frames: int = 100,
+        decoder: str = "shared",
+        decoder_input: str = "embedding",
+        combine: str = "sum",
+        learning_rate: float = 1e-3,
+        clip_norm: float = 5.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("task", task, ("skipgram", "cbow"))
         check_choice("decoder", decoder, ("shared", "per_position"))
         check_choice("combine", combine, ("sum", "mean"))
@@ -127,7 +133,7 @@ class Speech2Vec(PretextModel):
         self.nothing = keras.metrics.Mean(name=self.baseline)
         self.spread = keras.metrics.Mean(name="embedding_std")
 
-    def word_samples(self, frames):
+    def word_samples(self, frames: int) -> int:
         """Samples of which the front end makes so many frames, at most.
 
         Raises:
@@ -148,11 +154,11 @@ class Speech2Vec(PretextModel):
         return samples
 
     @property
-    def min_samples(self):
+    def min_samples(self) -> int:
         # Two words.
         return 2 * self.encoder.min_samples
 
-    def spoken(self, x):
+    def spoken(self, x: Batch) -> tuple[Tensor, Tensor]:
         """The words of a batch, cut out.
 
         Returns:
@@ -183,7 +189,7 @@ class Speech2Vec(PretextModel):
         # Not a product: what lies beyond may be the next word, or NaN.
         return ops.where(inside, words, 0.0), lengths
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         words, lengths = self.spoken(x)
         flat = ops.reshape(lengths, (-1,))
         features, frames = self.encoder.features(
@@ -196,7 +202,9 @@ class Speech2Vec(PretextModel):
         frames = ops.reshape(frames, (-1, count))
         return self.predict_words(features, frames, training)
 
-    def predict_words(self, features, lengths, training=False):
+    def predict_words(
+        self, features: Tensor, lengths: Tensor, training: bool = False
+    ) -> dict[str, Any]:
         """The task on features.
 
         Args:
@@ -216,6 +224,7 @@ class Speech2Vec(PretextModel):
         # Not a product: what stands past a word's end may be anything.
         rows = ops.where(valid[..., None], rows, 0.0)
         features = ops.reshape(rows, (-1, count, frames, bins))
+        # A place without a word is read as one frame, and left out below.
         read = self.encoder.backbone(
             rows, lengths=ops.maximum(flat, 1), training=training
         )
@@ -224,12 +233,15 @@ class Speech2Vec(PretextModel):
         mask = ops.reshape(valid, (-1, count, frames))
         if self.task == "skipgram":
             known, written = words, z
+            # (batch, words, 2 window, frames, bins): all write the same from
+            # the centre's vector.
             target = neighbours(features, self.window)
             mask = neighbours(mask, self.window)
         else:
             around = neighbours(ops.cast(words, z.dtype), self.window)
             around = ops.sum(around, axis=2)
             known = around > 0
+            # The sum of the vectors around; those of missing words are 0.
             written = ops.sum(neighbours(z, self.window), axis=2)
             if self.combine == "mean":
                 written = written / ops.maximum(around, 1.0)[..., None]
@@ -237,6 +249,7 @@ class Speech2Vec(PretextModel):
         mask = ops.logical_and(mask, known[..., None, None])
         prediction = self.write(written, target)
         if self.copies:
+            # Each frame's own predecessor, silence before the first.
             last = [(0, 0)] * 3 + [(1, 0), (0, 0)]
             reference = ops.pad(target[:, :, :, :-1], last)
         else:
@@ -253,7 +266,7 @@ class Speech2Vec(PretextModel):
             "words": words,
         }
 
-    def write(self, z, target):
+    def write(self, z: Tensor, target: Tensor) -> Tensor:
         """What the decoders write from vectors.
 
         Args:
@@ -287,7 +300,9 @@ class Speech2Vec(PretextModel):
             places, y = 1, self.decoders[0](rows, frames=frames)
         return ops.reshape(y, (-1, count, places, frames, bins))
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         target, mask = outputs["target"], outputs["mask"]
         # What is lost without knowing anything of a word, or by repeating
         # the frame before: to be beaten.
@@ -299,12 +314,14 @@ class Speech2Vec(PretextModel):
         self.spread.update_state(embedding_std(z, words))
         return masked_mse(outputs["prediction"], target, mask)
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.Optimizer:
         return keras.optimizers.Adam(
             self.learning_rate, global_clipnorm=self.clip_norm
         )
 
-    def clips(self, x):
+    def clips(self, x: Batch) -> Batch:
         # The words alone: the statistics are not of what is between them.
         waveform, lengths = waveform_and_lengths(x)
         super().check_clips(waveform, lengths)
@@ -315,7 +332,7 @@ class Speech2Vec(PretextModel):
             there[0, 0], lengths = True, np.maximum(lengths, self.samples)
         return {"waveform": words[there], "lengths": lengths[there]}
 
-    def check_clips(self, waveform, lengths):
+    def check_clips(self, waveform: Tensor, lengths: Tensor | None) -> None:
         # Of words: `clips` has looked at the clips.
         if self.encoder.frontend.normalize is not None:
             return
@@ -329,7 +346,13 @@ class Speech2Vec(PretextModel):
                 stacklevel=4,
             )
 
-    def embed_types(self, segments, labels, sample_rate=None, batch_size=32):
+    def embed_types(
+        self,
+        segments: Iterable[Any],
+        labels: Iterable[str],
+        sample_rate: int | None = None,
+        batch_size: int = 32,
+    ) -> WordVectors:
         """A vector for each word, the mean of how it was spoken.
 
         Args:
@@ -348,7 +371,7 @@ class Speech2Vec(PretextModel):
         )
 
 
-def neighbours(x, window):
+def neighbours(x: Tensor, window: int) -> Tensor:
     """The entries before and after each along the second axis.
 
     Args:

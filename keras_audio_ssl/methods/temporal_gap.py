@@ -1,11 +1,15 @@
 """TemporalGap: how far apart in time two slices of a clip are."""
 
+from typing import Any
 from typing import ClassVar
 
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import RandomPairs
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.losses import correlation
 from keras_audio_ssl.losses import embedding_std
@@ -68,17 +72,17 @@ class TemporalGap(SliceModel):
 
     def __init__(
         self,
-        encoder=None,
-        frames=96,
-        window_seconds=10.0,
-        trim=0.0,
-        overlap=True,
-        distance="cross_entropy",
-        hidden_dim=64,
-        learning_rate=1e-3,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        frames: int = 96,
+        window_seconds: float = 10.0,
+        trim: float = 0.0,
+        overlap: bool = True,
+        distance: str = "cross_entropy",
+        hidden_dim: int = 64,
+        learning_rate: float = 1e-3,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         check_choice("distance", distance, ("cross_entropy", "mse"))
         if trim < 0 or window_seconds <= 0:
             raise ValueError(
@@ -103,7 +107,7 @@ class TemporalGap(SliceModel):
         self.hidden.build((None, 2 * self.network.clip_dim))
         self.out = keras.layers.Dense(1, name="out", **kind)
         self.out.build((None, hidden_dim))
-        names = ("gap_error_seconds", "correlation")
+        names: tuple[str, ...] = ("gap_error_seconds", "correlation")
         if distance == "cross_entropy":
             names += ("excess",)
         self.told = {n: keras.metrics.Mean(name=n) for n in names}
@@ -113,7 +117,7 @@ class TemporalGap(SliceModel):
         """Seconds of the largest distance, of which a gap is a share."""
         return self.pairs.most / self.encoder.frontend.frame_rate
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         features, valid = self.features_of(x)
         slices, distance, valid = self.pairs(
             features, lengths=valid, seed=self.seed_generator
@@ -123,7 +127,9 @@ class TemporalGap(SliceModel):
             **self.compare(slices, training), "gap": gap, "valid": valid,
         }  # fmt: skip
 
-    def compare(self, slices, training=False):
+    def compare(
+        self, slices: Tensor, training: bool = False
+    ) -> dict[str, Tensor]:
         """Estimates of pairs of slices `(batch, 2, frames, bins)`.
 
         Returns:
@@ -132,13 +138,14 @@ class TemporalGap(SliceModel):
         vectors = self.encode(slices, training)
         return {"logit": self.logit(vectors), "embedding": vectors}
 
-    def logit(self, vectors):
+    def logit(self, vectors: Tensor) -> Tensor:
         """Logits `(batch,)` of pairs of vectors `(batch, 2, dim)`."""
+        # Both vectors side by side: which is first makes a difference.
         both = ops.reshape(vectors, (-1, 2 * vectors.shape[-1]))
         # From here on in float32: a share near 0 or 1 needs its digits.
         return ops.cast(self.out(self.hidden(both))[:, 0], "float32")
 
-    def predict_gap(self, first, second):
+    def predict_gap(self, first: Tensor, second: Tensor) -> Tensor:
         """How far apart slices are, whichever is the earlier.
 
         Args:
@@ -153,8 +160,10 @@ class TemporalGap(SliceModel):
             ValueError: They are shorter than a slice.
 
         Example:
-
-        >>> model.predict_gap(clips[:, :16000], clips[:, 16000:32000])
+            >>> model = kas.TemporalGap(preset="tiny")
+            >>> clips = np.random.default_rng(0).normal(size=(2, 32000))
+            >>> model.predict_gap(clips[:, :16000], clips[:, 16000:]).shape
+            (2,)
         """
         frontend, slices = self.encoder.frontend, []
         for wave in (first, second):
@@ -172,7 +181,9 @@ class TemporalGap(SliceModel):
         share = ops.sigmoid(0.5 * logit)
         return self.longest_gap * ops.convert_to_numpy(ops.stop_gradient(share))
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         logit, gap, valid = (outputs[k] for k in ("logit", "gap", "valid"))
         share = ops.sigmoid(logit)
         error = mean_of_valid(ops.abs(share - gap), valid)
@@ -184,6 +195,7 @@ class TemporalGap(SliceModel):
         )
         if self.distance == "mse":
             return mean_of_valid(ops.square(share - gap), valid)
+        # -gap ln p - (1 - gap) ln(1 - p), p the sigmoid of the logit.
         loss = mean_of_valid(ops.softplus(logit) - gap * logit, valid)
         # What no answer can be below.
         self.told["excess"].update_state(
@@ -192,7 +204,7 @@ class TemporalGap(SliceModel):
         return loss
 
 
-def binary_entropy(share):
+def binary_entropy(share: Tensor) -> Tensor:
     """Entropy of a coin that falls so often on one side, in nats."""
     sides = share, 1.0 - share
     return -sum(p * ops.log(ops.maximum(p, 1e-30)) for p in sides)

@@ -1,14 +1,19 @@
 """TERA: rebuild frames and bands that are hidden, through noise."""
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 from typing import ClassVar
 
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import ChannelAlteration
 from keras_audio_ssl.augment import NoiseAlteration
 from keras_audio_ssl.augment import TimeAlteration
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import frame_mask
+from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.methods.reconstruction import MaskedReconstruction
 
 
@@ -56,24 +61,24 @@ class TERA(MaskedReconstruction):
 
     def __init__(
         self,
-        encoder=None,
-        proportion=0.15,
-        span=7,
-        channel_share=0.2,
-        channel_groups=1,
-        noise_probability=0.15,
-        noise_std=0.2,
-        target=None,
-        distance="l1",
-        reference_policy=False,
-        reference_loss=False,
-        learning_rate=2e-4,
-        warm_up=0.07,
-        weight_decay=0.01,
-        clip_norm=5.0,
-        seed=0,
-        **kwargs,
-    ):
+        encoder: EncoderLike = None,
+        proportion: float = 0.15,
+        span: int | Sequence[int] = 7,
+        channel_share: float = 0.2,
+        channel_groups: int = 1,
+        noise_probability: float = 0.15,
+        noise_std: float = 0.2,
+        target: str | FrontEnd | None = None,
+        distance: str = "l1",
+        reference_policy: bool = False,
+        reference_loss: bool = False,
+        learning_rate: float = 2e-4,
+        warm_up: float = 0.07,
+        weight_decay: float = 0.01,
+        clip_norm: float = 5.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         if not (proportion or channel_share or noise_probability):
             raise ValueError(
                 "TERA needs an alteration: `proportion`, `channel_share` or "
@@ -107,7 +112,9 @@ class TERA(MaskedReconstruction):
                 stacklevel=2,
             )
 
-    def alter(self, features, lengths):
+    def alter(
+        self, features: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         seed, frames = self.seed_generator, ops.shape(features)[1]
         valid = ops.ones((ops.shape(features)[0], frames, 1), "bool")
         if lengths is not None:
@@ -118,10 +125,13 @@ class TERA(MaskedReconstruction):
             labels.append(selected[..., None])
         if self.channel_share:
             altered, selected = self.channels(altered, seed=seed)
+            # A band is hidden in every frame; padding does not count.
             labels.append(selected & valid)
         if self.noise_probability:
             altered = self.noise(altered, lengths=lengths, seed=seed)
         if not labels:
+            # Noise alone hides nothing: all is to be rebuilt, in the reference
+            # padding too.
             labels = [valid | self.reference_loss]
         label = labels[0]
         for more in labels[1:]:

@@ -1,12 +1,16 @@
 """What `keras-audio-ssl attention` writes: pictures, a table, a page."""
 
 import os
+from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import write_table
 from keras_audio_ssl._files import write_text
 from keras_audio_ssl._files import written_whole
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.viz import figures
 from keras_audio_ssl.viz.attention_page import BANDS
 from keras_audio_ssl.viz.attention_page import attention_page
@@ -16,7 +20,12 @@ PAGE = "attention.html"
 DPI = 110
 
 
-def write_attention(clip, folder, when="", progress=None):
+def write_attention(
+    clip: Any,
+    folder: FilePath,
+    when: str = "",
+    progress: Callable[..., Any] | None = None,
+) -> Any:
     """Writes what the heads of a clip look at.
 
     `attention.html`, the page; `heads.csv` and `heads.json`, the table;
@@ -53,7 +62,7 @@ def write_attention(clip, folder, when="", progress=None):
     return written
 
 
-def summary(clip, rows=None):
+def summary(clip: Any, rows: Any = None) -> dict[str, Any]:
     """The numbers of a clip, plain values.
 
     Args:
@@ -79,7 +88,7 @@ def summary(clip, rows=None):
     }
 
 
-def pictures(clip, rows):
+def pictures(clip: Any, rows: Any) -> Iterator[Any]:
     """Yields `(name of the file, figure)`."""
     yield "heads.png", figures.attention_grid(clip.maps, rows)
     yield "metrics.png", figures.metric_bars(rows)

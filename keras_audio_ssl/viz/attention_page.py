@@ -1,10 +1,12 @@
 """The page of `keras-audio-ssl attention`: every head of a clip, to explore."""
 
 import base64
+from typing import Any
 
 import numpy as np
 
 from keras_audio_ssl._text import printable
+from keras_audio_ssl._types import Size
 from keras_audio_ssl.viz.charts import columns
 from keras_audio_ssl.viz.charts import scatter
 from keras_audio_ssl.viz.kit import render
@@ -41,7 +43,7 @@ WORDS = {
 }
 
 
-def attention_page(clip, when=""):
+def attention_page(clip: Any, when: str = "") -> str:
     """Draws the maps of a clip as one HTML file.
 
     Args:
@@ -89,12 +91,12 @@ def attention_page(clip, when=""):
     )
 
 
-def name_of(row):
+def name_of(row: Any) -> str:
     """A head in words, counted from 1."""
     return f"layer {row['layer'] + 1}, head {row['head'] + 1}"
 
 
-def charts(rows, names, categories, frames):
+def charts(rows: Any, names: Any, categories: Any, frames: Size) -> list[Any]:
     """The metrics of all heads, each between what it can be."""
     values = {
         key: np.array([row[key] for row in rows])
@@ -120,7 +122,7 @@ def charts(rows, names, categories, frames):
     ]  # fmt: skip
 
 
-def data(clip, rows, names):
+def data(clip: Any, rows: Any, names: Any) -> dict[str, Any]:
     """What the page's script reads, plain values."""
     maps = clip.maps.reshape(-1, *clip.maps.shape[2:])
     packed, scales = zip(*map(pack, maps), strict=True)
@@ -148,7 +150,7 @@ def data(clip, rows, names):
     }
 
 
-def pack(weights):
+def pack(weights: Any) -> Any:
     """A map in 8 bits: square roots, so that small weights are kept too.
 
     Args:
@@ -161,7 +163,7 @@ def pack(weights):
     return coded(np.rint(255 * np.sqrt(weights / scale)).astype("uint8")), scale
 
 
-def relations(study):
+def relations(study: Any) -> list[Any]:
     """Relations of phonemes in hundredths, 16 bits, base64, for each head."""
     if not study.phonemes:
         return []
@@ -170,5 +172,6 @@ def relations(study):
     return [coded(one) for one in whole]
 
 
-def coded(array):
+def coded(array: Any) -> str:
+    """An array's bytes in base64, which a page's script decodes."""
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

@@ -1,6 +1,7 @@
 """Charts as inline SVG: worked out here, drawn by the macros of `kit.html`."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,9 @@ WIDTH, HEIGHT = 340, 150  # of a histogram, in its own units
 TALL = 210  # of the charts of heads
 
 
-def histogram(title, values, unit, text="", log=False):
+def histogram(
+    title: str, values: Any, unit: str, text: str = "", log: bool = False
+) -> Any:
     """A histogram as inline SVG, with its title and a sentence on it.
 
     Args:
@@ -76,7 +79,16 @@ def histogram(title, values, unit, text="", log=False):
     return piece("histogram", title, unit, text, chart)
 
 
-def columns(title, values, low, high, names, kinds, text="", unit=""):
+def columns(
+    title: str,
+    values: Any,
+    low: float,
+    high: float,
+    names: Any,
+    kinds: Any,
+    text: str = "",
+    unit: str = "",
+) -> Any:
     """A column for each value, from the lowest that there can be.
 
     Args:
@@ -116,7 +128,16 @@ def columns(title, values, low, high, names, kinds, text="", unit=""):
     return piece("columns", title, unit, text, chart)
 
 
-def scatter(title, x, y, x_name, y_name, names, kinds, text=""):
+def scatter(
+    title: str,
+    x: Any,
+    y: Any,
+    x_name: str,
+    y_name: str,
+    names: Any,
+    kinds: Any,
+    text: str = "",
+) -> Any:
     """A point for each pair of values.
 
     Args:
@@ -165,12 +186,12 @@ def scatter(title, x, y, x_name, y_name, names, kinds, text=""):
     return piece("scatter", title, x_name, y_name, text, chart)
 
 
-def anchor(part):
+def anchor(part: Any) -> str:
     """Where the text of a mark hangs on it, by its place from 0 to 1."""
     return "start" if part < 0.06 else "end" if part > 0.94 else "middle"
 
 
-def ticks(low, high, log):
+def ticks(low: float, high: float, log: bool) -> Any:
     """Round numbers in a range, three to seven of them."""
     if log:
         marks = [
@@ -190,7 +211,7 @@ def ticks(low, high, log):
     return [round(k * step, 10) + 0.0 for k in range(first, last + 1)]
 
 
-def bars(title, counts):
+def bars(title: str, counts: Any) -> Any:
     """How often each value occurs, as a table with bars.
 
     Args:

@@ -1,5 +1,7 @@
 """The page of `keras-audio-ssl doctor`: one HTML file that needs no other."""
 
+from typing import Any
+
 from keras_audio_ssl._text import printable as printable
 from keras_audio_ssl.viz.charts import bars
 from keras_audio_ssl.viz.charts import histogram
@@ -31,20 +33,22 @@ WORDS = {
 }
 
 
-def doctor_page(summary, histograms, clips, when=""):
+def doctor_page(
+    summary: Any, histograms: Any, clips: Any, when: str = ""
+) -> str:
     """Draws what was found in a folder of audio as one HTML file.
 
     Every text is escaped: names of files come from strangers.
 
     Args:
-        summary: dict with the numbers, findings and advice.
-        histograms: list of dicts: `title`, `values` (an array), `unit`,
+        summary: Dict with the numbers, findings and advice.
+        histograms: List of dicts: `title`, `values` (an array), `unit`,
             `text` (a sentence below the title), and perhaps `log` for a
             logarithmic axis.
-        clips: list of dicts: `name`, `level` and `title` (of a finding),
+        clips: List of dicts: `name`, `level` and `title` (of a finding),
             `text`, `wave` (float32 `(samples,)`), `rate` (Hz), and `sound`
             and `sound_rate`, the same to be listened to.
-        when: date and time, in words.
+        when: Date and time, in words.
 
     Returns:
         The page's text.

@@ -1,11 +1,23 @@
 """Figures of features and embeddings; matplotlib is the extra `viz`."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+
 import numpy as np
 
 from keras_audio_ssl._text import printable
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def log_mels(features, titles=None, frame_rate=None, columns=4):
+
+def log_mels(
+    features: Any,
+    titles: Sequence[str] | None = None,
+    frame_rate: float | None = None,
+    columns: int = 4,
+) -> "Figure":
     """Draws spectrograms in a grid, with one colour scale.
 
     Args:
@@ -54,7 +66,12 @@ def log_mels(features, titles=None, frame_rate=None, columns=4):
     return figure
 
 
-def embedding_map(embeddings, labels, titles=None, seed=0):
+def embedding_map(
+    embeddings: Any,
+    labels: Any,
+    titles: Sequence[str] | None = None,
+    seed: int = 0,
+) -> "Figure":
     """Draws embeddings on a plane (t-SNE), a colour for each class.
 
     Args:
@@ -116,8 +133,13 @@ COLOURS = {"global": "#2f6db3", "vertical": "#b8590b", "diagonal": "#2c7f4c"}
 
 
 def attention_map(
-    weights, spectrogram, frame_rate, phones=(), title="", relation=None
-):
+    weights: Any,
+    spectrogram: Any,
+    frame_rate: Any,
+    phones: Sequence[Any] = (),
+    title: str = "",
+    relation: Any = None,
+) -> "Figure":
     """Draws one head's map with the clip's spectrogram on both axes.
 
     Args:
@@ -181,17 +203,18 @@ def attention_map(
     if relation:
         axes = figure.add_axes((0.63, low + 0.04, 0.3, 0.3 / wide * 0.98))
         bar = figure.add_axes((0.94, low + 0.04, 0.01, 0.3 / wide * 0.98))
-        draw_relation(axes, *relation, bar=bar)
+        values, labels = relation
+        draw_relation(axes, values, labels, bar=bar)
         axes.set_title("relation of phones, to uniform attention", fontsize=9)
     return figure
 
 
-def plain(text):
+def plain(text: str) -> str:
     """Text in which matplotlib sees no formula, and a font no bad sign."""
     return printable(text).replace("$", r"\$")
 
 
-def draw_relation(axes, values, names, bar=None):
+def draw_relation(axes: Any, values: Any, names: Any, bar: Any = None) -> None:
     """A relation of phonemes on axes of matplotlib; blank where it is NaN."""
     values = np.asarray(values, "float64")
     known = np.abs(values[np.isfinite(values)])
@@ -208,7 +231,7 @@ def draw_relation(axes, values, names, bar=None):
         axes.figure.colorbar(image, cax=bar).ax.tick_params(labelsize=7)
 
 
-def relation_map(relative, names, title=""):
+def relation_map(relative: Any, names: Any, title: str = "") -> "Figure":
     """Draws how much one phoneme looks at another, over uniform attention.
 
     Args:
@@ -231,7 +254,7 @@ def relation_map(relative, names, title=""):
     return figure
 
 
-def attention_grid(maps, rows):
+def attention_grid(maps: Any, rows: Any) -> "Figure":
     """Draws the maps of all heads, a line for each layer.
 
     Args:
@@ -264,7 +287,7 @@ def attention_grid(maps, rows):
     return figure
 
 
-def metric_bars(rows):
+def metric_bars(rows: Any) -> "Figure":
     """Draws globalness, verticality and diagonality of all heads.
 
     Args:
@@ -307,7 +330,7 @@ def metric_bars(rows):
     return figure
 
 
-def pruning_curves(curves, score="score"):
+def pruning_curves(curves: Any, score: str = "score") -> "Figure":
     """Draws scores as heads are switched off.
 
     Args:

@@ -1,9 +1,17 @@
 """What a method by permutations shuffles of a clip, and puts in order."""
 
+from typing import TYPE_CHECKING
+from typing import Any
+
 import numpy as np
 
+from keras_audio_ssl._types import Tensor
 
-def permutation(model, clip):
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def permutation(model: Any, clip: Tensor) -> "Figure":
     """Draws a window of a clip as it is, shuffled, and put back in order.
 
     Lines are the edges of patches. Those that the model puts in the wrong
@@ -20,8 +28,9 @@ def permutation(model, clip):
         ValueError: The method shuffles nothing, or `clip` is no single clip.
 
     Example:
-
-    >>> kas.viz.permutation(model, clip).savefig("permutation.png")
+        >>> model = kas.Permutations(preset="tiny")
+        >>> clip = kas.data.read_audio("clip.flac", 16000)
+        >>> kas.viz.permutation(model, clip).savefig("permutation.png")
     """
     wave = np.asarray(clip, "float32")
     if wave.ndim != 1:
@@ -79,7 +88,7 @@ def permutation(model, clip):
     return figure
 
 
-def joined(patches, counts):
+def joined(patches: Any, counts: Any) -> Any:
     """Patches `(number, frames, bins)` as one map `(time, bins)`."""
     _, frames, bins = patches.shape
     x = patches.reshape(*counts, frames, bins).transpose(0, 2, 1, 3)

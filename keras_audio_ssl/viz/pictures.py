@@ -4,8 +4,11 @@ import base64
 import math
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
+
+from keras_audio_ssl._types import Size
 
 # Eight points of matplotlib's magma, straight lines between them.
 MAGMA = np.array(
@@ -18,7 +21,7 @@ MAGMA = np.array(
 )  # fmt: skip
 
 
-def wav_uri(wave, rate):
+def wav_uri(wave: np.ndarray, rate: int) -> str:
     """A waveform as the `data:` address of a 16-bit WAV file.
 
     Args:
@@ -38,7 +41,13 @@ def wav_uri(wave, rate):
     return f"data:audio/wav;base64,{coded}"
 
 
-def spectrogram_png(wave, rate, bands=80, columns=320, range_db=65):
+def spectrogram_png(
+    wave: np.ndarray,
+    rate: int,
+    bands: int = 80,
+    columns: int = 320,
+    range_db: float = 65,
+) -> Any:
     """A mel spectrogram as the `data:` address of a PNG picture.
 
     Args:
@@ -60,12 +69,19 @@ def spectrogram_png(wave, rate, bands=80, columns=320, range_db=65):
     return png_uri(mel_shades(wave, rate, starts, bands, range_db)[::-1])
 
 
-def window_size(rate):
+def window_size(rate: int) -> int:
     """Samples of a spectrogram's window, some 30 ms."""
     return 1 << min(14, max(5, math.ceil(math.log2(0.03 * rate))))
 
 
-def frame_shades(wave, rate, frames, frame_rate, bands=80, range_db=65):
+def frame_shades(
+    wave: np.ndarray,
+    rate: int,
+    frames: Size,
+    frame_rate: Any,
+    bands: int = 80,
+    range_db: float = 65,
+) -> Any:
     """A mel spectrogram with a column around the middle of each frame.
 
     Args:
@@ -86,7 +102,13 @@ def frame_shades(wave, rate, frames, frame_rate, bands=80, range_db=65):
     return mel_shades(wave, rate, starts, bands, range_db)
 
 
-def mel_shades(wave, rate, starts, bands=80, range_db=65):
+def mel_shades(
+    wave: np.ndarray,
+    rate: int,
+    starts: Any,
+    bands: int = 80,
+    range_db: float = 65,
+) -> Any:
     """Levels in mel bands, uint8 `(bands, windows)`; see `frame_shades`."""
     size = window_size(rate)
     shape, window = (bands, len(starts)), np.hanning(size)
@@ -103,7 +125,7 @@ def mel_shades(wave, rate, starts, bands=80, range_db=65):
     return np.rint(255 * shade).astype("uint8")
 
 
-def _mel(bands, size, rate):
+def _mel(bands: Any, size: Size, rate: int) -> Any:
     """Triangles `(size // 2 + 1, bands)`, each as wide as a bin at least."""
     top = 2595 * math.log10(1 + rate / 2 / 700)
     points = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
@@ -116,7 +138,7 @@ def _mel(bands, size, rate):
     return np.maximum(0, 1 - np.where(away < 0, -away / below, away / above))
 
 
-def wave_outline(wave, columns=300):
+def wave_outline(wave: np.ndarray, columns: int = 300) -> str:
     """The outline of a waveform between -1 and 1, as an SVG path.
 
     Args:
@@ -137,7 +159,7 @@ def wave_outline(wave, columns=300):
     return f"M{' L'.join(points)}Z"
 
 
-def png_uri(shades):
+def png_uri(shades: Any) -> str:
     """A picture in magma colours as the `data:` address of a PNG.
 
     Args:

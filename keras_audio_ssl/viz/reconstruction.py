@@ -1,9 +1,17 @@
 """What a masked method hides of a clip, and what it makes of it."""
 
+from typing import TYPE_CHECKING
+from typing import Any
+
 import numpy as np
 
+from keras_audio_ssl._types import Tensor
 
-def reconstruction(model, clip):
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def reconstruction(model: Any, clip: Tensor) -> "Figure":
     """Draws input, altered input, prediction and error of one clip.
 
     Four panels with seconds and Hz. The error is shown where it counts in the
@@ -21,8 +29,9 @@ def reconstruction(model, clip):
         ValueError: The method rebuilds nothing, or `clip` is no single clip.
 
     Example:
-
-    >>> kas.viz.reconstruction(model, clip).savefig("reconstruction.png")
+        >>> model = kas.NPC(preset="tiny")
+        >>> clip = kas.data.read_audio("clip.flac", 16000)
+        >>> kas.viz.reconstruction(model, clip).savefig("reconstruction.png")
     """
     wave = np.asarray(clip, "float32")
     if wave.ndim != 1:
@@ -74,7 +83,7 @@ def reconstruction(model, clip):
     return figure
 
 
-def told(error, label):
+def told(error: Any, label: Any) -> str:
     """The last panel's title: mean errors in words."""
     if label is None or label.all() or not label.any():
         return f"absolute error, {error.mean():.2f} on average"
@@ -84,7 +93,15 @@ def told(error, label):
     )
 
 
-def show(ax, image, frontend, colours, low, high, alpha=None):
+def show(
+    ax: Any,
+    image: Any,
+    frontend: Any,
+    colours: Any,
+    low: Any,
+    high: Any,
+    alpha: Any = None,
+) -> Any:
     """One panel: seconds along, bins up, their Hz where they have some."""
     end = len(image) / frontend.frame_rate
     bins = image.shape[1]

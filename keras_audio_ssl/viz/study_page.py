@@ -1,5 +1,7 @@
 """The page of `keras-audio-ssl augmentations`."""
 
+from typing import Any
+
 import numpy as np
 
 from keras_audio_ssl.viz.kit import render
@@ -8,17 +10,17 @@ from keras_audio_ssl.viz.pictures import spectrogram_png
 from keras_audio_ssl.viz.pictures import wav_uri
 
 
-def study_page(setting, rows, sounds, when=""):
+def study_page(setting: Any, rows: Any, sounds: Any, when: str = "") -> str:
     """Draws a study of augmentations as one HTML file.
 
     Args:
-        setting: dict of what was the same for all: `method`, `label`,
+        setting: Dict of what was the same for all: `method`, `label`,
             `steps`, `seeds`, `augmentations` (names).
         rows: Names joined by `+`, or `"none"`, to mean accuracy and half of
             its interval, or NaN.
-        sounds: list of dicts: `name`, `text`, and either `wave` `(samples,)`
+        sounds: List of dicts: `name`, `text`, and either `wave` `(samples,)`
             with `rate`, or `features` `(time, bins)`.
-        when: date and time, in words.
+        when: Date and time, in words.
 
     Returns:
         The page's text.
@@ -26,7 +28,7 @@ def study_page(setting, rows, sounds, when=""):
     means = [mean for mean, _ in rows.values()]
     low, spread = min(means), max(max(means) - min(means), 1e-9)
 
-    def cell(name):
+    def cell(name: str) -> dict[str, Any]:
         if name not in rows:
             return {"text": "", "shade": 0.0}
         mean, _ = rows[name]
@@ -72,12 +74,12 @@ def study_page(setting, rows, sounds, when=""):
     )
 
 
-def told(half):
+def told(half: Any) -> str:
     """Half of an interval in words."""
     return "one seed" if np.isnan(half) else f"± {100 * half:.1f}"
 
 
-def drawn(sound):
+def drawn(sound: Any) -> dict[str, Any]:
     """A sound's picture and, of waveforms, its player."""
     player = ""
     if "wave" in sound:

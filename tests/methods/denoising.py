@@ -1,9 +1,14 @@
 """Denoising autoencoder: the method of CONTRIBUTING's walk-through."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import RandomCrop
+from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.methods import PretextModel
 
@@ -26,7 +31,14 @@ class Denoising(PretextModel):
         "tiny": {"batch_size": 32, "seconds": 0.5, "steps": 100},
     }
 
-    def __init__(self, encoder=None, seconds=0.5, noise=0.5, seed=0, **kwargs):
+    def __init__(
+        self,
+        encoder: EncoderLike = None,
+        seconds: float = 0.5,
+        noise: float = 0.5,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         paper = {"backbone": "audio_ntt", "frontend": "byol_a", "n_mels": 32}
         paper |= {"dim": 32, "conv_channels": 8}
         super().__init__(encoder, paper, seed, **kwargs)
@@ -40,7 +52,7 @@ class Denoising(PretextModel):
         self.decoder.build((None, self.encoder.dim))
         self.error = keras.metrics.Mean(name="absolute_error")
 
-    def call(self, x, training=False):
+    def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         seed, (waveform, lengths) = self.seed_generator, waveform_and_lengths(x)
         segment = self.crop(waveform, lengths=lengths, seed=seed)
         clean = self.encoder.frontend(segment)
@@ -50,7 +62,9 @@ class Denoising(PretextModel):
         rebuilt = ops.reshape(self.decoder(clip), (-1, *self.shape))
         return {"clean": clean, "rebuilt": rebuilt}
 
-    def pretext_loss(self, outputs, x, y=None):
+    def pretext_loss(
+        self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None
+    ) -> Tensor:
         off = outputs["rebuilt"] - outputs["clean"]
         self.error.update_state(ops.mean(ops.abs(off)))
         return ops.mean(ops.square(off))

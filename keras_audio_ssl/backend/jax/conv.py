@@ -53,6 +53,7 @@ def depthwise_conv(x, kernel, stride=1, pad=None):
 
 
 def plain_conv(x, kernel, stride, pad, groups=1):
+    """XLA's own convolution, channels last."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -82,10 +83,12 @@ def shifts(x, height, width, stride, pad):
 
 
 def as_rows(parts):
+    """Parts of equal size as the rows of a matrix."""
     return jnp.stack(parts).reshape(len(parts), -1)
 
 
 def over_clips(function, clips):
+    """Applies a function to each clip of a batch in turn."""
     # One clip at a time stays in the cache; XLA's grouped convolutions take
     # ten times as long on a CPU.
     return lax.scan(lambda _, clip: (None, function(clip)), None, clips)[1]
@@ -93,6 +96,7 @@ def over_clips(function, clips):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def cpu_conv(x, kernel, stride, pad):
+    """`plain_conv` with another gradient of the kernel."""
     return plain_conv(x, kernel, stride, pad)
 
 
@@ -133,6 +137,7 @@ cpu_conv.defvjp(_conv_forward, _conv_backward)
 
 
 def shift_and_add(x, kernel, stride, pad):
+    """Depthwise convolution: shifted maps times their weights, added up."""
     height, width, _ = kernel.shape
     weights = kernel.reshape(height * width, -1)
 
@@ -145,6 +150,7 @@ def shift_and_add(x, kernel, stride, pad):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def cpu_depthwise(x, kernel, stride, pad):
+    """`shift_and_add` with a gradient of its own."""
     return shift_and_add(x, kernel, stride, pad)
 
 

@@ -32,6 +32,7 @@ def frames_first(x, state, kernel, recurrent_kernel, bias, keep):
 
 @jax.custom_vjp
 def recurrence(x, state, kernel, recurrent_kernel, bias):
+    """States `(frames, batch, units)`; the kernel's gradient is one product."""
     return frames_first(x, state, kernel, recurrent_kernel, bias, False)
 
 
@@ -86,6 +87,7 @@ def _backward(saved, grad):
 
 
 def kernel_gradient(x, *parts):
+    """Gradient of a kernel `(dim, gates * units)` that multiplied `x`."""
     # One product over all frames and clips. This way round it is the quickest
     # on a CPU; joined afterwards, when the parts are small.
     x = x.reshape(-1, x.shape[-1])

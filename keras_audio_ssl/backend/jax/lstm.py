@@ -36,6 +36,7 @@ def frames_first(frames, projected, state, cell, recurrent_kernel, keep):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def recurrence(frames, projected, state, cell, recurrent_kernel):
+    """States `(frames, batch, units)`; the kernel's gradient is one product."""
     return frames_first(frames, projected, state, cell, recurrent_kernel, False)
 
 

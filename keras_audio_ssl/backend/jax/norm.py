@@ -62,6 +62,7 @@ def scatter(values, index, pool, shape):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def maxima(x, pool):
+    """Maxima of windows `pool`, with a gradient by their places."""
     return winners(x, pool)[0]
 
 
@@ -79,6 +80,7 @@ maxima.defvjp(_maxima_forward, _maxima_backward)
 
 
 def moments(x):
+    """Mean and variance of each channel, `(dim,)`, in float32."""
     axes = tuple(range(x.ndim - 1))
     x = x.astype("float32")
     mean = jnp.mean(x, axes)
@@ -156,6 +158,7 @@ def through_moments(d_beta, d_gamma, count, saved):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def norm_pool(y, gamma, beta, epsilon, pool):
+    """Normalises, pools and rectifies a map; gamma is not negative."""
     return _norm_pool_forward(y, gamma, beta, epsilon, pool)[0]
 
 
@@ -182,6 +185,7 @@ norm_pool.defvjp(_norm_pool_forward, _norm_pool_backward)
 
 
 def clip_parts(x, kernel):
+    """What each weight sees of a clip `(time, frequency, 1)`, in float32."""
     pad = half_pad(kernel.shape)
     return shifts(x.astype("float32"), *kernel.shape[:2], 1, pad)
 
@@ -196,6 +200,7 @@ def clip_map(x, kernel):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def one_channel(x, kernel, gamma, beta, epsilon, pool):
+    """`conv_norm_pool` of maps of one channel; gamma is not negative."""
     return _one_channel_forward(x, kernel, gamma, beta, epsilon, pool)[0]
 
 

@@ -12,11 +12,11 @@ class AudioArray:
     """An array, read like an `AudioFile`.
 
     Args:
-        array: samples `(samples,)`, or `(channels, samples)` as well as
+        array: Samples `(samples,)`, or `(channels, samples)` as well as
             `(samples, channels)` (the shorter axis holds the channels);
             floats in [-1, 1], or integers, which are scaled by their range.
-        rate: sample rate in Hz.
-        name: name used in errors.
+        rate: Sample rate in Hz.
+        name: Name used in errors.
     """
 
     floating = True
@@ -50,6 +50,18 @@ class AudioArray:
         pass
 
     def read(self, start: int, frames: int) -> np.ndarray:
+        """Samples of one stretch.
+
+        Args:
+            start: First sample.
+            frames: Their number.
+
+        Returns:
+            float32 `(frames,)`, channels averaged.
+
+        Raises:
+            AudioError: They are not finite.
+        """
         wave = np.array(self._wave[start : start + frames], "float32")
         check_finite(wave, self.name, self.rate, start)
         return wave

@@ -17,10 +17,10 @@ class Plateau:
     """Counts samples in runs at the largest value of a stream.
 
     Args:
-        step: part of the peak by which a run must be entered or left.
+        step: Part of the peak by which a run must be entered or left.
 
     Attributes:
-        best: the largest value so far.
+        best: The largest value so far.
     """
 
     def __init__(self, step: float) -> None:

@@ -45,10 +45,10 @@ class Content:
     """Bytes of a file at any place.
 
     Args:
-        file: a path, or the bytes of a file.
+        file: A path, or the bytes of a file.
 
     Attributes:
-        size: of the file, in bytes.
+        size: Of the file, in bytes.
     """
 
     def __init__(self, file: Any) -> None:
@@ -71,9 +71,9 @@ class Headed(io.RawIOBase):
     """A file with another head, for libsndfile.
 
     Args:
-        file: a path, or the bytes of a file.
-        head: what it begins with.
-        skip: bytes of the file that the head takes the place of.
+        file: A path, or the bytes of a file.
+        head: What it begins with.
+        skip: Bytes of the file that the head takes the place of.
     """
 
     def __init__(self, file: Any, head: bytes, skip: int) -> None:
@@ -121,10 +121,10 @@ class MpegFrame(NamedTuple):
 
     Attributes:
         layer: 1, 2 or 3.
-        full: whether it is MPEG 1, of the full sample rates.
+        full: Whether it is MPEG 1, of the full sample rates.
         rate: Hz.
         channels: 1 or 2.
-        size: bytes of the frame; 0 in the free format.
+        size: Bytes of the frame; 0 in the free format.
     """
 
     layer: int
@@ -135,6 +135,7 @@ class MpegFrame(NamedTuple):
 
     @property
     def samples(self) -> int:
+        """Samples of each channel in a frame, by its layer and version."""
         if self.layer == 1:
             return 384
         return 1152 if self.full or self.layer == 2 else 576
@@ -272,8 +273,8 @@ def mpeg_head(content: Content, frames: int) -> tuple[bytes, int] | None:
     """A first frame that announces a length, as encoders write it (Info).
 
     Args:
-        content: of the file.
-        frames: samples that the file holds, at most.
+        content: Of the file.
+        frames: Samples that the file holds, at most.
 
     Returns:
         The frame and how many bytes of the file it takes the place of;
@@ -367,12 +368,12 @@ class OggPage(NamedTuple):
     """The header of a page.
 
     Attributes:
-        begins: whether it is the first of its stream.
-        ends: whether it is the last of its stream.
-        granule: samples up to its end; -1 where no packet ends.
-        stream: the stream's number.
-        whole: whether all of it was seen.
-        at: where it begins in what was looked at.
+        begins: Whether it is the first of its stream.
+        ends: Whether it is the last of its stream.
+        granule: Samples up to its end; -1 where no packet ends.
+        stream: The stream's number.
+        whole: Whether all of it was seen.
+        at: Where it begins in what was looked at.
     """
 
     begins: bool

@@ -58,21 +58,21 @@ class AudioFile:
     """An open audio file, of which parts are read as mono float32.
 
     Args:
-        file: a path, or the bytes of a file.
-        name: name used in errors; the path by default.
+        file: A path, or the bytes of a file.
+        name: Name used in errors; the path by default.
         facts: `facts` of an earlier look at the same file, which spares
             looking at its end again.
 
     Attributes:
-        rate: sample rate in Hz.
-        channels: number of channels in the file.
-        format: container and coding, such as `"WAV PCM_16"`.
-        floating: whether the file stores floating point, so may hold NaN.
-        frames: length in samples, verified at the end of the file.
-        facts: two integers, to be handed to the next `AudioFile`.
+        rate: Sample rate in Hz.
+        channels: Number of channels in the file.
+        format: Container and coding, such as `"WAV PCM_16"`.
+        floating: Whether the file stores floating point, so may hold NaN.
+        frames: Length in samples, verified at the end of the file.
+        facts: Two integers, to be handed to the next `AudioFile`.
 
     Raises:
-        AudioError: if the file is missing, no audio, empty or truncated.
+        AudioError: If the file is missing, no audio, empty or truncated.
     """
 
     def __init__(
@@ -109,20 +109,21 @@ class AudioFile:
         self.close()
 
     def close(self) -> None:
+        """Closes the file, which then cannot be read any more."""
         self._sound.close()
 
     def read(self, start: int, frames: int) -> np.ndarray:
         """Reads samples `[start, start + frames)`, channels averaged.
 
         Args:
-            start: first sample, at the file's own rate.
-            frames: number of samples, at most to the end of the file.
+            start: First sample, at the file's own rate.
+            frames: Number of samples, at most to the end of the file.
 
         Returns:
             float32 array `(frames,)`.
 
         Raises:
-            AudioError: if decoding fails or a sample is NaN or infinite.
+            AudioError: If decoding fails or a sample is NaN or infinite.
         """
         wave = self.read_channels(start, frames)
         try:
@@ -136,14 +137,14 @@ class AudioFile:
         """Reads samples `[start, start + frames)` as the file has them.
 
         Args:
-            start: first sample, at the file's own rate.
-            frames: number of samples, at most to the end of the file.
+            start: First sample, at the file's own rate.
+            frames: Number of samples, at most to the end of the file.
 
         Returns:
             float32 array `(frames, channels)`, which may hold NaN.
 
         Raises:
-            AudioError: if decoding fails.
+            AudioError: If decoding fails.
         """
         begin = start
         if start == self._at:

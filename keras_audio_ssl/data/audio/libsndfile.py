@@ -30,21 +30,21 @@ class Sound:
     """An open file, for one thread at a time.
 
     Args:
-        file: a path, or the bytes of a file.
-        head: what the file is to begin with, and how many of its bytes that
+        file: A path, or the bytes of a file.
+        head: What the file is to begin with, and how many of its bytes that
             takes the place of; the file as it is by default.
-        watched: whether `position` is to be known.
+        watched: Whether `position` is to be known.
 
     Attributes:
-        rate: sample rate in Hz.
-        channels: number of channels.
-        frames: length in samples, as the header or libsndfile has it.
-        kind: container, `FLAC`, `OGG`, `MP3` or another number.
-        format: container and coding in words, such as `"WAV PCM_16"`.
-        floating: whether samples are stored as floating point.
+        rate: Sample rate in Hz.
+        channels: Number of channels.
+        frames: Length in samples, as the header or libsndfile has it.
+        kind: Container, `FLAC`, `OGG`, `MP3` or another number.
+        format: Container and coding in words, such as `"WAV PCM_16"`.
+        floating: Whether samples are stored as floating point.
 
     Raises:
-        soundfile.LibsndfileError: if libsndfile cannot open it.
+        soundfile.LibsndfileError: If libsndfile cannot open it.
 
     Example:
         >>> sound = Sound("speech.flac")
@@ -146,6 +146,7 @@ class Sound:
         return ffi.string(text).decode("utf-8", "replace")
 
     def close(self) -> None:
+        """Closes the file and what libsndfile holds of it."""
         handle, self._handle = self._handle, ffi.NULL
         if self._owner is not None:
             self._owner.close()
@@ -158,6 +159,6 @@ class Sound:
 
 
 def _words(format: int) -> str:
-    """libsndfile's names of a container and a coding."""
+    """The names in libsndfile of a container and a coding."""
     kind, coding = format & KIND, format & CODING
     return f"{KINDS.get(kind, hex(kind))} {CODINGS.get(coding, hex(coding))}"

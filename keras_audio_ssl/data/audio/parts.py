@@ -26,10 +26,10 @@ def read_part(
     Only the part and the reach of the resampling filter are decoded.
 
     Args:
-        audio: an open file or array.
-        sample_rate: wanted rate in Hz.
-        start: first sample, counted at `sample_rate`.
-        samples: number of samples at `sample_rate`.
+        audio: An open file or array.
+        sample_rate: Wanted rate in Hz.
+        start: First sample, counted at `sample_rate`.
+        samples: Number of samples at `sample_rate`.
 
     Returns:
         float32 `(samples,)`, shorter where the clip ends before.

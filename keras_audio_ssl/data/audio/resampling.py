@@ -14,8 +14,8 @@ def resample(waveform: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
 
     Args:
         waveform: float32 `(samples,)`.
-        rate_in: its sample rate in Hz.
-        rate_out: wanted sample rate in Hz.
+        rate_in: Its sample rate in Hz.
+        rate_out: Wanted sample rate in Hz.
 
     Returns:
         float32 `(round(samples * rate_out / rate_in),)`.

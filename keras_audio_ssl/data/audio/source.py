@@ -38,14 +38,15 @@ class AudioError(ValueError):
     """A file (or array) that gives no usable audio, and why.
 
     Args:
-        file: the file's name as the user gave it.
-        reason: what is wrong with it, in words.
+        file: The file's name as the user gave it.
+        reason: What is wrong with it, in words.
 
     Example:
         >>> try:
-        ...     wave = read_audio("broken.flac", 16000)
+        ...     wave = kas.data.read_audio("broken.flac", 16000)
         ... except AudioError as error:
-        ...     print(error.file, error.reason)
+        ...     print(error.file, "cannot be read")
+        broken.flac cannot be read
     """
 
     def __init__(self, file: Any, reason: str) -> None:
@@ -64,12 +65,12 @@ class AudioSource(Protocol):
     `IsolatedFile`; each is used in a `with` statement.
 
     Attributes:
-        name: what errors call it.
-        rate: sample rate in Hz.
-        frames: length in samples.
-        floating: whether samples are stored as floating point, so may hold
+        name: What errors call it.
+        rate: Sample rate in Hz.
+        frames: Length in samples.
+        floating: Whether samples are stored as floating point, so may hold
             NaN.
-        format: container and coding, such as `"WAV PCM_16"`; `"array"`.
+        format: Container and coding, such as `"WAV PCM_16"`; `"array"`.
     """
 
     name: str
@@ -86,14 +87,14 @@ class AudioSource(Protocol):
         """Reads samples `[start, start + frames)`, channels averaged.
 
         Args:
-            start: first sample, at the source's own rate.
-            frames: number of samples, at most to the end.
+            start: First sample, at the source's own rate.
+            frames: Number of samples, at most to the end.
 
         Returns:
             float32 array `(frames,)`.
 
         Raises:
-            AudioError: if decoding fails or a sample is NaN or infinite.
+            AudioError: If decoding fails or a sample is NaN or infinite.
         """
         ...
 
@@ -129,6 +130,17 @@ def check_regular(path: Any, name: str) -> None:
 
 
 def check_finite(wave: np.ndarray, name: str, rate: int, start: int) -> None:
+    """Refuses samples that are NaN or infinite.
+
+    Args:
+        wave: `(frames,)` or `(frames, channels)`.
+        name: Of the file, for the message.
+        rate: Hz.
+        start: Place of the first sample in its file.
+
+    Raises:
+        AudioError: One of them is not finite; it says at which second.
+    """
     if np.isfinite(wave.sum()):
         return
     finite = np.isfinite(wave)

@@ -59,17 +59,17 @@ def read_alignments(
     """The utterances of a file, each with its entries as they stand there.
 
     Args:
-        path: the file.
-        below: the folder that names of TextGrids count from.
-        label: column of a table.
-        tier: of a TextGrid.
-        skipped: takes what cannot be read, as `(where, reason)`.
+        path: The file.
+        below: The folder that names of TextGrids count from.
+        label: Column of a table.
+        tier: Of a TextGrid.
+        skipped: Takes what cannot be read, as `(where, reason)`.
 
     Yields:
         Name of the utterance's audio, with or without ending, and entries.
 
     Raises:
-        ValueError: if a table lacks columns, or the file is none of these.
+        ValueError: If a table lacks columns, or the file is none of these.
     """
     name = path.lower()
     if name.endswith(TABLES):

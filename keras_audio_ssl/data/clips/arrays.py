@@ -14,10 +14,10 @@ class ArrayClips(Clips):
     """Clips that are arrays.
 
     Args:
-        arrays: a sequence of waveforms, or one array `(clips, samples)`.
-        rate: their sample rate in Hz.
+        arrays: A sequence of waveforms, or one array `(clips, samples)`.
+        rate: Their sample rate in Hz.
         labels: int32 `(clips,)`.
-        classes: names of the labels.
+        classes: Names of the labels.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class RowClips(ArrayClips):
     """Clips that are rows of a data set in the manner of Hugging Face's.
 
     Args:
-        rows: an object with `__len__` and `__getitem__`, which gives dicts.
-        column: key of the audio: a dict with `array` and `sampling_rate`,
+        rows: An object with `__len__` and `__getitem__`, which gives dicts.
+        column: Key of the audio: a dict with `array` and `sampling_rate`,
             or with `bytes` or `path`; a path; or a decoder object with
             `get_all_samples()`.
         labels: int32 `(clips,)`.
-        classes: names of the labels.
-        isolate: whether paths and bytes are decoded in child processes;
+        classes: Names of the labels.
+        isolate: Whether paths and bytes are decoded in child processes;
             `False` by default.
     """
 

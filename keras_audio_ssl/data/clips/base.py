@@ -16,9 +16,9 @@ class Clips:
 
     Attributes:
         labels: int32 `(clips,)`, -1 for a clip that has none; or `None`.
-        classes: names of the labels, in their order; `None` without labels.
-        in_memory: whether looking at all clips costs little.
-        extra_spec: shape and dtype of what `extras` gives, by name; nothing
+        classes: Names of the labels, in their order; `None` without labels.
+        in_memory: Whether looking at all clips costs little.
+        extra_spec: Shape and dtype of what `extras` gives, by name; nothing
             by default.
     """
 
@@ -54,17 +54,17 @@ class Clips:
         Called in the threads that read, once for each crop.
 
         Args:
-            i: the clip.
-            start: the crop's first sample, counted from the start of the
+            i: The clip.
+            start: The crop's first sample, counted from the start of the
                 file (or array) at `sample_rate`.
-            samples: samples of the crop, without padding.
-            sample_rate: of the batches, in Hz.
+            samples: Samples of the crop, without padding.
+            sample_rate: Of the batches, in Hz.
 
         Returns:
             For each name in `extra_spec` an array of its shape and dtype.
 
         Raises:
-            AudioError: if the clip cannot be used: another takes its place.
+            AudioError: If the clip cannot be used: another takes its place.
         """
         return {}
 

@@ -18,19 +18,19 @@ class Crops:
     """Cuts segments of one length out of clips, or takes them whole.
 
     Args:
-        clips: the source.
-        sample_rate: of what is cut, in Hz.
-        seconds: length of the segments; `None` for whole clips.
-        crop: place of the segment in a longer clip: `"random"`, `"start"` or
+        clips: The source.
+        sample_rate: Of what is cut, in Hz.
+        seconds: Length of the segments; `None` for whole clips.
+        crop: Place of the segment in a longer clip: `"random"`, `"start"` or
             `"center"`.
-        min_seconds: shorter clips are refused.
-        max_seconds: with `seconds=None`, longer clips are cropped to this.
+        min_seconds: Shorter clips are refused.
+        max_seconds: With `seconds=None`, longer clips are cropped to this.
 
     Attributes:
-        extra_spec: shape and dtype of what the source adds to each crop.
+        extra_spec: Shape and dtype of what the source adds to each crop.
 
     Raises:
-        ValueError: the source adds what batches have anyway.
+        ValueError: The source adds what batches have anyway.
     """
 
     clips: Clips
@@ -78,14 +78,14 @@ class Crops:
         """A clip's segment, and what the source adds to it.
 
         Args:
-            clip: its number.
-            chance: in [0, 1): where the segment lies, if at random.
+            clip: Its number.
+            chance: In [0, 1): where the segment lies, if at random.
 
         Returns:
             float32 `(samples,)`, and an array for each name of `extra_spec`.
 
         Raises:
-            AudioError: it cannot be used.
+            AudioError: It cannot be used.
         """
         with self.clips.open(clip) as audio:
             rate = self.sample_rate
@@ -105,7 +105,7 @@ class Crops:
         """First sample and length of a clip, at a rate.
 
         Raises:
-            AudioError: it lies beyond the end of its file, or is too short.
+            AudioError: It lies beyond the end of its file, or is too short.
         """
         first, end = 0, resampled_length(audio.frames, audio.rate, rate)
         span = self.clips.span(clip)

@@ -25,22 +25,22 @@ class FileClips(Clips):
     """Clips that are files, or parts of files.
 
     Args:
-        root: folder of the files; names are relative to it.
-        files: names of the files.
-        rows: for each clip the number of its file; each file once if `None`.
+        root: Folder of the files; names are relative to it.
+        files: Names of the files.
+        rows: For each clip the number of its file; each file once if `None`.
         spans: float64 `(clips, 2)`, start and end in seconds, NaN for the
             start and the end of the file; whole files if `None`.
         labels: int32 `(clips,)`.
-        classes: names of the labels.
-        isolate: whether files are decoded in child processes; `False` by
+        classes: Names of the labels.
+        isolate: Whether files are decoded in child processes; `False` by
             default.
 
     Attributes:
-        names: of the files, relative to `root`.
-        rows: the number of each clip's file.
-        spans: start and end of each clip, or `None`.
+        names: Of the files, relative to `root`.
+        rows: The number of each clip's file.
+        spans: Start and end of each clip, or `None`.
         sizes: int64 `(files,)`, bytes of each file that was looked at.
-        weighed: whether `weigh` has looked at the files.
+        weighed: Whether `weigh` has looked at the files.
     """
 
     def __init__(

@@ -40,9 +40,9 @@ def scan_folder(
     is entered once.
 
     Args:
-        folder: where to look.
-        extensions: file name endings, any case.
-        max_files: at most so many files, spread evenly over the list.
+        folder: Where to look.
+        extensions: File name endings, any case.
+        max_files: At most so many files, spread evenly over the list.
 
     Returns:
         Names relative to `folder`, and `(file, reason)` pairs.

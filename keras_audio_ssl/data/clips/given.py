@@ -19,7 +19,7 @@ def whole_rate(rate: Any, name: str = "sample_rate") -> int:
     """A sample rate as a whole number, also of `16000.0`.
 
     Raises:
-        ValueError: it is none, or not positive.
+        ValueError: It is none, or not positive.
     """
     try:
         whole = int(rate)
@@ -51,6 +51,7 @@ def is_pair(audio: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
+    """Whether it is a number, of Python or NumPy, and no truth value."""
     return isinstance(value, Number) and not isinstance(value, bool)
 
 
@@ -91,7 +92,7 @@ def several(audio: Any) -> list[Any]:
     """The clips of an array `(batch, samples)` or of anything iterable.
 
     Raises:
-        ValueError: it is an array of another rank, or one clip of several
+        ValueError: It is an array of another rank, or one clip of several
             channels, or nothing that can be gone through.
     """
     if hasattr(audio, "shape") and hasattr(audio, "dtype") and len(audio.shape):
@@ -116,18 +117,18 @@ def open_given(
     """Opens one clip, whatever holds it; use it in a `with` statement.
 
     Args:
-        audio: a path; the bytes of a file; a waveform `(samples,)`, or with
+        audio: A path; the bytes of a file; a waveform `(samples,)`, or with
             channels as `AudioArray` takes it, of any library; `(waveform,
             rate)`; a dict with `array` and `sampling_rate`, with `bytes` or
             `path`, or with such a dict as `audio`; a decoder with
             `get_all_samples()`.
         rate: Hz of what does not say it; `None` if it has to.
-        name: name used in errors, of what has none.
-        isolate: as for `open_audio`.
-        holder: where it lies, in words that `holds` ends, for errors.
+        name: Name used in errors, of what has none.
+        isolate: As for `open_audio`.
+        holder: Where it lies, in words that `holds` ends, for errors.
 
     Raises:
-        AudioError: it is no audio, or broken.
+        AudioError: It is no audio, or broken.
     """
     if hasattr(audio, "get_all_samples"):
         found = audio.get_all_samples()

@@ -48,11 +48,11 @@ class ManifestIndex:
     the same size and time of change; one that is damaged is thrown away.
 
     Args:
-        manifest: the CSV file.
-        options: what else the clips depend on, as JSON.
+        manifest: The CSV file.
+        options: What else the clips depend on, as JSON.
 
     Attributes:
-        path: the file, or `None`: there is no manifest, or no cache folder.
+        path: The file, or `None`: there is no manifest, or no cache folder.
     """
 
     def __init__(self, manifest: Any, options: dict[str, Any]) -> None:
@@ -77,7 +77,7 @@ class ManifestIndex:
         """The clips and what was skipped, or `None`: to be found anew.
 
         Args:
-            isolate: as for `FileClips`.
+            isolate: As for `FileClips`.
         """
         if self.path is None:
             return None
@@ -157,7 +157,7 @@ class ManifestIndex:
         """The clips of arrays that may be wrong in any way.
 
         Raises:
-            ValueError: if they do not fit each other.
+            ValueError: If they do not fit each other.
         """
         part = dict(zip(TYPES, arrays, strict=True))
         names = Names.from_arrays(part["text"], part["ends"])
@@ -201,7 +201,7 @@ def private_folder(folder: Path) -> None:
     What lies there names the user's files.
 
     Raises:
-        OSError: that cannot be done.
+        OSError: That cannot be done.
     """
     folder.mkdir(parents=True, exist_ok=True)
     own = cache_folder()

@@ -54,11 +54,11 @@ def class_codes(
     """The names of the classes, and the label of each text.
 
     Args:
-        found: all labels, as text without blanks around it; looked at
+        found: All labels, as text without blanks around it; looked at
             without `classes` only.
-        classes: names of the classes in their order; `None` (default) takes
+        classes: Names of the classes in their order; `None` (default) takes
             the labels found, sorted, but for what says that there is none.
-        unlabelled: whether `"-1"` is no label, but stands for none;
+        unlabelled: Whether `"-1"` is no label, but stands for none;
             `False` by default. `""` always does.
 
     Returns:
@@ -98,10 +98,10 @@ def encode_labels(
         labels: `(clips,)`; names count without the blanks around them.
             `None`, NaN and `""` stand for no label, with `unlabelled` -1 and
             `"-1"` too.
-        size: number of clips.
-        classes: names of the classes in their order; `None` (default) takes
+        size: Number of clips.
+        classes: Names of the classes in their order; `None` (default) takes
             those found.
-        unlabelled: whether clips may be without label; `False` by default.
+        unlabelled: Whether clips may be without label; `False` by default.
 
     Returns:
         Labels, -1 where there is none, and the names of the classes.
@@ -169,9 +169,9 @@ def keep_share(clips: Clips, share: float, seed: int) -> np.ndarray:
     on their order; a larger share keeps what a smaller one does.
 
     Args:
-        clips: clips with labels.
-        share: above 0, at most 1.
-        seed: a whole number, zero or more, less than 2**64.
+        clips: Clips with labels.
+        share: Above 0, at most 1.
+        seed: A whole number, zero or more, less than 2**64.
 
     Returns:
         int32 `(clips,)`.

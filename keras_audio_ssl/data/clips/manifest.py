@@ -36,23 +36,23 @@ def read_manifest(
     """Reads a CSV table that names audio files.
 
     Args:
-        path: the CSV file; its first line names the columns.
-        where: which rows to keep: `"COLUMN=VALUE"`, a list of these, or a
+        path: The CSV file; its first line names the columns.
+        where: Which rows to keep: `"COLUMN=VALUE"`, a list of these, or a
             dict of column to value or values. Conditions on several columns
             must all hold; of several values of one column, any.
-        columns: the columns wanted; all by default.
+        columns: The columns wanted; all by default.
 
     Returns:
         For each column its values, as text without the blanks around it.
 
     Raises:
-        ValueError: if the file is missing or no such table, lacks a column,
+        ValueError: If the file is missing or no such table, lacks a column,
             or `where` leaves no row.
 
     Example:
-        >>> table = read_manifest("manifest.csv", where="split=train")
+        >>> table = read_manifest("digits/manifest.csv", where="split=train")
         >>> table["file"][0]
-        'audio/0_george_5.wav'
+        '0_george.wav'
     """
     with Table(path) as table:
         names = list(table.header if columns is None else columns)
@@ -69,6 +69,12 @@ class Table:
 
     Blanks around a value are none of it. What of a file can fill the memory
     is bounded: rows of `ROW` letters, `COLUMNS` columns.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: There is no such file.
     """
 
     def __init__(self, path: Any) -> None:
@@ -107,9 +113,15 @@ class Table:
 
     @property
     def line(self) -> int:
+        """Number of the line that was read last, from 1 on."""
         return self._reader.line_num
 
     def find(self, column: str) -> int:
+        """Place of a column.
+
+        Raises:
+            ValueError: There is none of that name.
+        """
         if column not in self.header:
             raise ValueError(
                 f"No column {column!r} in {self.path}. "
@@ -118,6 +130,14 @@ class Table:
         return self.header.index(column)
 
     def rows(self, where: Any = None) -> Iterator[list[str]]:
+        """The rows that meet conditions, in their order.
+
+        Args:
+            where: As of `read_manifest`.
+
+        Raises:
+            ValueError: A row has too few or too many values, or none is left.
+        """
         wanted = row_conditions(where)
         checks = [(self.find(name), name) for name in wanted]
         met: dict[str, set[str]] = {name: set() for name in wanted}

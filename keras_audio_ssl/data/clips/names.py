@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ class Names(Sequence):
     """A list of strings in one buffer, for millions of files.
 
     Args:
-        names: the strings; `append` adds more.
+        names: The strings; `append` adds more.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -26,7 +27,7 @@ class Names(Sequence):
         """The names that `arrays` took apart.
 
         Raises:
-            ValueError: if the arrays do not fit each other.
+            ValueError: If the arrays do not fit each other.
         """
         edges = np.concatenate([[0], ends, [len(text)]])
         if (np.diff(edges) < 0).any() or edges[-2] != len(text):
@@ -42,6 +43,7 @@ class Names(Sequence):
         return text, np.array(self._ends, "int64")
 
     def append(self, name: str) -> None:
+        """Adds a name to the end."""
         self._text += os.fsencode(name)
         self._ends.append(len(self._text))
 
@@ -54,7 +56,7 @@ class Names(Sequence):
             yield os.fsdecode(bytes(self._text[start:end]))
             start = end
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: Any) -> Any:
         if not 0 <= i < len(self):
             raise IndexError(i)
         start = self._ends[i - 1] if i else 0

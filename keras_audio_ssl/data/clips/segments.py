@@ -22,7 +22,7 @@ class SegmentTable:
     """The segments of clips, in order and apart.
 
     Args:
-        segments: for each clip a list of `Segment`.
+        segments: For each clip a list of `Segment`.
     """
 
     def __init__(self, segments: Sequence[Sequence[Segment]]) -> None:
@@ -84,11 +84,11 @@ class SegmentTable:
         """The segments that lie in a crop whole.
 
         Args:
-            i: the clip.
-            start: the crop's first sample in the file.
-            samples: of the crop.
-            sample_rate: in Hz.
-            most: rows of the result.
+            i: The clip.
+            start: The crop's first sample in the file.
+            samples: Of the crop.
+            sample_rate: In Hz.
+            most: Rows of the result.
 
         Returns:
             int32 `(most, 2)`, first sample and the one after the last,
@@ -109,8 +109,8 @@ class WithSegments(Clips):
     """Stands before a source of clips, which then tells of their words.
 
     Attributes:
-        table: the segments of each clip.
-        most: most of them that a batch carries of a clip.
+        table: The segments of each clip.
+        most: Most of them that a batch carries of a clip.
     """
 
     table: SegmentTable

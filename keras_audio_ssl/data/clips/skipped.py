@@ -16,7 +16,7 @@ class SkippedClips:
     """Clips that cannot be used, in the order of discovery.
 
     Args:
-        source: what the clips are of, for errors.
+        source: What the clips are of, for errors.
     """
 
     def __init__(self, source: str) -> None:

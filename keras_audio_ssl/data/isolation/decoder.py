@@ -37,7 +37,7 @@ def main(memory: str) -> None:
     """Answers requests from standard input on standard output.
 
     Args:
-        memory: bytes of address space the process may have.
+        memory: Bytes of address space the process may have.
     """
     answers = ready()
     limit({"RLIMIT_AS": int(memory), "RLIMIT_CORE": 0})

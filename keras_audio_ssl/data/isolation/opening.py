@@ -21,8 +21,8 @@ def open_audio(
     """Opens a file as all readers do; use it in a `with` statement.
 
     Args:
-        file: a path, or the bytes of a file.
-        name: name used in errors; the path by default.
+        file: A path, or the bytes of a file.
+        name: Name used in errors; the path by default.
         facts: `facts` of an earlier look at the same file.
         isolate: `True` to decode in a child process; `False` (default) does
             so inside of `isolated` only.
@@ -31,7 +31,7 @@ def open_audio(
         An `AudioFile` or an `IsolatedFile`.
 
     Raises:
-        AudioError: if the file is missing, no audio, empty or truncated.
+        AudioError: If the file is missing, no audio, empty or truncated.
 
     Example:
         >>> with open_audio("speech.flac") as audio:

@@ -49,22 +49,22 @@ class IsolatedFile:
     rights of its user.
 
     Args:
-        file: a path, or the bytes of a file.
-        name: name used in errors; the path by default.
+        file: A path, or the bytes of a file.
+        name: Name used in errors; the path by default.
         facts: `facts` of an earlier look at the same file.
 
     Attributes:
-        rate: sample rate in Hz.
-        channels: number of channels in the file.
-        format: container and coding, such as `"WAV PCM_16"`.
-        floating: whether the file stores floating point, so may hold NaN.
-        frames: length in samples, verified at the end of the file.
-        facts: two integers, to be handed to the next `IsolatedFile`.
+        rate: Sample rate in Hz.
+        channels: Number of channels in the file.
+        format: Container and coding, such as `"WAV PCM_16"`.
+        floating: Whether the file stores floating point, so may hold NaN.
+        frames: Length in samples, verified at the end of the file.
+        facts: Two integers, to be handed to the next `IsolatedFile`.
 
     Raises:
-        AudioError: as `AudioFile`; or the decoder crashes, takes too long or
+        AudioError: As `AudioFile`; or the decoder crashes, takes too long or
             needs too much memory.
-        OSError: if no child can be started.
+        OSError: If no child can be started.
 
     Example:
         >>> with IsolatedFile("stranger.flac") as audio:
@@ -106,6 +106,7 @@ class IsolatedFile:
         self.close()
 
     def close(self) -> None:
+        """Ends the child process, and closes the file."""
         child, self._child = self._child, None
         if child is not None:
             _give_back(child)
@@ -114,14 +115,14 @@ class IsolatedFile:
         """Reads samples `[start, start + frames)`, channels averaged.
 
         Args:
-            start: first sample, at the file's own rate.
-            frames: number of samples, at most to the end of the file.
+            start: First sample, at the file's own rate.
+            frames: Number of samples, at most to the end of the file.
 
         Returns:
             float32 array `(frames,)`.
 
         Raises:
-            AudioError: if decoding fails or a sample is NaN or infinite.
+            AudioError: If decoding fails or a sample is NaN or infinite.
         """
         return self._samples(decoder.READ, start, frames, 1)[:, 0]
 
@@ -129,14 +130,14 @@ class IsolatedFile:
         """Reads samples `[start, start + frames)` as the file has them.
 
         Args:
-            start: first sample, at the file's own rate.
-            frames: number of samples, at most to the end of the file.
+            start: First sample, at the file's own rate.
+            frames: Number of samples, at most to the end of the file.
 
         Returns:
             float32 array `(frames, channels)`, which may hold NaN.
 
         Raises:
-            AudioError: if decoding fails.
+            AudioError: If decoding fails.
         """
         return self._samples(
             decoder.READ_CHANNELS, start, frames, self.channels
@@ -226,8 +227,8 @@ class _Dead(Exception):
     """A child has died, or had to be killed: why.
 
     Args:
-        reason: in words.
-        late: whether it took too long.
+        reason: In words.
+        late: Whether it took too long.
     """
 
     def __init__(self, reason: str, late: bool = False) -> None:
@@ -239,8 +240,8 @@ class _Child:
     """A process that decodes, one file at a time.
 
     Attributes:
-        files: how many files it was to open.
-        idle_since: when it was last given back.
+        files: How many files it was to open.
+        idle_since: When it was last given back.
     """
 
     def __init__(self) -> None:
@@ -269,16 +270,16 @@ class _Child:
         """Sends a request and waits for its answer.
 
         Args:
-            name: of the file, for errors.
-            request: task, two numbers, seconds allowed, body.
-            expected: kind and bytes of the answer.
+            name: Of the file, for errors.
+            request: Task, two numbers, seconds allowed, body.
+            expected: Kind and bytes of the answer.
 
         Returns:
             uint8 `(bytes,)`, the answer's body.
 
         Raises:
-            AudioError: what the child says of the file.
-            _Dead: if it dies, is late, or answers something else.
+            AudioError: What the child says of the file.
+            _Dead: If it dies, is late, or answers something else.
         """
         kind, body = self._hear(expected, request[3], request)
         if kind == decoder.ERROR:

@@ -111,23 +111,23 @@ class SyntheticCorpus(Sequence):
     with `phones(i)` and `syllables(i)` for the rest.
 
     Args:
-        clips: number of clips, 1000 by default. Classes take turns, so that
+        clips: Number of clips, 1000 by default. Classes take turns, so that
             any run of neighbouring clips is balanced.
-        seconds: typical length of a clip, 0.5 or more, 2.0 by default;
+        seconds: Typical length of a clip, 0.5 or more, 2.0 by default;
             lengths lie between 0.75 and 1.25 times this.
-        sample_rate: in Hz, 16000 by default.
-        seed: a whole number, zero or more. Voices and classes do not depend
+        sample_rate: In Hz, 16000 by default.
+        seed: A whole number, zero or more. Voices and classes do not depend
             on it, so corpora of two seeds serve as training and test data.
         kind: `"sounds"` (default) or `"speech"`.
-        memory_mb: megabytes for clips to stay in once made, 0 by default;
+        memory_mb: Megabytes for clips to stay in once made, 0 by default;
             a second of sound at 16 kHz takes 0.064.
 
     Attributes:
-        labels: dict of class indices, each int32 `(clips,)`.
-        classes: dict of class names, a tuple for each label.
+        labels: Dict of class indices, each int32 `(clips,)`.
+        classes: Dict of class names, a tuple for each label.
 
     Raises:
-        ValueError: if an argument is out of its range.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> corpus = SyntheticCorpus(clips=34, seed=1)
@@ -223,7 +223,7 @@ class SyntheticCorpus(Sequence):
         room = int(self.memory_mb * 1e6)
         return {**self.__dict__, "_made": {}, "_room": room}
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: Any) -> Any:
         i = self._index(i)
         if i in self._made:
             return self._made[i].copy()
@@ -291,7 +291,7 @@ class SyntheticCorpus(Sequence):
         is spread over the folds 1 to 5; fold 5 is the split `test`.
 
         Args:
-            folder: where to write; made if it does not exist.
+            folder: Where to write; made if it does not exist.
 
         Returns:
             The path of `manifest.csv`.
@@ -348,26 +348,26 @@ def synthetic(
     """A dataset of procedural sounds or speech, for when there is no data.
 
     Args:
-        seconds: length of the segments, 1.0 by default, cropped from clips
+        seconds: Length of the segments, 1.0 by default, cropped from clips
             that are longer; whole clips of about 2 seconds if `None`.
-        batch_size: clips in a batch, 64 by default.
+        batch_size: Clips in a batch, 64 by default.
         kind: `"sounds"` (default) or `"speech"`; see `SyntheticCorpus`.
-        clips: number of clips, 1000 by default.
-        label: none by default; `"label"` for sounds, `"speaker"` or
+        clips: Number of clips, 1000 by default.
+        label: None by default; `"label"` for sounds, `"speaker"` or
             `"syllable"` for speech.
         segments: `True` for batches that tell where the syllables lie, as
             `from_alignments`, of speech.
-        sample_rate: in Hz, 16000 by default.
-        seed: of the clips and of their order; another for test data.
-        memory_mb: megabytes for clips to stay in after the first epoch, 512
+        sample_rate: In Hz, 16000 by default.
+        seed: Of the clips and of their order; another for test data.
+        memory_mb: Megabytes for clips to stay in after the first epoch, 512
             by default; those that find no room are made again.
-        **options: the other arguments of `AudioDataset`.
+        **options: The other arguments of `AudioDataset`.
 
     Returns:
         An `AudioDataset`.
 
     Raises:
-        ValueError: if an argument is out of its range.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> data = synthetic(seconds=1.0, batch_size=32, label="label")

@@ -18,14 +18,17 @@ Array = np.ndarray
 
 @functools.lru_cache(maxsize=64)
 def frequencies(size: int) -> Array:
+    """Hz of each bin of a real FFT `(size // 2 + 1,)`, at least 1."""
     return np.maximum(np.fft.rfftfreq(size, 1 / RATE), 1.0).astype("float32")
 
 
 def fft_size(samples: int) -> int:
+    """The next multiple of 1024: sizes whose FFT is quick."""
     return -(-samples // 1024) * 1024
 
 
 def log_uniform(rng: Rng, low: float, high: float) -> float:
+    """A draw between two positive numbers, uniform in its logarithm."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
@@ -83,7 +86,9 @@ def burst(rng: Rng, seconds: float, decay: float, centre: float) -> Array:
     return x * np.exp(-np.arange(samples) / (decay * RATE))
 
 
-def curve(rng: Rng, samples: int, rate: float, low: float, high: float):
+def curve(
+    rng: Rng, samples: int, rate: float, low: float, high: float
+) -> Array:
     """A random curve in [low, high] that turns about `rate` times a second."""
     knots = max(2, int(samples / RATE * rate) + 3)
     at = (np.arange(knots) - rng.random()) * RATE / rate
