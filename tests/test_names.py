@@ -38,7 +38,7 @@ def test_a_type_checker_knows_them_and_their_errors(tmp_path):
     )
     assert done.returncode == 1, done.stdout + done.stderr
     wrong = re.findall(r"(\w+)\.py:\d+: error: .*", done.stdout)
-    assert wrong == ["bad"] * 4, done.stdout
+    assert wrong == ["bad"] * 6, done.stdout
     for name in ("BYOLAA", "X", "Y", "Z"):
         assert f'no attribute "{name}"' in done.stdout
     assert done.stdout.count('has incompatible type "str"') == 2
