@@ -76,13 +76,13 @@ def limit(limits: dict[str, int], for_good: bool = False) -> None:
     except ImportError:  # Windows
         return
     for name, most in limits.items():
-        kind = getattr(resource, name)
-        hard = resource.getrlimit(kind)[1]
+        number = getattr(resource, name)
+        hard = resource.getrlimit(number)[1]
         if hard != resource.RLIM_INFINITY:
             most = min(most, hard)
         # Not every system has every limit.
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(kind, (most, most if for_good else hard))
+            resource.setrlimit(number, (most, most if for_good else hard))
 
 
 def receive(size: int, idle_seconds: float | None = None) -> bytes:
@@ -108,9 +108,9 @@ def receive(size: int, idle_seconds: float | None = None) -> bytes:
     return b"".join(parts)
 
 
-def send(answers: int, kind: bytes, body: Any = b"") -> None:
+def send(answers: int, answer: bytes, body: Any = b"") -> None:
     """Sends an answer, in one piece where the system can."""
-    head = memoryview(ANSWER.pack(kind, len(body)))
+    head = memoryview(ANSWER.pack(answer, len(body)))
     if hasattr(os, "writev"):
         done = os.writev(answers, [head, body]) - len(head)
     else:

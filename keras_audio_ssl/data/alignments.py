@@ -14,7 +14,7 @@ from keras_audio_ssl._text import some_skipped
 from keras_audio_ssl.data.audio import AudioError
 from keras_audio_ssl.data.audio import read_part
 from keras_audio_ssl.data.clips import Skipped
-from keras_audio_ssl.data.clips.alignment_files import KINDS
+from keras_audio_ssl.data.clips.alignment_files import FORMATS
 from keras_audio_ssl.data.clips.alignment_files import SILENCES
 from keras_audio_ssl.data.clips.alignment_files import Entry
 from keras_audio_ssl.data.clips.alignment_files import alignment_files
@@ -230,7 +230,7 @@ def _utterances(
         where = "None" if alignments is None else f"{alignments}, with none"
         raise ValueError(
             "Where words begin and end must be known: give `alignments`, a "
-            f"file or folder of {KINDS}. Received: {where}"
+            f"file or folder of {FORMATS}. Received: {where}"
         )
     for file, below in files:
         for name, entries in read_alignments(file, below, label, tier, skipped):

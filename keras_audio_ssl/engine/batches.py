@@ -73,12 +73,12 @@ def checked(x: Tensor, sample_rate: int | None) -> Any:
     if isinstance(x, dict) and hasattr(x.get("waveform"), "shape"):
         return {**x, "waveform": checked(x["waveform"], sample_rate)}
     if hasattr(x, "shape") and hasattr(x, "dtype"):
-        kind = keras.backend.standardize_dtype(x.dtype)
-        if not keras.backend.is_float_dtype(kind):
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        if not keras.backend.is_float_dtype(dtype):
             raise ValueError(
                 "Waveforms must be floats in [-1, 1]; kas.data.from_arrays "
                 "scales integers by the range of their type. Received: "
-                f"dtype {kind}"
+                f"dtype {dtype}"
             )
         return rows(x, "Waveforms")
     return x

@@ -127,7 +127,7 @@ class BYOLA(PretextModel):
         for name, value in VERSIONS[version].items():
             if getattr(self, name) is None:
                 setattr(self, name, value)
-        encoder, kind = self.encoder, {"dtype": self.dtype_policy}
+        encoder, policy = self.encoder, {"dtype": self.dtype_policy}
         samples = self.segment_samples(seconds)
         frontend = encoder.frontend
         frames = int(frontend.frame_lengths(samples))
@@ -145,14 +145,18 @@ class BYOLA(PretextModel):
             self.running_norm = RunningNorm(running_clips)
         self.online = ProjectedBackbone(
             encoder.backbone,
-            MLPHead(encoder.dim, hidden_dim, projection_dim, **kind),
+            MLPHead(encoder.dim, hidden_dim, projection_dim, **policy),
             name="online",
-            **kind,
+            **policy,
         )
         self.predictor = MLPHead(
-            projection_dim, hidden_dim, projection_dim, name="predictor", **kind
+            projection_dim,
+            hidden_dim,
+            projection_dim,
+            name="predictor",
+            **policy,
         )
-        self.target = TargetNetwork(self.online, name="target", **kind)
+        self.target = TargetNetwork(self.online, name="target", **policy)
         self.std = keras.metrics.Mean(name="embedding_std")
         self.retrieval = keras.metrics.Mean(name="view_retrieval")
 

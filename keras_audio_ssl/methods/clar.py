@@ -135,17 +135,17 @@ class CLAR(PretextModel):
         self.n_classes = count_classes(classes)
         self.samples = self.segment_samples(seconds)
         self.augmentations = self.layers_of(augmentations)
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         if self.n_classes is None:
             self.projector = DeepHead(
-                self.encoder.dim, *head, name="projector", **kind
+                self.encoder.dim, *head, name="projector", **policy
             )
         else:
             self.projector = MLPHead(
-                self.encoder.dim, *head, name="projector", **kind
+                self.encoder.dim, *head, name="projector", **policy
             )
             self.classifier = ClassBranch(
-                head[1], self.n_classes, name="classifier", **kind
+                head[1], self.n_classes, name="classifier", **policy
             )
             self.class_accuracy = keras.metrics.Mean(name="class_accuracy")
         self.std = keras.metrics.Mean(name="embedding_std")

@@ -138,19 +138,19 @@ class LIM(PretextModel):
         self.network = chunk_network(self.encoder.backbone, samples)
         self.crop = RandomCrop(samples, pad="repeat")
         self.levelled = self.encoder.frontend.level is not None
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.hidden = keras.layers.Dense(
-            disc_hidden, "relu", name="hidden", **kind
+            disc_hidden, "relu", name="hidden", **policy
         )
         self.hidden.build((None, 2 * self.encoder.dim))
-        self.score = keras.layers.Dense(1, name="score", **kind)
+        self.score = keras.layers.Dense(1, name="score", **policy)
         self.score.build((None, disc_hidden))
         self.accuracy = keras.metrics.Mean(name="pair_accuracy")
         self.std = keras.metrics.Mean(name="embedding_std")
         self.classifier = None
         if speakers is not None:
             self.classifier = keras.layers.Dense(
-                speakers, name="classifier", **kind
+                speakers, name="classifier", **policy
             )
             self.classifier.build((None, self.encoder.dim))
             self.label_accuracy = keras.metrics.Mean(name="label_accuracy")
@@ -250,12 +250,12 @@ class LIM(PretextModel):
     def default_optimizer(
         self, total_steps: int | None = None
     ) -> keras.Optimizer:
-        kind, settings = OPTIMIZERS[self.optimization]
+        optimizer, settings = OPTIMIZERS[self.optimization]
         norm = self.clip_norm
         # Its bound has no ceiling, and scores may run away.
         if norm is None and self.objective == "mine":
             norm = 5.0
-        return kind(self.learning_rate, global_clipnorm=norm, **settings)
+        return optimizer(self.learning_rate, global_clipnorm=norm, **settings)
 
     def check_clips(self, waveform: Tensor, lengths: Tensor | None) -> None:
         super().check_clips(waveform, lengths)

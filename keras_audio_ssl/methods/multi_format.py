@@ -161,13 +161,13 @@ class MultiFormat(PretextModel):
             made = make_encoder(encoder, paper_of(encoder), policy, rate)
             parts = [made]
         super().__init__(made, None, seed, **kwargs)
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.crop = RandomCrop(self.segment_samples(seconds), pad="repeat")
         self.parts, self.names = parts, ["first", "second"]
         if encoder is None:
             self.names = list(PAPERS)
         self.projectors = [
-            MLPHead(part.dim, *projection, name=f"projector_{name}", **kind)
+            MLPHead(part.dim, *projection, name=f"projector_{name}", **policy)
             for part, name in zip(parts, self.names, strict=False)
         ]
         self.augmentations = self.layers_of(augmentations)
@@ -205,8 +205,8 @@ class MultiFormat(PretextModel):
         for item in given or ():
             found = own.get(item) if isinstance(item, str) else None
             if found is None:
-                kind = AUGMENTATIONS.get(item, item) if item else item
-                domain = getattr(kind, "domain", "features")
+                layer = AUGMENTATIONS.get(item, item) if item else item
+                domain = getattr(layer, "domain", "features")
                 found = make_augmentations((item,), domain)
             layers += [(item, layer) for layer in found]
         return layers

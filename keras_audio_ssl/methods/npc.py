@@ -83,7 +83,7 @@ class NPC(PretextModel):
     ) -> None:
         paper = {"backbone": "masked_conv", "frontend": "npc"}
         super().__init__(encoder, paper, seed, **kwargs)
-        backbone, kind = self.encoder.backbone, {"dtype": self.dtype_policy}
+        backbone, policy = self.encoder.backbone, {"dtype": self.dtype_policy}
         self.level, self.reach = backbone.output_level, 1
         if isinstance(backbone, MaskedConvStack):
             # Blind by construction, and not where it is read downstream.
@@ -101,14 +101,14 @@ class NPC(PretextModel):
                 )
             dims = group_dims(dim, codebooks, codebook_dims)
             self.quantizer = GumbelQuantizer(
-                dims, codebooks, temperature, name="quantizer", **kind
+                dims, codebooks, temperature, name="quantizer", **policy
             )
             self.perplexities = [
                 keras.metrics.Mean(name=f"codebook_perplexity_{i}")
                 for i in range(len(dims))
             ]
         self.postnet = keras.layers.Dense(
-            self.encoder.frontend.n_features, name="postnet", **kind
+            self.encoder.frontend.n_features, name="postnet", **policy
         )
         self.postnet.build((None, None, dim))
         self.interpolation_error = keras.metrics.Mean(name="interpolation_l1")

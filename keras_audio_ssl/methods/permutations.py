@@ -147,16 +147,16 @@ class Permutations(SliceModel):
             self.orders = far_orders(count, orders)
         self.slices = RandomSlices(frames)
         self.span = self.slices.span
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.hidden = keras.layers.Dense(
-            hidden_dim, "relu", name="hidden", **kind
+            hidden_dim, "relu", name="hidden", **policy
         )
         self.hidden.build((None, count * width))
         self.out = keras.layers.Dense(
             count if self.orders is None else orders, name="out",
             # Scores begin within the noise of each other, in no order.
             kernel_initializer=keras.initializers.VarianceScaling(0.01),
-            **kind,
+            **policy,
         )  # fmt: skip
         self.out.build((None, hidden_dim))
         names = ("full", "partial", "spearman", "kendall")

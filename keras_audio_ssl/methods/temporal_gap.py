@@ -100,12 +100,12 @@ class TemporalGap(SliceModel):
             overlap,
         )
         self.span = self.pairs.span
-        kind = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy}
         self.hidden = keras.layers.Dense(
-            hidden_dim, "relu", name="hidden", **kind
+            hidden_dim, "relu", name="hidden", **policy
         )
         self.hidden.build((None, 2 * self.network.clip_dim))
-        self.out = keras.layers.Dense(1, name="out", **kind)
+        self.out = keras.layers.Dense(1, name="out", **policy)
         self.out.build((None, hidden_dim))
         names: tuple[str, ...] = ("gap_error_seconds", "correlation")
         if distance == "cross_entropy":

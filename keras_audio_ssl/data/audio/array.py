@@ -32,12 +32,12 @@ class AudioArray:
                 "samples must be numbers of shape (samples,) or "
                 f"(channels, samples), not {wave.dtype} {np.shape(array)}",
             )
-        kind = np.asarray(array).dtype
-        if kind.kind == "u":
-            half = (np.iinfo(kind).max + 1) // 2
+        dtype = np.asarray(array).dtype
+        if dtype.kind == "u":
+            half = (np.iinfo(dtype).max + 1) // 2
             wave = (wave.astype("float64") - half) / half
-        elif kind.kind == "i":
-            wave = wave / (np.iinfo(kind).max + 1.0)
+        elif dtype.kind == "i":
+            wave = wave / (np.iinfo(dtype).max + 1.0)
         if not len(wave):
             raise AudioError(name, "no samples")
         self.name, self.rate, self.frames = name, int(rate), len(wave)

@@ -149,7 +149,7 @@ class AudioFile:
         begin = start
         if start == self._at:
             pass  # goes on where it is, without a seek
-        elif self._sound.kind == MP3:
+        elif self._sound.container == MP3:
             # The first frames after a seek lack what earlier ones left.
             layer = LAYERS.get(self.format.split()[-1], 3)
             preroll = mpeg_preroll(self.rate, self.channels, layer)
@@ -183,23 +183,23 @@ class AudioFile:
     def _mend(self, facts: tuple[int, int] | None) -> None:
         """Lets libsndfile read on where a header makes it stop too early."""
         sound = self._sound
-        if sound.kind in (WAV, WAVEX) and sound.frames < 1:
+        if sound.container in (WAV, WAVEX) and sound.frames < 1:
             self._reopen(wav_head(Content(self._file)))
         elif facts and facts[0] > sound.frames:
-            if sound.kind == MP3:
+            if sound.container == MP3:
                 self._announce(facts[0])
-            elif sound.kind == FLAC:
+            elif sound.container == FLAC:
                 self._reopen(flac_head(Content(self._file)))
 
     def _look(self) -> tuple[int, int]:
         """True length, and the sample up to which seeks are exact."""
         frames = self._sound.frames
         exact = UNKNOWN_LENGTH
-        if self._sound.kind == OGG:
+        if self._sound.container == OGG:
             exact = self._ogg_end()
-        elif self._sound.kind == MP3:
+        elif self._sound.container == MP3:
             frames = self._mp3_frames()
-        elif self._sound.kind == FLAC:
+        elif self._sound.container == FLAC:
             frames = self._flac_frames()
         else:
             self._check_sizes()
@@ -250,9 +250,9 @@ class AudioFile:
         found = re.search(r"^ *(?:data|Data Size) *: (\d+)", log, re.MULTILINE)
         if found is not None:
             second = int(found[1]) / sound.frames * self.rate
-        if sound.kind in (WAV, WAVEX):
+        if sound.container in (WAV, WAVEX):
             behind = wav_behind(content, second)
-        elif sound.kind == AU and found is not None:
+        elif sound.container == AU and found is not None:
             loose = content.size - int(found[1])
             behind = loose if loose > second + AHEAD_BYTES else 0
         if behind:

@@ -21,8 +21,8 @@ WAV, WAVEX, AU = 0x010000, 0x130000, 0x030000
 FLOAT, DOUBLE = 0x0006, 0x0007
 READ, LOG = 0x10, 0x1001
 SEEK_FAILED = 39  # SFE_BAD_SEEK
-KIND, CODING = 0x0FFF0000, 0x0000FFFF
-KINDS = {number: name for name, number in soundfile._formats.items()}
+CONTAINER, CODING = 0x0FFF0000, 0x0000FFFF
+CONTAINERS = {number: name for name, number in soundfile._formats.items()}
 CODINGS = {number: name for name, number in soundfile._subtypes.items()}
 
 
@@ -39,7 +39,7 @@ class Sound:
         rate: Sample rate in Hz.
         channels: Number of channels.
         frames: Length in samples, as the header or libsndfile has it.
-        kind: Container, `FLAC`, `OGG`, `MP3` or another number.
+        container: Its number: `FLAC`, `OGG`, `MP3` or another.
         format: Container and coding in words, such as `"WAV PCM_16"`.
         floating: Whether samples are stored as floating point.
 
@@ -101,7 +101,7 @@ class Sound:
                 raise soundfile.LibsndfileError(lib.sf_error(ffi.NULL))
         self.rate, self.channels = info.samplerate, info.channels
         self.frames = info.frames
-        self.kind = info.format & KIND
+        self.container = info.format & CONTAINER
         self.format = _words(info.format)
         self.floating = info.format & CODING in (FLOAT, DOUBLE)
         self._seekable = bool(info.seekable)
@@ -160,5 +160,6 @@ class Sound:
 
 def _words(format: int) -> str:
     """The names in libsndfile of a container and a coding."""
-    kind, coding = format & KIND, format & CODING
-    return f"{KINDS.get(kind, hex(kind))} {CODINGS.get(coding, hex(coding))}"
+    container, coding = format & CONTAINER, format & CODING
+    outer = CONTAINERS.get(container, hex(container))
+    return f"{outer} {CODINGS.get(coding, hex(coding))}"

@@ -17,7 +17,7 @@ SILENCES = frozenset(
 )
 ENDINGS = (".textgrid", ".ctm", ".alignment.txt")
 TABLES = (".csv", ".tsv")
-KINDS = (
+FORMATS = (
     "Praat TextGrid files, CTM, LibriSpeech's .alignment.txt, or a CSV table "
     "(file,start,end,label)"
 )
@@ -94,7 +94,7 @@ def read_alignments(
     elif lines and "," in lines[0]:
         yield from _table(path, label)
     else:
-        raise ValueError(f"{path} is no alignment. Known are {KINDS}.")
+        raise ValueError(f"{path} is no alignment. Known are {FORMATS}.")
 
 
 def _text(path: str) -> str:
@@ -259,10 +259,10 @@ def _tiers(path: str, text: str) -> list[Tier]:
         number(), number()
         if next(tokens) == "<exists>":
             for _ in range(int(number())):
-                kind, name = word(), word()
+                tier, name = word(), word()
                 number(), number()
                 count = int(number())
-                if kind == "IntervalTier":
+                if tier == "IntervalTier":
                     rows = [(number(), number(), word()) for _ in range(count)]
                     found.append((name, rows))
                 else:

@@ -77,7 +77,7 @@ def is_one(audio: Any) -> bool:
 def holds_numbers(array: Any) -> bool:
     """Whether an array, of any library, holds numbers: not names, nor rows."""
     return any(
-        kind in str(array.dtype).lower() for kind in ("float", "int", "complex")
+        word in str(array.dtype).lower() for word in ("float", "int", "complex")
     )
 
 
@@ -139,7 +139,7 @@ def open_given(
         return open_audio(audio, isolate=isolate)
     if isinstance(audio, (bytes, bytearray)):
         return open_audio(bytes(audio), name, isolate=isolate)
-    kind = type(audio).__name__
+    found = type(audio).__name__
     if isinstance(audio, Mapping):
         if audio.get("array") is not None:
             rate = _rate_of(audio.get("sampling_rate") or 0, name)
@@ -152,7 +152,7 @@ def open_given(
             return open_audio(audio["path"], isolate=isolate)
         if audio.get("audio") is not None:
             return open_given(audio["audio"], rate, name, isolate, holder)
-        kind = f"a dict with {', '.join(map(str, audio))}"
+        found = f"a dict with {', '.join(map(str, audio))}"
         audio, rate = None, None
     if is_pair(audio):
         audio, rate = audio[0], _rate_of(audio[1], name)
@@ -161,7 +161,7 @@ def open_given(
     ):
         raise AudioError(
             name,
-            f"{holder}{kind}, expected a dict with 'array' and "
+            f"{holder}{found}, expected a dict with 'array' and "
             "'sampling_rate', 'bytes' or 'path'; a path; (waveform, rate)"
             + ("" if rate is None else "; an array"),
         )

@@ -120,16 +120,16 @@ class ManifestIndex:
                 raise ValueError("it is no index of a manifest")
             if key != self._key:
                 return None
-            types = [np.dtype(kind) for kind in TYPES.values()]
+            types = [np.dtype(dtype) for dtype in TYPES.values()]
             size = HEAD.size + sum(
-                kind.itemsize * count
-                for kind, count in zip(types, counts, strict=True)
+                dtype.itemsize * count
+                for dtype, count in zip(types, counts, strict=True)
             )
             if min(counts) < 0 or size != os.fstat(file.fileno()).st_size:
                 raise ValueError("it has another size than its head says")
             arrays = [
-                np.fromfile(file, kind, count)
-                for kind, count in zip(types, counts, strict=True)
+                np.fromfile(file, dtype, count)
+                for dtype, count in zip(types, counts, strict=True)
             ]
         if _check_sum(arrays) != check:
             raise ValueError("its check sum is wrong")
@@ -147,8 +147,8 @@ class ManifestIndex:
             *Names(text for pair in skipped for text in pair).arrays(),
         )
         return [
-            np.ascontiguousarray(part, kind)
-            for part, kind in zip(arrays, TYPES.values(), strict=True)
+            np.ascontiguousarray(part, dtype)
+            for part, dtype in zip(arrays, TYPES.values(), strict=True)
         ]
 
     def _unpack(

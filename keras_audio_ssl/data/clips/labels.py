@@ -112,8 +112,8 @@ def encode_labels(
             f"Labels must have the shape ({size},), one a clip. "
             f"Received: {values.shape}"
         )
-    kind = values.dtype
-    if kind.kind in "UO" and isinstance(labels, (list, tuple)):
+    dtype = values.dtype
+    if dtype.kind in "UO" and isinstance(labels, (list, tuple)):
         # As they are: numpy makes text of NaN among names.
         values = np.empty(size, object)
         values[:] = labels
@@ -134,10 +134,10 @@ def encode_labels(
                 + f". Received: {least} to {top - 1}"
             )
         return numbers.astype("int32"), list(known)
-    if kind.kind == "O" and any(isinstance(label, FLOAT) for label in given):
-        kind = np.dtype(float)
-    if kind.kind not in "UO":
-        raise ValueError(f"Labels must be integers or names. Received: {kind}")
+    if dtype.kind == "O" and any(isinstance(label, FLOAT) for label in given):
+        dtype = np.dtype(float)
+    if dtype.kind not in "UO":
+        raise ValueError(f"Labels must be integers or names. Received: {dtype}")
     words = [
         "" if is_missing(value) else str(value).strip() for value in values
     ]

@@ -57,7 +57,7 @@ def _serve(answers: int) -> None:
         try:
             if task in (READ, READ_CHANNELS):
                 read = audio.read if task == READ else audio.read_channels
-                kind, body = WAVE, read(a, b).reshape(-1).view("uint8").data
+                answer, body = WAVE, read(a, b).reshape(-1).view("uint8").data
             else:
                 if audio is not None:
                     audio.close()
@@ -67,7 +67,7 @@ def _serve(answers: int) -> None:
                 if task == OPEN_PATH:
                     body = os.fsdecode(body)
                 audio = AudioFile(body, facts=(a, b) if a > 0 else None)
-                kind = OPENED
+                answer = OPENED
                 body = SHAPE.pack(
                     audio.rate,
                     *audio.facts,
@@ -76,13 +76,13 @@ def _serve(answers: int) -> None:
                     audio.format.encode(),
                 )
         except AudioError as error:
-            kind, body = ERROR, reason(error.reason)
+            answer, body = ERROR, reason(error.reason)
         except MemoryError:
-            kind, body = ERROR, reason("needs more memory than it may have")
+            answer, body = ERROR, reason("needs more memory than it may have")
         except Exception as error:
-            kind = ERROR
+            answer = ERROR
             body = reason(f"cannot be read: {type(error).__name__}: {error}")
         finally:
             if alarm:
                 alarm(0)
-        send(answers, kind, body)
+        send(answers, answer, body)

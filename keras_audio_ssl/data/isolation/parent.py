@@ -281,8 +281,8 @@ class _Child:
             AudioError: What the child says of the file.
             _Dead: If it dies, is late, or answers something else.
         """
-        kind, body = self._hear(expected, request[3], request)
-        if kind == decoder.ERROR:
+        answer, body = self._hear(expected, request[3], request)
+        if answer == decoder.ERROR:
             text = bytes(body).decode("utf-8", "replace")
             raise AudioError(name, printable(text))
         return body
@@ -335,16 +335,16 @@ class _Child:
             if request is not None:
                 self.tell(*request)
             head = self._receive(decoder.ANSWER.size)
-            kind, size = decoder.ANSWER.unpack(head.data)
-            known = size <= decoder.REASON_BYTES and kind == decoder.ERROR
-            if (kind, size) != expected and not known:
+            answer, size = decoder.ANSWER.unpack(head.data)
+            known = size <= decoder.REASON_BYTES and answer == decoder.ERROR
+            if (answer, size) != expected and not known:
                 raise _Dead("the decoder crashed (an impossible answer)")
             body = self._receive(size)
             with self._lock:
                 self._left = None
             if self._late:
                 raise EOFError
-            return kind, body
+            return answer, body
         except (EOFError, OSError, ValueError):
             # `ValueError` is a pipe that is closed: by the end of a fork.
             code = self._wait(5.0)
