@@ -12,6 +12,8 @@ from sklearn.preprocessing import StandardScaler
 from keras_audio_ssl.data import from_manifest
 from keras_audio_ssl.data.synthetic import SyntheticCorpus
 from keras_audio_ssl.data.synthetic import synthetic
+from keras_audio_ssl.data.synthetic.patches import draw_patch
+from keras_audio_ssl.data.synthetic.patches import perturbed as move
 from keras_audio_ssl.data.synthetic.sounds import RATE
 from keras_audio_ssl.data.synthetic.sounds import SOUNDS
 from keras_audio_ssl.data.synthetic.sounds import noise
@@ -21,7 +23,7 @@ from keras_audio_ssl.data.synthetic.speech import VOWELS
 
 pytestmark = pytest.mark.no_backend
 
-KINDS = ("sounds", "speech")
+KINDS = ("sounds", "patches", "speech")
 
 
 def rng(*key):
@@ -45,7 +47,7 @@ def test_a_clip_depends_on_seed_and_number_alone(kind):
     assert not np.array_equal(
         SyntheticCorpus(8, kind=kind, seed=1)[3][:4000], short[3][:4000]
     )
-    turn = len(next(iter(long.classes.values())))
+    turn = max(map(len, long.classes.values()), default=1)
     assert not np.array_equal(long[3 + turn][:4000], long[3][:4000])
     with pytest.raises(IndexError):
         short[8]
@@ -70,6 +72,53 @@ def test_short_clips():
     for kind in KINDS:
         for x in SyntheticCorpus(40, seconds=0.5, kind=kind):
             assert np.all(np.isfinite(x)) and np.max(np.abs(x)) > 0.02
+
+
+def test_patches_are_of_every_kind():
+    centres, flatness = [], []
+    for x in SyntheticCorpus(60, kind="patches", seed=5):
+        power = spectrogram(x).mean(0) + 1e-12
+        centres.append(power @ np.linspace(0, 8000, 257) / power.sum())
+        flatness.append(np.exp(np.log(power).mean()) / power.mean())
+    # Dark and bright, tones and noise.
+    assert min(centres) < 300 and max(centres) > 3000
+    assert min(flatness) < 1e-3 and max(flatness) > 0.1
+
+
+def test_a_perturbed_patch_is_the_nearer_the_less_it_is_moved():
+    corpus = SyntheticCorpus(30, kind="patches", seed=2, sample_rate=8000)
+
+    def colour(x):
+        return np.log(spectrogram(x / np.std(x), 256, 80).mean(0) + 1e-9)
+
+    apart = []
+    for delta in (0.0, 0.01, 0.1):
+        moved = [corpus.perturbed(i, delta) for i in range(30)]
+        assert [len(x) for x in moved] == [corpus.samples(i) for i in range(30)]
+        pairs = zip(corpus, moved, strict=True)
+        apart.append(
+            np.median([np.abs(colour(x) - colour(y)).mean() for x, y in pairs])
+        )
+    assert apart[0] == 0 < apart[1] < 0.6 * apart[2]
+    others = [
+        np.abs(colour(corpus[i]) - colour(corpus[i + 1])).mean()
+        for i in range(29)
+    ]
+    assert apart[2] < np.median(others)
+    one, two = (corpus.perturbed(3, turn=turn) for turn in (0, 1))
+    assert not np.array_equal(one, two)
+    np.testing.assert_array_equal(one, corpus.perturbed(-27))
+    with pytest.raises(ValueError, match="patches"):
+        SyntheticCorpus(3).perturbed(0)
+
+
+def test_knobs_that_are_moved_stay_within_their_range():
+    turns = draw_patch(rng(1, 0))
+    for delta in (0.0, 0.3, 3.0):
+        moved = move(turns, rng(2, 0), delta)
+        assert moved.shape == turns.shape
+        assert moved.min() >= 0 and moved.max() <= 1
+    np.testing.assert_allclose(move(turns, rng(2, 0), 0.0), turns)
 
 
 def test_classes_are_balanced():
@@ -256,7 +305,10 @@ def test_written_corpus(kind, tmp_path):
             code = corpus.labels[name][i]
             assert row[name] == corpus.classes[name][code]
         assert (row["split"] == "test") == (row["fold"] == "5")
-    assert {row["fold"] for row in rows[:: clips // 3]} == {"1", "2", "3"}
+    if kind == "patches":
+        assert [row["fold"] for row in rows[:6]] == list("123451")
+    else:
+        assert {row["fold"] for row in rows[:: clips // 3]} == set("123")
     if kind == "speech":
         for column, spans in (
             ("phone", corpus.phones),
@@ -274,7 +326,10 @@ def test_written_corpus(kind, tmp_path):
     else:
         assert not (folder / "phones.csv").exists()
     data = from_manifest(
-        manifest, batch_size=4, label=labels[0], sample_rate=8000
+        manifest,
+        batch_size=4,
+        label=labels[0] if labels else None,
+        sample_rate=8000,
     )
     assert data.num_clips == clips and not data.skipped
 

@@ -15,6 +15,9 @@ from keras_audio_ssl.data.clips.segments import AlignedArrays
 from keras_audio_ssl.data.clips.segments import Segment
 from keras_audio_ssl.data.clips.segments import SegmentTable
 from keras_audio_ssl.data.dataset import AudioDataset
+from keras_audio_ssl.data.synthetic.patches import draw_patch
+from keras_audio_ssl.data.synthetic.patches import perturbed
+from keras_audio_ssl.data.synthetic.patches import play
 from keras_audio_ssl.data.synthetic.sounds import HOP
 from keras_audio_ssl.data.synthetic.sounds import RATE
 from keras_audio_ssl.data.synthetic.sounds import SOUNDS
@@ -36,6 +39,7 @@ from keras_audio_ssl.data.synthetic.speech import speak
 
 Segments = list[tuple[float, float, str]]
 
+KINDS = ("sounds", "patches", "speech")
 FOLDS = 5
 
 
@@ -106,6 +110,11 @@ class SyntheticCorpus(Sequence):
     varying pitch, rate, timbre, place in the clip and level (30 dB), in a
     random room beside a background 0 to 25 dB below. Label `"label"`.
 
+    `kind="patches"`: sounds of synthesizers whose every knob is drawn (pitched,
+    noisy and struck layers, one to three of them), in a room, beside noise,
+    through a microphone: no labels, and hardly two alike. `perturbed` gives a
+    clip again with its knobs moved a little.
+
     `kind="speech"`: consonant-vowel syllables by several voices, 5 to 30 dB
     above a background. Labels `"speaker"` and `"syllable"` (the first one),
     with `phones(i)` and `syllables(i)` for the rest.
@@ -118,7 +127,7 @@ class SyntheticCorpus(Sequence):
         sample_rate: In Hz, 16000 by default.
         seed: A whole number, zero or more. Voices and classes do not depend
             on it, so corpora of two seeds serve as training and test data.
-        kind: `"sounds"` (default) or `"speech"`.
+        kind: `"sounds"` (default), `"patches"` or `"speech"`.
         memory_mb: Megabytes for clips to stay in once made, 0 by default;
             a second of sound at 16 kHz takes 0.064.
 
@@ -167,9 +176,10 @@ class SyntheticCorpus(Sequence):
                 "`memory_mb` must not be negative. "
                 f"Received: memory_mb={memory_mb!r}"
             )
-        if kind not in ("sounds", "speech"):
+        if kind not in KINDS:
             raise ValueError(
-                f"`kind` must be 'sounds' or 'speech'. Received: kind={kind!r}"
+                f"`kind` must be {', '.join(map(repr, KINDS[:-1]))} or "
+                f"{KINDS[-1]!r}. Received: kind={kind!r}"
             )
         self.clips = int(clips)
         self.seconds = float(seconds)
@@ -182,6 +192,8 @@ class SyntheticCorpus(Sequence):
         self.classes: dict[str, tuple[str, ...]]
         if kind == "sounds":
             self.classes = {"label": tuple(SOUNDS)}
+        elif kind == "patches":
+            self.classes = {}
         else:
             # 12 voices and 35 syllables: every pair comes once in 420 clips
             voices = tuple(voice.name for voice in VOICES)
@@ -235,7 +247,9 @@ class SyntheticCorpus(Sequence):
 
     def _make(self, i: int) -> Array:
         rng, samples = self._draw(i)
-        if self.kind == "sounds":
+        if self.kind == "patches":
+            x = play(draw_patch(rng), rng, samples)
+        elif self.kind == "sounds":
             name = self.classes["label"][self.labels["label"][i]]
             x = _sound(rng, samples, name)
         else:
@@ -243,6 +257,43 @@ class SyntheticCorpus(Sequence):
             voice = VOICES[self.labels["speaker"][i]]
             x = speak(rng, samples, said, voice)
             x = _finish(rng, x, rng.uniform(5, 30), 2.0)
+        return self._resampled(x, i)
+
+    def perturbed(self, i: int, delta: float = 0.03, turn: int = 0) -> Array:
+        """Clip i of `kind="patches"` again, each knob moved a little.
+
+        Args:
+            i: The clip.
+            delta: Standard deviation of the moves, of knobs that go from 0 to
+                1. With 0 it is the clip itself.
+            turn: Another for another version.
+
+        Returns:
+            `(samples,)` float32, as long as `corpus[i]`.
+
+        Raises:
+            ValueError: The corpus is of another kind.
+
+        Reference:
+            Cherep & Singh, 2025, "Contrastive Learning from Synthetic Audio
+            Doppelgängers", arXiv 2406.05923.
+        """
+        if self.kind != "patches":
+            raise ValueError(
+                "Only a corpus of kind='patches' has knobs that can be moved. "
+                f"Received: kind={self.kind!r}"
+            )
+        i = self._index(i)
+        rng, samples = self._draw(i)
+        key = np.array([self.seed, i], dtype="uint64")
+        # Far from the clip's own draws, which begin at 0.
+        other = np.random.Philox(key=key, counter=[0, 0, 0, turn + 1])
+        turns = draw_patch(rng)
+        turns = perturbed(turns, np.random.Generator(other), delta)
+        return self._resampled(play(turns, rng, samples), i)
+
+    def _resampled(self, x: Array, i: int) -> Array:
+        """Clip i at the corpus' own rate, of what it is at RATE."""
         if self.sample_rate == RATE:
             return x
         x = np.clip(soxr.resample(x, RATE, self.sample_rate), -1, 1)
@@ -302,14 +353,14 @@ class SyntheticCorpus(Sequence):
             key: [self.classes[key][k] for k in labels]
             for key, labels in self.labels.items()
         }
-        turns = len(next(iter(self.classes.values())))
+        turns = max(map(len, list(self.classes.values())[:1]), default=1)
         rows = []
         segments: dict[str, list] = {}
         if self.kind == "speech":
             segments = {"phone": [], "syllable": []}
         for i in range(self.clips):
             labels = [column[i] for column in names.values()]
-            file = f"audio/{i:06d}-{'-'.join(labels)}.wav"
+            file = f"audio/{'-'.join([f'{i:06d}', *labels])}.wav"
             x = self[i]
             soundfile.write(folder / file, x, self.sample_rate, "PCM_16")
             fold = i // turns % FOLDS + 1
@@ -351,7 +402,8 @@ def synthetic(
         seconds: Length of the segments, 1.0 by default, cropped from clips
             that are longer; whole clips of about 2 seconds if `None`.
         batch_size: Clips in a batch, 64 by default.
-        kind: `"sounds"` (default) or `"speech"`; see `SyntheticCorpus`.
+        kind: `"sounds"` (default), `"patches"` or `"speech"`; see
+            `SyntheticCorpus`.
         clips: Number of clips, 1000 by default.
         label: None by default; `"label"` for sounds, `"speaker"` or
             `"syllable"` for speech.
@@ -379,7 +431,7 @@ def synthetic(
     corpus = SyntheticCorpus(clips, typical, sample_rate, seed, kind, memory_mb)
     if label is not None and label not in corpus.labels:
         raise ValueError(
-            f"`label` must be one of {', '.join(map(repr, corpus.labels))}, "
+            f"`label` must be {', '.join(map(repr, corpus.labels)) or 'left'}, "
             f"or None, with kind={kind!r}. Received: label={label!r}"
         )
     if segments and kind != "speech":
