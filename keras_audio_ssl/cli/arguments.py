@@ -90,10 +90,10 @@ def in_flags(names):
         ImportError: As the function does.
 
     Example:
-
-    >>> with in_flags(["batch_size"]):
-    ...     raise ValueError("`batch_size=0` is too few.")
-    ValueError: --batch-size 0 is too few.
+        >>> with in_flags(["batch_size"]):
+        ...     raise ValueError("`batch_size=0` is too few.")
+        Traceback (most recent call last):
+        ValueError: --batch-size 0 is too few.
     """
 
     def flag(match):

@@ -10,6 +10,7 @@ from keras_audio_ssl.runs.stopping import Failure
 
 
 def add_arguments(parser):
+    """Adds the arguments of `keras-audio-ssl attention`."""
     parser.add_argument(
         "encoder", metavar="ENCODER",
         help="a transformer: a .keras file or a name",
@@ -37,6 +38,13 @@ def add_arguments(parser):
 
 
 def run(args):
+    """Draws a transformer's attention to a clip: a page, a table, pictures.
+
+    Raises:
+        ValueError: There is no such clip, `--output` may not be written to, or
+            the encoder has no attention to show.
+        Failure: The clip cannot be read.
+    """
     folder, clip = Path(args.output), Path(args.clip)
     if not clip.is_file():
         raise ValueError(f"{clip}: there is no such file.")

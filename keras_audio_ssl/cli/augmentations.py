@@ -14,6 +14,7 @@ SECONDS, CLIPS = 4.0, 3
 
 
 def add_arguments(parser):
+    """Adds the arguments of `keras-audio-ssl augmentations`."""
     parser.add_argument(
         "method", choices=sorted(METHODS), metavar="METHOD",
         help="one that takes augmentations",
@@ -59,6 +60,12 @@ def add_arguments(parser):
 
 
 def run(args):
+    """Pretrains with each augmentation and each pair, and writes a page.
+
+    Raises:
+        ValueError: `--output` does not end in `.html`, or as
+            `augmentation_study`.
+    """
     output = Path(args.output)
     if output.suffix != ".html":
         raise ValueError(f"--output must end in .html. Received: {output}")

@@ -23,6 +23,7 @@ PLAY_RATE, MOST_RATE = 16000, 384000
 
 
 def add_arguments(parser):
+    """Adds the arguments of `keras-audio-ssl doctor`."""
     parser.add_argument(
         "source", metavar="DIR|CSV", help="folder, manifest or audio file"
     )
@@ -75,6 +76,13 @@ def add_arguments(parser):
 
 
 def run(args):
+    """Reads all files, then prints what is odd and what to do about it.
+
+    Raises:
+        ValueError: As `check_arguments`, or the source or one of its columns is
+            not there.
+        Failure: None of the files can be read.
+    """
     check_arguments(args)
     from keras_audio_ssl.doctor.cache import FactsCache
     from keras_audio_ssl.doctor.cache import cache_file
@@ -191,6 +199,7 @@ def shares(counts, words=str, limit=4):
 
 
 def share(part):
+    """A part of one in per cent; what is there is never 0 %, nor all 100 %."""
     if 0 < part < 0.01:
         return "< 1 %"
     # Not all, if some are missing.
@@ -198,16 +207,19 @@ def share(part):
 
 
 def channels(number):
+    """A number of channels, as text, in words."""
     return {"1": "mono", "2": "stereo"}.get(number, f"{number} channels")
 
 
 def hertz(number):
+    """A rate in words, of a number or of its text."""
     from keras_audio_ssl.doctor.findings import words_hz
 
     return words_hz(float(number))
 
 
 def hours(value):
+    """A length in hours, or in minutes or seconds where it is short."""
     if value >= 1:
         return f"{value:,.1f} h"
     if value >= 1 / 60:
@@ -335,6 +347,7 @@ def relative(path, folder):
 
 
 def number_text(value, digits=6):
+    """A number with some digits; nothing for NaN."""
     return "" if value != value else f"{value:.{digits}g}"
 
 
@@ -456,6 +469,7 @@ def choose_clips(diagnosis):
 
 
 def file_words(diagnosis, file):
+    """Length, rate, channels and level of a file, in words."""
     from keras_audio_ssl.doctor.findings import words_db
 
     fact = diagnosis.survey.of(file)

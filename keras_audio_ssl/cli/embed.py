@@ -29,6 +29,7 @@ SHORT_OF_MEMORY = ("out of memory", "can't allocate", "cannot allocate",
 
 
 def add_arguments(parser):
+    """Adds the arguments of `keras-audio-ssl embed`."""
     parser.add_argument(
         "encoder", metavar="ENCODER", help="a .keras file or a name"
     )
@@ -59,6 +60,13 @@ def add_arguments(parser):
 
 
 def run(args):
+    """Writes a table of vectors, or goes on with one that was interrupted.
+
+    Raises:
+        ValueError: An argument is wrong, the output exists, or another run is
+            writing it.
+        Failure: Nothing can be read, or it was interrupted.
+    """
     output = Path(args.output)
     if output.suffix not in (".npz", ".parquet"):
         raise ValueError(
@@ -356,6 +364,7 @@ def write(output, files, journal, with_start):
 
 
 def write_npz(path, columns):
+    """Writes columns as `.npz`, whatever their names."""
     import zipfile
 
     import numpy as np
@@ -368,6 +377,7 @@ def write_npz(path, columns):
 
 
 def write_parquet(path, columns):
+    """Writes columns as Parquet; names that are no UTF-8 are escaped."""
     import pyarrow
     import pyarrow.parquet
 

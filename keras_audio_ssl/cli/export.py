@@ -12,6 +12,7 @@ from keras_audio_ssl.runs.stopping import Failure
 
 
 def add_arguments(parser):
+    """Adds the arguments of `keras-audio-ssl export`."""
     parser.add_argument(
         "encoder", metavar="ENCODER", help="a .keras file or a name"
     )
@@ -34,6 +35,12 @@ def add_arguments(parser):
 
 
 def run(args):
+    """Writes an encoder in another format, once it gives what Keras gives.
+
+    Raises:
+        ValueError: No output was named, or it exists.
+        Failure: The encoder cannot be written so.
+    """
     if args.output is None and args.format is None:
         raise ValueError(
             "name the output, X.onnx, X.tflite or a folder; or give --format."

@@ -7,6 +7,7 @@ from keras_audio_ssl.cli.results import print_result
 
 
 def add_arguments(parser):
+    """Adds the arguments of `keras-audio-ssl import`."""
     parser.add_argument(
         "format", metavar="FORMAT", help="see `keras-audio-ssl list`"
     )
@@ -30,6 +31,12 @@ def add_arguments(parser):
 
 
 def run(args):
+    """Makes an encoder's file of a published checkpoint.
+
+    Raises:
+        ValueError: `--output` does not end in `.keras` or exists, or the
+            checkpoint is not there or not of the format.
+    """
     output = Path(args.output)
     if output.suffix != ".keras":
         raise ValueError(f"--output must end in .keras. Received: {output}")

@@ -5,6 +5,7 @@ from keras_audio_ssl.methods import METHODS
 
 
 def add_arguments(parser):
+    """Adds the arguments of `keras-audio-ssl list`."""
     parser.add_argument(
         "method",
         nargs="?",
@@ -15,6 +16,7 @@ def add_arguments(parser):
 
 
 def run(args):
+    """Prints all names there are, or one method's settings."""
     result, text = about(args.method) if args.method else everything()
     print_result(args, result, text)
 
@@ -91,4 +93,5 @@ def about(name):
 
 
 def as_arguments(settings):
+    """Settings as they stand in a call: `name=value, ...`."""
     return ", ".join(f"{name}={value!r}" for name, value in settings.items())

@@ -12,6 +12,7 @@ from keras_audio_ssl.runs.progress import say
 
 
 def add_arguments(parser):
+    """Adds the arguments of `keras-audio-ssl pretrain`."""
     parser.add_argument(
         "method", choices=sorted(METHODS), metavar="METHOD",
         help="see `keras-audio-ssl list`",
@@ -96,6 +97,11 @@ def add_arguments(parser):
 
 
 def positive(text):
+    """A whole number of a flag, 1 or more.
+
+    Raises:
+        ValueError: It is none, which `argparse` puts into words.
+    """
     value = int(text)
     if value < 1:
         raise ValueError
@@ -103,6 +109,11 @@ def positive(text):
 
 
 def run(args):
+    """Pretrains, and says which commands come next.
+
+    Raises:
+        ValueError: As `kas.pretrain`, in the names of the flags.
+    """
     given = {
         name: value
         for name, value in vars(args).items()

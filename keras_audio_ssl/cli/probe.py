@@ -7,6 +7,7 @@ from keras_audio_ssl.runs.progress import Progress
 
 
 def add_arguments(parser):
+    """Adds the arguments of `keras-audio-ssl probe`."""
     parser.add_argument(
         "encoder",
         metavar="ENCODER",
@@ -61,6 +62,12 @@ def add_arguments(parser):
 
 
 def run(args):
+    """Probes an encoder, beside its baselines unless it is to be alone.
+
+    Raises:
+        ValueError: Neither `--label` nor `--frames` was given, or as
+            `evaluation.probe`.
+    """
     if not args.label and not args.frames:
         raise ValueError("Give --label COLUMN or --frames CSV.")
     from keras_audio_ssl import evaluation

@@ -7,6 +7,7 @@ from keras_audio_ssl.runs.progress import Progress
 
 
 def add_arguments(parser):
+    """Adds the arguments of `keras-audio-ssl search`."""
     parser.add_argument(
         "encoder", metavar="ENCODER", help="a .keras file or a name"
     )
@@ -16,6 +17,11 @@ def add_arguments(parser):
 
 
 def run(args):
+    """Names the clips that sound most like one.
+
+    Raises:
+        ValueError: As `evaluation.search`, in the names of the flags.
+    """
     from keras_audio_ssl import evaluation
     from keras_audio_ssl import hub
     from keras_audio_ssl.data import isolated

@@ -189,10 +189,12 @@ class AttentionStudy:
         skipped: `(file, reason)` of what `attention_study` could not use.
 
     Example:
-
-    >>> study = AttentionStudy()
-    >>> study.add(attention_maps(encoder, wave))
-    >>> study.categories
+        >>> study = AttentionStudy()
+        >>> wave = kas.data.read_audio("clip.flac", encoder.sample_rate)
+        >>> study.add(attention_maps(encoder, wave))
+        >>> layers, heads = study.shape
+        >>> study.categories.shape == (layers * heads,)
+        True
     """
 
     def __init__(self, phonemes: Sequence[str] = ()):
@@ -463,9 +465,10 @@ def attention_study(
         ValueError: The encoder has no maps, or no clip is left.
 
     Example:
-
-    >>> study = kas.evaluation.attention_study(encoder, files, "phones.csv")
-    >>> study.metrics["diagonality"], study.categories
+        >>> files = ["speech/0.wav", "speech/1.wav"]
+        >>> study = attention_study(encoder, files, "speech/words.csv")
+        >>> study.clips, study.phonemes
+        (2, ['word0', 'word1', 'word2'])
     """
     check_attention(encoder)
     table = None if phones is None else Phones(phones, label)
@@ -526,6 +529,7 @@ class ClipAttention:
 
     @property
     def shown_seconds(self) -> float:
+        """Seconds of the clip that were looked at."""
         return len(self.wave) / self.sample_rate
 
     @property
@@ -676,12 +680,12 @@ def prune_heads(
             one twice or one that is not there.
 
     Example:
-
-    >>> def accuracy(encoder):
-    ...     return kas.evaluation.probe(encoder, "clips.csv", "kind").accuracy
-    >>> order = study.order("globalness")
-    >>> for off, score in prune_heads(encoder, order, accuracy):
-    ...     print(off, score)
+        >>> def dim(encoder):
+        ...     return encoder.embed("clip.flac").shape == (encoder.dim,)
+        >>> study = attention_study(encoder, ["clip.flac"])
+        >>> order = study.order("globalness")[:1]
+        >>> list(prune_heads(encoder, order, dim))
+        [(0, True), (1, True)]
     """
     copy, mask = prunable_copy(encoder)
     numbers = [int(i) for i in order]

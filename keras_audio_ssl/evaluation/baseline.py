@@ -24,9 +24,8 @@ class LogMelStatistics(Readout):
         sample_rate: Hz, default 16000.
 
     Example:
-
-    >>> kas.evaluation.LogMelStatistics().embed("clip.flac").shape
-    (128,)
+        >>> kas.evaluation.LogMelStatistics().embed("clip.flac").shape
+        (128,)
     """
 
     def __init__(self, n_mels=64, sample_rate=16000, **kwargs):
@@ -61,10 +60,9 @@ def untrained(encoder: Encoder, seed: int = 0) -> Encoder:
         A new encoder of the same class and settings.
 
     Example:
-
-    >>> random_one = kas.evaluation.untrained(encoder)
-    >>> random_one.dim == encoder.dim
-    True
+        >>> random_one = kas.evaluation.untrained(encoder)
+        >>> random_one.dim == encoder.dim
+        True
     """
     config = keras.saving.serialize_keras_object(encoder)
     # Keras' initializers take their seeds from Python's generator.

@@ -67,12 +67,12 @@ class Classifier(Planned, Model):
             or the data's class names differ from these.
 
     Example:
+        With waveforms `(clips, samples)` and labels `(clips,)`, 0 or 1::
 
-    >>> classifier = kas.Classifier(encoder, classes=["dog", "rain"])
-    >>> classifier.compile()
-    >>> classifier.fit(waveforms, labels, epochs=10)
-    >>> classifier.classify(["clip.flac"])
-    ['rain']
+            classifier = kas.Classifier(encoder, classes=["dog", "rain"])
+            classifier.compile()
+            classifier.fit(waveforms, labels, epochs=10)
+            classifier.classify("clip.flac")  # "rain"
     """
 
     def __init__(
@@ -158,7 +158,9 @@ class Classifier(Planned, Model):
         """The most probable class of audio of any length.
 
         Args:
-            audio: As for `probabilities`, likewise the other arguments.
+            audio: As for `probabilities`.
+            sample_rate: Hz of arrays, default the encoder's.
+            batch_size: Clips that pass the network together.
 
         Returns:
             A name (or a number, where the classes have no names) for one

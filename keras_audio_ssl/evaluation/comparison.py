@@ -146,8 +146,11 @@ def probe_beside(
         ValueError: As `probe`.
 
     Example:
-
-    >>> print(kas.evaluation.probe_beside(encoder, "birds.csv", "species"))
+        >>> table = kas.evaluation.probe_beside(
+        ...     encoder, "speech/words.csv", "label", grid=[1.0]
+        ... )
+        >>> list(table.rows)
+        ['log_mel', 'clip', 'clip_untrained', 'levels', 'levels_untrained']
     """
     rows = {}
     for row, one in readings(encoder).items():

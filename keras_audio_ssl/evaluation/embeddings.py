@@ -38,9 +38,10 @@ class Embeddings:
         seconds: Time spent reading and embedding.
 
     Example:
-
-    >>> embeddings = kas.evaluation.Embeddings(encoder)
-    >>> scene = run_task("scene", embeddings, "data")
+        >>> embeddings = Embeddings(encoder)
+        >>> vectors, kept = embeddings.clips(["broken.flac", "clip.flac"])
+        >>> vectors.shape == (1, 1, encoder.dim), kept.tolist()
+        (True, [1])
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Embeddings:
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
+        """`(file, reason)` of every file that could not be read, by name."""
         return sorted(self._failed.items())
 
     def clips(
@@ -183,6 +185,10 @@ def as_embeddings(encoder: Any, progress: Any = None) -> Embeddings:
 
 
 def pair(files, spans):
+    """Files with their spans, `(start, end)` in seconds.
+
+    Without spans all are whole: `(0.0, None)`.
+    """
     if spans is None:
         spans = [(0.0, None)] * len(files)
     return zip(files, spans, strict=True)
@@ -196,6 +202,7 @@ def part(wave: np.ndarray, cut: Cut) -> np.ndarray:
 
 
 def check_finite(vector: Any, file: str) -> None:
+    """Raises `ValueError` for a vector with NaN or infinite values."""
     if not np.isfinite(vector).all():
         raise ValueError(
             f"The encoder gives NaN or infinite values for {file}: "
@@ -204,5 +211,6 @@ def check_finite(vector: Any, file: str) -> None:
 
 
 def nothing_readable(files: Sequence[str], failed: dict[str, str]) -> str:
+    """That no file can be read, and why the first ones cannot."""
     first = some_skipped(list(failed.items())[:3])
     return f"None of {len(files)} files can be read. The first: {first}"

@@ -98,6 +98,13 @@ class Examples:
         self.vectors, self.rows, self.clips = [], [], []
 
     def add(self, vectors, rows, clip):
+        """Adds frames of one clip.
+
+        Args:
+            vectors: `(frames, dim)`.
+            rows: `(frames,)`, the interval of each.
+            clip: Number of the clip.
+        """
         self.vectors.append(vectors)
         self.rows.extend(rows)
         self.clips.extend([clip] * len(rows))

@@ -100,11 +100,11 @@ def probe(
             a single example, or no file can be read.
 
     Example:
-
-    >>> result = kas.evaluation.probe(
-    ...     encoder, "esc10/manifest.csv", "label", fold="fold"
-    ... )
-    >>> print(result)
+        >>> result = kas.evaluation.probe(
+        ...     encoder, "speech/words.csv", "label", grid=[1.0]
+        ... )
+        >>> result.n, result.classes
+        (24, ['word0', 'word1', 'word2'])
     """
     check_classifier(classifier, grid)
     check_seen(seen)
@@ -204,6 +204,7 @@ def clip_probe(embeddings, manifest, table, label, halves, division, options):
 
 
 def title(label: str, outer: str | None, halves: bool) -> str:
+    """A probe's title: the label, and what it was tested on."""
     if halves:
         return f"{label}, first half to second"
     return label if outer is None else f"{label}, unseen {outer}"

@@ -285,6 +285,15 @@ def best_of(grid, right):
 
 
 def check_classifier(classifier, grid):
+    """The classifier of a name, and the values to choose from, rising.
+
+    Args:
+        classifier: A key of `CLASSIFIERS`.
+        grid: Values of C (or k); None for the classifier's own.
+
+    Raises:
+        ValueError: There is no such classifier, or a value is not positive.
+    """
     if classifier not in CLASSIFIERS:
         raise ValueError(
             f"`classifier` must be one of {', '.join(CLASSIFIERS)}. "
@@ -301,6 +310,7 @@ def check_classifier(classifier, grid):
 
 
 def check_seen(seen):
+    """Raises `ValueError` for what is neither None nor one of `SEEN`."""
     if seen is not None and seen not in SEEN:
         raise ValueError(
             f"`seen` must be one of {', '.join(map(repr, SEEN))} or None. "
@@ -309,6 +319,7 @@ def check_seen(seen):
 
 
 def listed(values: dict[str, float], form: str) -> str:
+    """Up to 12 values with their names, in words."""
     shown = [
         f"{printable(k, LONGEST)} {v:{form}}"
         for k, v in list(values.items())[:12]

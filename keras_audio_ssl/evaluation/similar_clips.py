@@ -35,6 +35,11 @@ class Found(NamedTuple):
 class SearchResult(list):
     """`Found` clips, the most like first.
 
+    Args:
+        found: The clips, in this order.
+        searched: How many clips were compared.
+        skipped: `(file, reason)` of what could not be read.
+
     Attributes:
         searched: How many clips were compared.
         skipped: `(file, reason)` of what could not be read.
@@ -84,9 +89,9 @@ def search(
             than 1.
 
     Example:
-
-    >>> for found in kas.evaluation.search(encoder, "owl.wav", "nights/"):
-    ...     print(found.similarity, found.file)
+        >>> found = kas.evaluation.search(encoder, "speech/3.wav", "speech", 2)
+        >>> found[0].file
+        'speech/3.wav'
     """
     if top < 1:
         raise ValueError(f"`top` must be 1 or more. Received: {top}")

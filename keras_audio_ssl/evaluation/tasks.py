@@ -107,8 +107,9 @@ def run_task(
         ValueError: An unknown task, or its data set is not there.
 
     Example:
+        With the data sets in `data`::
 
-    >>> print(kas.evaluation.run_task("scene", encoder, "data", "unseen"))
+            print(kas.evaluation.run_task("scene", encoder, "data", "unseen"))
     """
     if isinstance(name, Task):
         task = name

@@ -84,9 +84,9 @@ def equal_error_rate(scores: Any, same: Any) -> tuple[float, float]:
         ValueError: The scores are not finite, or not of both kinds of pairs.
 
     Example:
-
-    >>> equal_error_rate([0.9, 0.8, 0.1, 0.2], [True, True, False, False])[0]
-    0.0
+        >>> same = [True, True, False, False]
+        >>> equal_error_rate([0.9, 0.8, 0.1, 0.2], same)[0]
+        0.0
     """
     scores = np.asarray(scores, "float64")
     same = np.asarray(same, "bool")
@@ -156,11 +156,9 @@ def verify(
             not pairs of both kinds.
 
     Example:
-
-    >>> kas.evaluation.verify(
-    ...     encoder, "librispeech_mini/manifest.csv", "speaker",
-    ...     where="split=test",
-    ... ).equal_error_rate
+        >>> result = kas.evaluation.verify(encoder, "speech/words.csv", "label")
+        >>> result.same, result.different
+        (84, 192)
     """
     check_seen(seen)
     embeddings = as_embeddings(encoder, progress)

@@ -47,9 +47,8 @@ def encoder_names() -> list[str]:
     """Names that `load_encoder` knows.
 
     Example:
-
-    >>> encoder_names()
-    ['apc', 'byol_a', 'cola']
+        >>> "cola" in encoder_names()
+        True
     """
     return sorted(path.stem for path in weights_folder().glob("*.keras"))
 
@@ -68,9 +67,8 @@ def read_card(name: str) -> dict[str, Any]:
         ValueError: There is no encoder of this name, or its card is damaged.
 
     Example:
-
-    >>> read_card("cola")["training"]["where"]
-    'split=train'
+        >>> read_card("cola")["training"]["where"]
+        'split=train'
     """
     if name not in encoder_names():
         raise ValueError(_unknown(name))
@@ -119,10 +117,9 @@ def load_encoder(
             copy in the folder of temporary files.
 
     Example:
-
-    >>> encoder = kas.load_encoder("byol_a.keras")
-    >>> encoder.embed("clip.flac").shape == (encoder.dim,)
-    True
+        >>> encoder = kas.load_encoder("cola")
+        >>> encoder.embed("clip.flac").shape == (encoder.dim,)
+        True
     """
     path = find_encoder(name_or_path)
     model = _open(path, custom_objects, False, trusted)
@@ -331,8 +328,8 @@ def save_encoder(
         OSError: The file cannot be written; says how far it came.
 
     Example:
-
-    >>> save_encoder(model.encoder, "byol_a.keras")
+        >>> save_encoder(encoder, "mine.keras").name
+        'mine.keras'
     """
     path = Path(path)
     if not isinstance(encoder, (Encoder, PretextModel)):

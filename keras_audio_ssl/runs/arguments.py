@@ -15,7 +15,9 @@ from keras_audio_ssl.methods import METHODS
 class Arguments:
     """The arguments of `pretrain`, of which those are refused that cannot be.
 
-    What takes Keras to know is refused later, by `prepare`.
+    What takes Keras to know is refused later, by `prepare`. `fitted` is none
+    of them: whether the preset was chosen for this machine, and the steps,
+    where none are given, follow the data.
 
     Raises:
         ValueError: Names the argument.
@@ -45,8 +47,6 @@ class Arguments:
     settings: dict[str, Any] = field(default_factory=dict)
     say: Callable = print
     progress: bool = True
-    # Whether the preset was chosen for this machine, and the steps, where
-    # none are given, follow the data.
     fitted: bool = False
 
     def __post_init__(self):

@@ -108,11 +108,12 @@ def augmentation_study(
             is not positive, or `output` holds another study.
 
     Example:
+        With the five folds of a manifest::
 
-    >>> study = augmentation_study(
-    ...     "clar", "esc10/manifest.csv", "label", "clar.json", fold="fold"
-    ... )
-    >>> print(study)
+            study = augmentation_study(
+                "clar", "esc10/manifest.csv", "label", "clar.json", fold="fold"
+            )
+            print(study)
     """
     from keras_audio_ssl.methods.augmented import augmentation_names
 

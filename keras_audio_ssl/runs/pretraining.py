@@ -118,9 +118,10 @@ def pretrain(
         OSError: A file cannot be written; says how far it came.
 
     Example:
+        A folder of recordings without labels::
 
-    >>> run = kas.pretrain("byol_a", "my_audio", "byol_a.keras", epochs=100)
-    >>> run.encoder.embed("clip.flac")
+            run = kas.pretrain("byol_a", "my_audio", "byol_a.keras", epochs=100)
+            run.encoder.embed("clip.flac")
     """
     arguments = Arguments(
         method,

@@ -36,9 +36,11 @@ class Run:
         words: The same for a person.
 
     Example:
+        What became of a folder of recordings::
 
-    >>> run = kas.pretrain("cola", "my_audio", "cola.keras")
-    >>> run.encoder.embed("clip.flac")
+            run = kas.pretrain("cola", "my_audio", "cola.keras")
+            print(run)
+            run.encoder.embed("clip.flac")
     """
 
     encoder: Any

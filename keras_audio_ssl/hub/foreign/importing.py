@@ -54,9 +54,10 @@ def import_checkpoint(
             where the shape of a tensor asks for more than the file holds.
 
     Example:
+        A checkpoint that was downloaded before::
 
-    >>> encoder, report = import_checkpoint("apc_official", "apc.pt")
-    >>> print(report)
+            encoder, report = import_checkpoint("apc_official", "apc.pt")
+            print(report)
     """
     if format not in FORMATS:
         raise ValueError(

@@ -40,9 +40,9 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
         OSError: No child process can be started.
 
     Example:
-
-    >>> read_checkpoint("model.pth")["model"]["postnet.weight"].shape
-    (80, 512)
+        >>> np.savez("model.npz", weight=np.ones((80, 512)))
+        >>> read_checkpoint("model.npz")["weight"].shape
+        (80, 512)
     """
     path = Path(path)
     if not path.is_file():

@@ -330,12 +330,21 @@ def _read_safetensors(stream, size):
 
 
 class Budget:
-    """So much that may be told of a tree, in letters of JSON."""
+    """So much that may be told of a tree, in letters of JSON.
+
+    Args:
+        letters: How many there are to spend.
+    """
 
     def __init__(self, letters: int) -> None:
         self.left = letters
 
     def spend(self, letters: int) -> None:
+        """Takes letters away.
+
+        Raises:
+            CheckpointError: There are none left.
+        """
         self.left -= letters
         if self.left < 0:
             raise CheckpointError(

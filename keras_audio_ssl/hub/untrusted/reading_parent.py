@@ -33,6 +33,10 @@ FREE_BYTES, BYTES_PER_BYTE = 64 << 20, 4
 class Found:
     """What a child has told of a file.
 
+    Args:
+        child: The process, which has the arrays still to send.
+        told: JSON of `reading_child.py`.
+
     Attributes:
         told: JSON of `reading_child.py`.
     """
