@@ -1,5 +1,6 @@
 """`keras-audio-ssl pretrain METHOD`."""
 
+import argparse
 import shlex
 
 from keras_audio_ssl.cli.arguments import add_data
@@ -11,7 +12,7 @@ from keras_audio_ssl.runs.pretraining import pretrain
 from keras_audio_ssl.runs.progress import say
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `keras-audio-ssl pretrain`."""
     parser.add_argument(
         "method", choices=sorted(METHODS), metavar="METHOD",
@@ -96,7 +97,7 @@ def add_arguments(parser):
     )  # fmt: skip
 
 
-def positive(text):
+def positive(text: str) -> int:
     """A whole number of a flag, 1 or more.
 
     Raises:
@@ -108,7 +109,7 @@ def positive(text):
     return value
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Pretrains, and says which commands come next.
 
     Raises:

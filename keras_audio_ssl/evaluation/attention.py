@@ -42,7 +42,7 @@ MOST_WEIGHTS = 2**24
 MOST_FRAMES = 2000
 
 
-def entropy(p):
+def entropy(p: np.ndarray) -> np.ndarray:
     """Entropy of the last axis, in nats; 0 log 0 is 0."""
     logs = np.log(p, out=np.zeros_like(p), where=p > 0)
     return -(p * logs).sum(-1)
@@ -62,7 +62,7 @@ def head_metrics(maps: Any) -> dict[str, np.ndarray]:
         distance `|q - k|` over the frames, largest where frames look at their
         neighbours. `"mean_max_weight"`: a query's largest weight, on average.
     """
-    values: dict[str, list[float]] = {name: [] for name in METRICS}
+    values: dict[str, list[Any]] = {name: [] for name in METRICS}
     for one in maps:
         one = np.asarray(one, "float64")
         at = np.arange(len(one))
@@ -239,7 +239,7 @@ class AttentionStudy:
             self._sums[name] = self._sums.get(name, 0) + value
         self.clips += 1
 
-    def _mean(self, name):
+    def _mean(self, name: str) -> np.ndarray:
         if name not in self._sums:
             what = "phonemes" if self.clips else "clip yet"
             raise ValueError(f"The study has no {what}.")
@@ -700,7 +700,12 @@ def prune_heads(
     return pruned(copy, mask, numbers, score)
 
 
-def pruned(encoder, mask, order, score):
+def pruned(
+    encoder: Encoder,
+    mask: keras.Variable,
+    order: list[int],
+    score: Callable[[Encoder], Any],
+) -> Iterator[tuple[int, Any]]:
     """What `prune_heads` yields, of what it has checked."""
     kept = np.array(ops.convert_to_numpy(mask))
     yield 0, score(encoder)

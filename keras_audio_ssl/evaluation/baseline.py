@@ -1,6 +1,7 @@
 """What a pretrained encoder must beat: statistics, and itself untrained."""
 
 import random
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,7 +29,9 @@ class LogMelStatistics(Readout):
         (128,)
     """
 
-    def __init__(self, n_mels=64, sample_rate=16000, **kwargs):
+    def __init__(
+        self, n_mels: int = 64, sample_rate: int = 16000, **kwargs: Any
+    ) -> None:
         # A window of 64 ms: it tells notes apart that 25 ms does not.
         window = 2 ** round(np.log2(0.064 * sample_rate))
         frontend = LogMel(

@@ -21,6 +21,8 @@ CHUNK_FILES = 256
 CHUNK_SAMPLES = 2**25
 
 Cut = tuple[float, float]
+# Start and end in seconds, end None for the file's.
+Span = tuple[float, float | None]
 
 
 class Embeddings:
@@ -68,7 +70,7 @@ class Embeddings:
     def clips(
         self,
         files: Sequence[str],
-        spans: Sequence[tuple[float, float | None]] | None = None,
+        spans: Sequence[Span] | None = None,
         cuts: Sequence[Cut] = (WHOLE,),
     ) -> tuple[np.ndarray, np.ndarray]:
         """Clip vectors of files.
@@ -147,7 +149,9 @@ class Embeddings:
         if not found:
             raise ValueError(nothing_readable(files, self._failed))
 
-    def _decoded(self, keys):
+    def _decoded(
+        self, keys: list[tuple[str, Span]]
+    ) -> Iterator[list[tuple[tuple[str, Span], np.ndarray]]]:
         """Yields lists of (key, waveform), a chunk of files each."""
         batch, samples = [], 0
         for done, (file, span) in enumerate(keys, 1):
@@ -184,7 +188,9 @@ def as_embeddings(encoder: Any, progress: Any = None) -> Embeddings:
     return Embeddings(encoder, progress)
 
 
-def pair(files, spans):
+def pair(
+    files: Sequence[str], spans: Sequence[Span] | None
+) -> Iterator[tuple[str, Span]]:
     """Files with their spans, `(start, end)` in seconds.
 
     Without spans all are whole: `(0.0, None)`.

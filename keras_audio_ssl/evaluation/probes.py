@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from keras_audio_ssl._text import column_list
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.data import read_manifest
 from keras_audio_ssl.evaluation.embeddings import WHOLE
+from keras_audio_ssl.evaluation.embeddings import Embeddings
 from keras_audio_ssl.evaluation.embeddings import as_embeddings
 from keras_audio_ssl.evaluation.folds import Division
 from keras_audio_ssl.evaluation.folds import Fold
@@ -17,6 +19,7 @@ from keras_audio_ssl.evaluation.folds import Split
 from keras_audio_ssl.evaluation.folds import check_labels
 from keras_audio_ssl.evaluation.folds import make_folds
 from keras_audio_ssl.evaluation.frame_probes import frame_probe
+from keras_audio_ssl.evaluation.rows import Table
 from keras_audio_ssl.evaluation.rows import seconds_of
 from keras_audio_ssl.evaluation.rows import take
 from keras_audio_ssl.evaluation.rows import with_values
@@ -158,6 +161,7 @@ def probe(
             every_frame,
         )
     else:
+        assert label is not None  # Refused above.
         result, skipped = clip_probe(
             embeddings, manifest, table, label, halves, division, options
         )
@@ -172,7 +176,15 @@ def probe(
     return result
 
 
-def clip_probe(embeddings, manifest, table, label, halves, division, options):
+def clip_probe(
+    embeddings: Embeddings,
+    manifest: FilePath,
+    table: Table,
+    label: str,
+    halves: bool,
+    division: Division,
+    options: dict[str, Any],
+) -> tuple[ProbeResult, list[tuple[str, str]]]:
     """Scores clip vectors: `(result, what was skipped)`."""
     table, skipped = with_values(table, [label, division.fold])
     labelled = len(table["file"])

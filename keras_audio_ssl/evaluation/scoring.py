@@ -232,7 +232,9 @@ def score(
     )
 
 
-def confusion_of(true, answer, classes):
+def confusion_of(
+    true: np.ndarray, answer: np.ndarray, classes: int
+) -> tuple[np.ndarray, float]:
     """What was taken for what.
 
     Args:
@@ -254,7 +256,15 @@ def confusion_of(true, answer, classes):
         return counts, float(balanced_accuracy_score(true, answer))
 
 
-def choose(model, x, y, groups, grid, seed, told):
+def choose(
+    model: Any,
+    x: np.ndarray,
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    grid: Sequence[float],
+    seed: int,
+    told: Callable[..., object],
+) -> float:
     """The value that does best inside the training examples."""
     # Not by `GridSearchCV`: it averages the folds whatever their size, which
     # chose another C on spoken digits, and fits each C anew, which took a
@@ -279,12 +289,14 @@ def choose(model, x, y, groups, grid, seed, told):
     return best_of(grid, right)
 
 
-def best_of(grid, right):
+def best_of(grid: Sequence[float], right: np.ndarray) -> float:
     """The best value; of equal ones the first, which is the simplest."""
     return grid[int(np.argmax(right))]
 
 
-def check_classifier(classifier, grid):
+def check_classifier(
+    classifier: str, grid: Sequence[float] | None
+) -> tuple[Any, list[float]]:
     """The classifier of a name, and the values to choose from, rising.
 
     Args:
@@ -309,7 +321,7 @@ def check_classifier(classifier, grid):
     return model, sorted(values)
 
 
-def check_seen(seen):
+def check_seen(seen: str | None) -> None:
     """Raises `ValueError` for what is neither None nor one of `SEEN`."""
     if seen is not None and seen not in SEEN:
         raise ValueError(

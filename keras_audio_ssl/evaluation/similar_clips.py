@@ -45,7 +45,9 @@ class SearchResult(list):
         skipped: `(file, reason)` of what could not be read.
     """
 
-    def __init__(self, found, searched, skipped):
+    def __init__(
+        self, found: list[Found], searched: int, skipped: list[tuple[str, str]]
+    ) -> None:
         super().__init__(found)
         self.searched, self.skipped = searched, skipped
 

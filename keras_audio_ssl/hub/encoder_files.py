@@ -14,6 +14,7 @@ import keras_audio_ssl
 from keras_audio_ssl._files import FileError
 from keras_audio_ssl._files import written_whole
 from keras_audio_ssl._text import printable
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.hub.shipped import SHIPPED
 from keras_audio_ssl.hub.untrusted import keras_file
@@ -160,7 +161,9 @@ def load_model(
     return model
 
 
-def _open(path, custom, compiled, trusted):
+def _open(
+    path: Path, custom: dict[str, Any] | None, compiled: bool, trusted: bool
+) -> Any:
     """What a file holds, once it is checked."""
     custom = dict(custom or {})
     try:
@@ -180,7 +183,9 @@ def _open(path, custom, compiled, trusted):
         raise FileError(f"{path} cannot be opened: {error}") from error
 
 
-def _opened_here(path, custom, compiled, trusted):
+def _opened_here(
+    path: Path, custom: dict[str, Any], compiled: bool, trusted: bool
+) -> Any:
     """A file that is ours, or that the user trusts."""
     with path.open("rb") as stream:
         members = keras_file.members_of(stream, path.stat().st_size)
@@ -192,7 +197,7 @@ def _opened_here(path, custom, compiled, trusted):
     )
 
 
-def _opened_apart(path, custom, compiled):
+def _opened_apart(path: Path, custom: dict[str, Any], compiled: bool) -> Any:
     """A stranger's file.
 
     A child process reads it. What it tells is written down anew, and that
@@ -206,7 +211,9 @@ def _opened_apart(path, custom, compiled):
             )
 
 
-def _written_anew(path, custom, compiled, folder):
+def _written_anew(
+    path: Path, custom: dict[str, Any], compiled: bool, folder: Path
+) -> tuple[int, int]:
     """Writes what a child tells of a file, as Keras lays it out in a folder.
 
     Returns:
@@ -231,7 +238,9 @@ def _written_anew(path, custom, compiled, folder):
         return held, len(found.told["arrays"])
 
 
-def _check_class(config, path, custom):
+def _check_class(
+    config: dict[str, Any], path: Path, custom: dict[str, Any]
+) -> None:
     """Whether a checked configuration's top is something with an encoder."""
     cls = class_of(config)
     for name in (config.get("registered_name", ""), config["class_name"]):
@@ -250,7 +259,7 @@ def _check_class(config, path, custom):
 _written: dict[str, tuple] = {}
 
 
-def _mark(path):
+def _mark(path: FilePath) -> tuple[int, ...]:
     status = os.stat(path)
     return (
         status.st_dev, status.st_ino, status.st_size,
@@ -258,7 +267,7 @@ def _mark(path):
     )  # fmt: skip
 
 
-def _is_own(path):
+def _is_own(path: Path) -> bool:
     """Whether this process wrote a file, or it came with the package."""
     if os.name == "posix" and _written.get(os.path.realpath(path)) == _mark(
         path
@@ -297,7 +306,7 @@ def find_encoder(name_or_path: str | os.PathLike) -> Path:
     raise ValueError(_unknown(name_or_path))
 
 
-def _unknown(name):
+def _unknown(name: FilePath) -> str:
     """That there is no such encoder, and which there are."""
     known = ", ".join(encoder_names()) or "none"
     return (

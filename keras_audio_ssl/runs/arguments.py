@@ -49,7 +49,7 @@ class Arguments:
     progress: bool = True
     fitted: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(
                 f"`method` must be one of {', '.join(sorted(METHODS))}. "

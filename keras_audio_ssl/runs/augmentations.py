@@ -27,7 +27,9 @@ class AugmentationStudy:
             seed; `"none"` for none.
     """
 
-    def __init__(self, setting: dict, accuracies: dict[str, list[float]]):
+    def __init__(
+        self, setting: dict, accuracies: dict[str, list[float]]
+    ) -> None:
         self.setting, self.accuracies = setting, accuracies
 
     def row(self, name: str) -> tuple[float, float]:
@@ -159,7 +161,9 @@ def augmentation_study(
     return AugmentationStudy(setting, found)
 
 
-def before(output, setting, overwrite):
+def before(
+    output: Path, setting: dict[str, Any], overwrite: bool
+) -> dict[str, list[float]]:
     """The accuracies that an earlier call has left.
 
     Raises:
@@ -177,7 +181,9 @@ def before(output, setting, overwrite):
     return held["accuracies"]
 
 
-def trained_and_probed(setting, names, seed):
+def trained_and_probed(
+    setting: dict[str, Any], names: Sequence[str], seed: int
+) -> float:
     """Accuracy after one pretraining."""
     from keras_audio_ssl import evaluation
 

@@ -5,6 +5,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from keras_audio_ssl.runs.folder import metrics_file
 from keras_audio_ssl.runs.folder import refuse
 from keras_audio_ssl.runs.folder import write_json
 from keras_audio_ssl.runs.lock import only_one
+from keras_audio_ssl.runs.plan import Plan
 from keras_audio_ssl.runs.plan import prepare
 from keras_audio_ssl.runs.plan import settled
 from keras_audio_ssl.runs.report import Run
@@ -157,7 +159,7 @@ def pretrain(
 
 
 @contextlib.contextmanager
-def seeded(seed):
+def seeded(seed: int) -> Iterator[None]:
     """Seeds what initializers draw from; then it is as it was before."""
     import numpy as np
 
@@ -173,7 +175,7 @@ def seeded(seed):
         np.random.set_state(before[1])
 
 
-def cost_of(arguments):
+def cost_of(arguments: Arguments) -> Run:
     """The `Run` of an estimate."""
     arguments = settled(arguments)
     with seeded(arguments.seed):
@@ -183,7 +185,7 @@ def cost_of(arguments):
     return Run(None, cost, arguments.output, arguments.folder, words)
 
 
-def carry_out(arguments, begun):
+def carry_out(arguments: Arguments, begun: bool) -> Run:
     """A run, from the arguments to the encoder's file."""
     from keras_audio_ssl.callbacks.resume import read_record
     from keras_audio_ssl.callbacks.resume import write_contents
@@ -223,7 +225,7 @@ def carry_out(arguments, begun):
     return close(plan, steps_done, seconds, arguments)
 
 
-def announce(arguments, plan, steps_done):
+def announce(arguments: Arguments, plan: Plan, steps_done: int) -> None:
     """Says what begins now, and what is odd about how loud the data are."""
     import keras_audio_ssl.backend as backend
     from keras_audio_ssl.data.levels import odd_levels
