@@ -22,6 +22,7 @@ import numpy as np
 from keras import ops
 
 from keras_audio_ssl._text import some_skipped
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.data import AudioError
 from keras_audio_ssl.data import bucket
 from keras_audio_ssl.data.audio import read_part
@@ -441,7 +442,7 @@ def read_start(path: Any, rate: int, seconds: float) -> tuple[Any, float]:
 def attention_study(
     encoder: Encoder,
     files: Iterable[Any],
-    phones: Any = None,
+    phones: FilePath | None = None,
     label: str | None = None,
     seconds: float = 10.0,
     progress: Callable[[int], None] | None = None,
@@ -556,8 +557,8 @@ class ClipAttention:
 
 def clip_attention(
     encoder: Encoder,
-    path: Any,
-    phones: Any = None,
+    path: FilePath,
+    phones: FilePath | None = None,
     label: str | None = None,
     seconds: float | None = None,
     most_weights: int = MOST_WEIGHTS,

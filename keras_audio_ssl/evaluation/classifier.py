@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_audio_ssl._text import few
+from keras_audio_ssl._types import Audio
 from keras_audio_ssl._types import Batch
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.data import AudioDataset
@@ -144,7 +145,7 @@ class Classifier(Planned, Model):
         return self.dense(self.dropout(x, training=training))
 
     def probabilities(
-        self, audio: Any, sample_rate: int | None = None, batch_size: int = 32
+        self, audio: Audio, sample_rate: int | None = None, batch_size: int = 32
     ) -> np.ndarray:
         """Class probabilities of audio of any length.
 
@@ -165,7 +166,7 @@ class Classifier(Planned, Model):
         return out[0] if clip.ndim == 1 else out
 
     def classify(
-        self, audio: Any, sample_rate: int | None = None, batch_size: int = 32
+        self, audio: Audio, sample_rate: int | None = None, batch_size: int = 32
     ) -> Any:
         """The most probable class of audio of any length.
 

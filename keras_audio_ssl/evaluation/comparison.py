@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.data import read_manifest
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import Readout
@@ -119,7 +120,7 @@ class ProbeTable:
 
 def probe_beside(
     encoder: Any,
-    manifest: Any,
+    manifest: FilePath,
     label: str | None = None,
     *,
     name: str = "this encoder",
@@ -160,7 +161,9 @@ def probe_beside(
     return ProbeTable(name, rows)
 
 
-def was_seen(encoder: Any, manifest: Any, where: Any = None) -> str | None:
+def was_seen(
+    encoder: FilePath, manifest: FilePath, where: Any = None
+) -> str | None:
     """Whether the audio of a manifest was in an encoder's pretraining.
 
     Args:

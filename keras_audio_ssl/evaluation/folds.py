@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Mapping
 from collections.abc import Sequence
-from typing import Any
 from typing import NamedTuple
 
 import numpy as np
 
 from keras_audio_ssl._text import column_list
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.data.clips.labels import sort_classes
 from keras_audio_ssl.evaluation.rows import Table
 
@@ -150,7 +150,7 @@ def divide(
 
 
 def check_labels(
-    labels: Sequence[str], column: str | None, path: Any, single: bool
+    labels: Sequence[str], column: str | None, path: FilePath, single: bool
 ) -> None:
     """Raises unless each class can be both learnt and tested."""
     names, counts = np.unique(labels, return_counts=True)

@@ -12,6 +12,7 @@ from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.data import read_manifest
 from keras_audio_ssl.evaluation.embeddings import WHOLE
 from keras_audio_ssl.evaluation.embeddings import Embeddings
+from keras_audio_ssl.evaluation.embeddings import Span
 from keras_audio_ssl.evaluation.embeddings import as_embeddings
 from keras_audio_ssl.evaluation.folds import Division
 from keras_audio_ssl.evaluation.folds import Fold
@@ -34,7 +35,7 @@ HALVES = ((0.0, 0.5), (0.5, 1.0), (0.0, 0.25), (0.25, 0.5))
 
 def probe(
     encoder: Any,
-    manifest: Any,
+    manifest: FilePath,
     label: str | None = None,
     *,
     fold: str | None = None,
@@ -42,7 +43,7 @@ def probe(
     leave_one_out: str | None = None,
     groups: str | None = None,
     where: Any = None,
-    frames: Any = None,
+    frames: FilePath | None = None,
     every_frame: bool = True,
     halves: bool = False,
     classifier: str = "logistic",
@@ -222,7 +223,7 @@ def title(label: str, outer: str | None, halves: bool) -> str:
     return label if outer is None else f"{label}, unseen {outer}"
 
 
-def spans(table: dict[str, list[str]], path: Any) -> list | None:
+def spans(table: dict[str, list[str]], path: FilePath) -> list[Span] | None:
     """Start and end of each row in seconds, None without such columns."""
     if "start" not in table and "end" not in table:
         return None

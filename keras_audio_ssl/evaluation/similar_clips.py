@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_audio_ssl._text import printable
 from keras_audio_ssl._text import with_reason
+from keras_audio_ssl._types import Audio
 from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.data import AudioError
 from keras_audio_ssl.data import from_folder
@@ -64,7 +65,7 @@ class SearchResult(list):
 
 def search(
     encoder: Any,
-    query: Any,
+    query: Audio,
     data: Any,
     top: int = 10,
     *,

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_audio_ssl._text import column_list
 from keras_audio_ssl._text import some_skipped
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.data import read_manifest
 from keras_audio_ssl.evaluation.embeddings import WHOLE
 from keras_audio_ssl.evaluation.embeddings import as_embeddings
@@ -123,7 +124,7 @@ def equal_error_rate(scores: Any, same: Any) -> tuple[float, float]:
 
 def verify(
     encoder: Any,
-    manifest: Any,
+    manifest: FilePath,
     label: str,
     *,
     where: Any = None,

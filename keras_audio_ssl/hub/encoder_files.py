@@ -86,7 +86,7 @@ def read_card(name: str) -> dict[str, Any]:
 
 
 def load_encoder(
-    name_or_path: str | os.PathLike,
+    name_or_path: FilePath,
     custom_objects: dict[str, Any] | None = None,
     trusted: bool = False,
 ) -> Encoder:
@@ -132,7 +132,7 @@ from_preset = load_encoder
 
 
 def load_model(
-    path: str | os.PathLike,
+    path: FilePath,
     custom_objects: dict[str, Any] | None = None,
     trusted: bool = False,
 ) -> PretextModel:
@@ -316,7 +316,7 @@ def _unknown(name: FilePath) -> str:
 
 
 def save_encoder(
-    encoder: keras.Model, path: str | os.PathLike, overwrite: bool = True
+    encoder: keras.Model, path: FilePath, overwrite: bool = True
 ) -> Path:
     """Saves an encoder, whole or not at all.
 

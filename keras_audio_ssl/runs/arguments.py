@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_audio_ssl._optional import need
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.methods import METHODS
 
 
@@ -34,18 +35,18 @@ class Arguments:
     seconds: float | None = None
     seed: int = 0
     workers: int = 2
-    init_from: Any = None
+    init_from: FilePath | None = None
     checkpoint_every: int = 500
     resume: bool = False
     overwrite: bool = False
     tensorboard: bool = False
     where: Any = None
-    alignments: Any = None
+    alignments: FilePath | None = None
     label: str | None = None
     label_fraction: float = 1.0
     isolate: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
-    say: Callable = print
+    say: Callable[[str], object] = print
     progress: bool = True
     fitted: bool = False
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import write_text
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.runs.arguments import Arguments
 from keras_audio_ssl.runs.plan import prepare
 from keras_audio_ssl.runs.pretraining import seeded
@@ -61,9 +62,9 @@ class AugmentationStudy:
 
 def augmentation_study(
     method: str,
-    data: Any,
+    data: FilePath,
     label: str,
-    output: Any,
+    output: FilePath,
     *,
     augmentations: Sequence[str] | None = None,
     pairs: bool = True,

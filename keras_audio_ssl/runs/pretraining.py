@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.runs.arguments import Arguments
 from keras_audio_ssl.runs.folder import claim
 from keras_audio_ssl.runs.folder import config_file
@@ -35,7 +36,7 @@ from keras_audio_ssl.runs.training import train
 def pretrain(
     method: str,
     data: Any,
-    output: Any,
+    output: FilePath,
     *,
     preset: str | None = None,
     epochs: int | None = None,
@@ -44,19 +45,19 @@ def pretrain(
     seconds: float | None = None,
     seed: int = 0,
     workers: int = 2,
-    init_from: Any = None,
+    init_from: FilePath | None = None,
     checkpoint_every: int = 500,
     resume: bool = False,
     overwrite: bool = False,
     tensorboard: bool = False,
     estimate: bool = False,
     where: Any = None,
-    alignments: Any = None,
+    alignments: FilePath | None = None,
     label: str | None = None,
     label_fraction: float = 1.0,
     isolate: bool = False,
     settings: dict[str, Any] | None = None,
-    say: Callable = print,
+    say: Callable[[str], object] = print,
     progress: bool = True,
 ) -> Run:
     """Trains an encoder on audio without labels, and keeps it in a file.

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from keras_audio_ssl._files import FileError
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.hub.foreign.formats import FORMATS
 from keras_audio_ssl.hub.foreign.report import ImportReport
 from keras_audio_ssl.hub.foreign.state_dict import StateDict
@@ -20,7 +21,7 @@ class LicenceError(ValueError):
 
 def import_checkpoint(
     format: str,
-    path: str | os.PathLike,
+    path: FilePath,
     accept_licence: bool = False,
     prefix: str = "",
     **settings: Any,
