@@ -125,7 +125,15 @@ def phoneme_relation(maps: Any, labels: Any, phonemes: int) -> np.ndarray:
 
 
 def phoneme_background(labels: Any, phonemes: int) -> np.ndarray:
-    """`phoneme_relation` of uniform attention, `(phonemes, phonemes)`."""
+    """What `phoneme_relation` would be of uniform attention.
+
+    Args:
+        labels: `(frames,)`, the phoneme's index, -1 for a frame of none.
+        phonemes: How many there are.
+
+    Returns:
+        float64 `(phonemes, phonemes)`, phoneme of the query first.
+    """
     which = np.asarray(labels)[:, None] == np.arange(phonemes)
     share = which.mean(0)
     return share[:, None] * share
@@ -289,7 +297,10 @@ class AttentionStudy:
             most_first: Whether the head with the highest value goes first.
 
         Returns:
-            `(layers * heads,)`.
+            `(layers * heads,)`, their numbers.
+
+        Raises:
+            ValueError: There is no such metric, or no clip was added yet.
         """
         if metric not in METRICS:
             raise ValueError(

@@ -140,6 +140,9 @@ class Classifier(Planned, Model):
             clip: `(batch, dim)`.
             training: Whether dropout, and the batch's statistics, are on.
             measured: Whether the statistics are those of all clips already.
+
+        Returns:
+            float32 `(batch, classes)`.
         """
         x = self.norm(clip, training=training and not measured)
         return self.dense(self.dropout(x, training=training))
@@ -248,6 +251,9 @@ class Classifier(Planned, Model):
 
         Args:
             total_steps: Updates of the run; None for a constant rate.
+
+        Returns:
+            A new optimizer.
         """
         rate = HEAD_RATE if self.freeze else RATE
         return keras.optimizers.AdamW(
@@ -264,6 +270,20 @@ class Classifier(Planned, Model):
 
         A front end that normalises by statistics, and has none yet, measures
         them on the first clips, unless the encoder is frozen.
+
+        Args:
+            x: Waveforms `(clips, samples)` float32 in [-1, 1], a dict of that
+                and `"lengths"`, or a dataset with labels.
+            y: `(clips,)`, numbers of the classes; None for a dataset.
+            *args: Other arguments of `keras.Model.fit`.
+            **kwargs: Likewise.
+
+        Returns:
+            Keras' `History`.
+
+        Raises:
+            ValueError: The labels don't fit the classes, or `x` is a path,
+                holds integers or is a dataset at another sample rate.
         """
         signature = inspect.signature(keras.Model.fit)
         bound = signature.bind(self, x, y, *args, **kwargs)
@@ -415,12 +435,34 @@ class Classifier(Planned, Model):
     def evaluate(  # type: ignore[override]
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
-        """As `keras.Model.evaluate`, on waveforms and integer labels."""
+        """As `keras.Model.evaluate`, on waveforms and integer labels.
+
+        Args:
+            x: As for `fit`.
+            y: As for `fit`.
+            *args: Other arguments of `keras.Model.evaluate`.
+            **kwargs: Likewise.
+
+        Returns:
+            What Keras returns: the loss and the metrics.
+
+        Raises:
+            ValueError: The labels don't fit the classes.
+        """
         self.check_labels(x, y)
         return super().evaluate(x, y, *args, **kwargs)
 
     def check_labels(self, x: Any, y: Any) -> None:
-        """Raises `ValueError` for labels that don't fit the classes."""
+        """Refuses labels that don't fit the classes.
+
+        Args:
+            x: What `fit` takes; a dataset has its labels.
+            y: `(clips,)`, or None.
+
+        Raises:
+            ValueError: Labels are missing or no numbers of the classes, or the
+                data's class names are others.
+        """
         names = getattr(x, "classes", None)
         if isinstance(x, keras.utils.PyDataset):
             if self.class_names and names and list(names) != self.class_names:

@@ -80,7 +80,14 @@ class ProbeTable:
     rows: dict[str, ProbeResult]
 
     def against_untrained(self, reading: str = "clip") -> str:
-        """`"better"`, `"worse"` or `"like"` the same encoder untrained."""
+        """How a row does beside that of the same encoder untrained.
+
+        Args:
+            reading: `"clip"`, or `"levels"` where that is in `rows`.
+
+        Returns:
+            `"better"` or `"worse"`, by 95 %, else `"like"`.
+        """
         one, other = self.rows[reading], self.rows[f"{reading}_untrained"]
         return differ(one.accuracy, other.accuracy, one.n)
 

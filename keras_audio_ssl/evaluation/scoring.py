@@ -174,6 +174,10 @@ def score(
 
     Returns:
         A `ProbeResult`.
+
+    Raises:
+        ValueError: The training part of a fold holds one class only, or there
+            is no such classifier or value to choose.
     """
     began = time.perf_counter()
     model, grid = check_classifier(classifier, grid)
