@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 
 from keras_audio_ssl import __version__
 from keras_audio_ssl._backend import check_backend
@@ -38,13 +39,13 @@ COMMANDS = {
 class Help(argparse.ArgumentDefaultsHelpFormatter):
     """Tells defaults, where there are some to tell."""
 
-    def _get_help_string(self, action):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default is None or action.default is False:
             return action.help
         return super()._get_help_string(action)
 
 
-def make_parser(only=None):
+def make_parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser; arguments of all commands, or of one."""
     parser = argparse.ArgumentParser(
         prog="keras-audio-ssl",
@@ -70,7 +71,7 @@ def make_parser(only=None):
     return parser
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
@@ -101,7 +102,7 @@ def main(argv=None):
     return 0
 
 
-def start():
+def start() -> None:
     """What the shell's `keras-audio-ssl` runs."""
     tune_memory()
     code = main()

@@ -1,14 +1,23 @@
 """Arguments that commands share, and errors in their words."""
 
+import argparse
 import contextlib
 import json
 import re
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
 
 from keras_audio_ssl._files import FileError
 from keras_audio_ssl.runs.stopping import Failure
 
 
-def add_data(parser, required=True, synthetic=True):
+def add_data(
+    parser: argparse.ArgumentParser,
+    required: bool = True,
+    synthetic: bool = True,
+) -> None:
     """Adds `--data`, `--where` and `--isolate`."""
     text = "folder or manifest (CSV)" + (
         ", or 'synthetic'" if synthetic else ""
@@ -23,7 +32,7 @@ def add_data(parser, required=True, synthetic=True):
     add_isolate(parser)
 
 
-def add_isolate(parser):
+def add_isolate(parser: argparse.ArgumentParser) -> None:
     """Adds `--isolate`."""
     parser.add_argument(
         "--isolate",
@@ -33,7 +42,7 @@ def add_isolate(parser):
     )
 
 
-def parse_settings(pairs):
+def parse_settings(pairs: Iterable[str] | None) -> dict[str, Any]:
     """`key=value` pairs as keyword arguments; values are JSON or text.
 
     `encoder.units=256` is the entry `units` of a dict `encoder`.
@@ -41,7 +50,7 @@ def parse_settings(pairs):
     Raises:
         ValueError: A pair without `=`, or an entry of what is no dict.
     """
-    settings = {}
+    settings: dict[str, Any] = {}
     for pair in pairs or []:
         path, sign, value = pair.partition("=")
         *outer, key = path.split(".")
@@ -62,7 +71,7 @@ def parse_settings(pairs):
     return settings
 
 
-def parse_levels(text):
+def parse_levels(text: str) -> str | list[int]:
     """`all`, or `0,2,-1` as a list.
 
     Raises:
@@ -79,7 +88,7 @@ def parse_levels(text):
 
 
 @contextlib.contextmanager
-def in_flags(names):
+def in_flags(names: Collection[str]) -> Iterator[None]:
     """Errors about arguments of a function, in the words of its command.
 
     Args:
@@ -90,13 +99,13 @@ def in_flags(names):
         ImportError: As the function does.
 
     Example:
-
-    >>> with in_flags(["batch_size"]):
-    ...     raise ValueError("`batch_size=0` is too few.")
-    ValueError: --batch-size 0 is too few.
+        >>> with in_flags(["batch_size"]):
+        ...     raise ValueError("`batch_size=0` is too few.")
+        Traceback (most recent call last):
+        ValueError: --batch-size 0 is too few.
     """
 
-    def flag(match):
+    def flag(match: re.Match[str]) -> str:
         name, value, key = match.groups()
         if name not in names:
             return match[0]

@@ -1,7 +1,9 @@
 """`keras-audio-ssl attention ENCODER CLIP`."""
 
+import argparse
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from keras_audio_ssl._optional import need
 from keras_audio_ssl.cli.results import print_result
@@ -9,7 +11,8 @@ from keras_audio_ssl.runs.progress import Progress
 from keras_audio_ssl.runs.stopping import Failure
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `keras-audio-ssl attention`."""
     parser.add_argument(
         "encoder", metavar="ENCODER",
         help="a transformer: a .keras file or a name",
@@ -36,7 +39,14 @@ def add_arguments(parser):
     )  # fmt: skip
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Draws a transformer's attention to a clip: a page, a table, pictures.
+
+    Raises:
+        ValueError: There is no such clip, `--output` may not be written to, or
+            the encoder has no attention to show.
+        Failure: The clip cannot be read.
+    """
     folder, clip = Path(args.output), Path(args.clip)
     if not clip.is_file():
         raise ValueError(f"{clip}: there is no such file.")
@@ -64,7 +74,7 @@ def run(args):
     when = datetime.now().astimezone().strftime("%d %B %Y, %H:%M")
     with Progress("drawing", 1, args.json) as progress:
 
-        def report(done, total):
+        def report(done: int, total: int) -> None:
             progress.total = total
             progress.advance(done - progress.done)
 
@@ -78,7 +88,7 @@ def run(args):
     print_result(args, result, words(found, written))
 
 
-def words(found, written):
+def words(found: Any, written: list[Path]) -> str:
     """The result, some lines."""
     layers, heads, frames, _ = found.maps.shape
     categories = found.study.categories.tolist()

@@ -1,7 +1,9 @@
 """`keras-audio-ssl augmentations METHOD`."""
 
+import argparse
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from keras_audio_ssl._files import write_text
 from keras_audio_ssl.cli.arguments import parse_settings
@@ -13,7 +15,8 @@ from keras_audio_ssl.runs.progress import Progress
 SECONDS, CLIPS = 4.0, 3
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `keras-audio-ssl augmentations`."""
     parser.add_argument(
         "method", choices=sorted(METHODS), metavar="METHOD",
         help="one that takes augmentations",
@@ -58,7 +61,13 @@ def add_arguments(parser):
     parser.add_argument("--overwrite", action="store_true", help="begin anew")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Pretrains with each augmentation and each pair, and writes a page.
+
+    Raises:
+        ValueError: `--output` does not end in `.html`, or as
+            `augmentation_study`.
+    """
     output = Path(args.output)
     if output.suffix != ".html":
         raise ValueError(f"--output must end in .html. Received: {output}")
@@ -69,7 +78,7 @@ def run(args):
     settings = parse_settings(args.set)
     with Progress("pretraining", 1, args.json) as progress:
 
-        def report(done, total, name):
+        def report(done: int, total: int, name: str) -> None:
             progress.total = total
             progress.advance(done - progress.done, name)
 
@@ -87,7 +96,7 @@ def run(args):
     print_result(args, study.to_dict(), f"{study}\npage  {output}")
 
 
-def examples(setting):
+def examples(setting: dict[str, Any]) -> list[dict[str, Any]]:
     """A clip as it is, and as each augmentation makes it."""
     from keras_audio_ssl import data
     from keras_audio_ssl.methods import make_method

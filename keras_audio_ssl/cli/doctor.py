@@ -1,9 +1,13 @@
 """`keras-audio-ssl doctor DIR|CSV`."""
 
+import argparse
 import os
 import sys
+from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import write_table
@@ -20,9 +24,12 @@ from keras_audio_ssl.runs.stopping import Failure
 TYPICAL, EXAMPLES, PLAYERS = 4, 2, 16
 SECONDS = 4.0
 PLAY_RATE, MOST_RATE = 16000, 384000
+# A file's number, what was found in it, and words on it.
+Clip = tuple[int, dict[str, str], str]
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `keras-audio-ssl doctor`."""
     parser.add_argument(
         "source", metavar="DIR|CSV", help="folder, manifest or audio file"
     )
@@ -74,7 +81,14 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Reads all files, then prints what is odd and what to do about it.
+
+    Raises:
+        ValueError: As `check_arguments`, or the source or one of its columns is
+            not there.
+        Failure: None of the files can be read.
+    """
     check_arguments(args)
     from keras_audio_ssl.doctor.cache import FactsCache
     from keras_audio_ssl.doctor.cache import cache_file
@@ -99,7 +113,7 @@ def run(args):
     try:
         with Progress("reading", total, args.json) as progress:
 
-            def report(done, left):
+            def report(done: int, left: int) -> None:
                 progress.total = left
                 progress.advance(done - progress.done)
 
@@ -142,7 +156,7 @@ def run(args):
         print_lines(text_lines(summary, args))
 
 
-def check_arguments(args):
+def check_arguments(args: argparse.Namespace) -> None:
     """Refuses what cannot be done, before anything is read."""
     if args.workers < 1:
         raise ValueError(f"--workers must be positive. Received {args.workers}")
@@ -167,7 +181,7 @@ def check_arguments(args):
                 raise ValueError(f"{path} exists; replace it with --overwrite.")
 
 
-def spread(values, unit="", scale=1.0):
+def spread(values: dict[str, float], unit: str = "", scale: float = 1.0) -> str:
     """Quantiles in words."""
     low, middle, high = (
         f"{values[key] / scale:.3g}" for key in ("min", "median", "max")
@@ -177,7 +191,9 @@ def spread(values, unit="", scale=1.0):
     return f"{low} to {high}{unit}, half below {middle}{unit}"
 
 
-def shares(counts, words=str, limit=4):
+def shares(
+    counts: dict[str, int], words: Callable[[str], str] = str, limit: int = 4
+) -> str:
     """The most frequent values, in words."""
     total = sum(counts.values())
     if len(counts) == 1:
@@ -190,24 +206,28 @@ def shares(counts, words=str, limit=4):
     return ", ".join(parts)
 
 
-def share(part):
+def share(part: float) -> str:
+    """A part of one in per cent; what is there is never 0 %, nor all 100 %."""
     if 0 < part < 0.01:
         return "< 1 %"
     # Not all, if some are missing.
     return f"{min(99, round(100 * part)) if part < 1 else 100} %"
 
 
-def channels(number):
+def channels(number: str) -> str:
+    """A number of channels, as text, in words."""
     return {"1": "mono", "2": "stereo"}.get(number, f"{number} channels")
 
 
-def hertz(number):
+def hertz(number: float | str) -> str:
+    """A rate in words, of a number or of its text."""
     from keras_audio_ssl.doctor.findings import words_hz
 
     return words_hz(float(number))
 
 
-def hours(value):
+def hours(value: float) -> str:
+    """A length in hours, or in minutes or seconds where it is short."""
     if value >= 1:
         return f"{value:,.1f} h"
     if value >= 1 / 60:
@@ -215,7 +235,9 @@ def hours(value):
     return f"{3600 * value:.1f} s"
 
 
-def text_lines(summary, args):
+def text_lines(
+    summary: dict[str, Any], args: argparse.Namespace
+) -> list[tuple[str, str]]:
     """The summary as `(style, text)` lines, some 25 of them."""
     clips = ""
     if summary["clips"] != summary["files"]:
@@ -278,7 +300,7 @@ def text_lines(summary, args):
     return lines
 
 
-def print_lines(lines):
+def print_lines(lines: list[tuple[str, str]]) -> None:
     """Prints lines, each in one row, with colours on a terminal only."""
     if not sys.stdout.isatty():
         write("\n".join(printable(text) for _, text in lines))
@@ -298,7 +320,7 @@ def print_lines(lines):
         )
 
 
-def write_clips(path, diagnosis):
+def write_clips(path: str, diagnosis: Any) -> None:
     """A row for each clip: the manifest's columns, then what was found."""
     listing, facts = diagnosis.listing, diagnosis.survey.facts
     problems = diagnosis.problems()
@@ -313,7 +335,7 @@ def write_clips(path, diagnosis):
     names = [f"found_{n}" if n in given else n for n in ours]
     usable = diagnosis.clip_usable
 
-    def rows():
+    def rows() -> Iterator[tuple[Any, ...]]:
         for clip, number in enumerate(listing.rows):
             row = [relative(os.path.abspath(listing.path(number)), folder)]
             if listing.spans is not None:
@@ -321,12 +343,12 @@ def write_clips(path, diagnosis):
             row += [values[clip] for values in listing.columns.values()]
             row += numbers(diagnosis.seconds[clip], facts[number])
             row += [" ".join(problems[number]), "yes" if usable[clip] else "no"]
-            yield row
+            yield tuple(row)
 
     write_table(path, (*given, *names), rows(), "surrogateescape")
 
 
-def relative(path, folder):
+def relative(path: str, folder: str) -> str:
     """A path as a manifest in `folder` names it."""
     try:
         return os.path.relpath(path, folder)
@@ -334,11 +356,12 @@ def relative(path, folder):
         return path
 
 
-def number_text(value, digits=6):
+def number_text(value: float, digits: int = 6) -> str:
+    """A number with some digits; nothing for NaN."""
     return "" if value != value else f"{value:.{digits}g}"
 
 
-def numbers(seconds, fact):
+def numbers(seconds: float, fact: Any) -> list[Any]:
     """The columns of a file in the table; empty if it cannot be read."""
     from keras_audio_ssl.doctor.facts import decibels
 
@@ -358,7 +381,9 @@ def numbers(seconds, fact):
     ]
 
 
-def write_page(path, diagnosis, summary, isolate):
+def write_page(
+    path: str, diagnosis: Any, summary: dict[str, Any], isolate: bool
+) -> None:
     """The page: numbers, distributions, and a few clips to listen to."""
     from keras_audio_ssl.doctor.summary import decibels
     from keras_audio_ssl.viz.doctor_page import doctor_page
@@ -420,13 +445,14 @@ def write_page(path, diagnosis, summary, isolate):
     write_text(path, page)
 
 
-def choose_clips(diagnosis):
+def choose_clips(diagnosis: Any) -> list[Clip]:
     """Files to listen to: examples of what was found, then some at random."""
     import numpy as np
 
     from keras_audio_ssl.doctor.findings import KINDS
 
-    chosen, seen = [], set()
+    found: list[tuple[int, int, Clip]] = []
+    seen: set[int] = set()
     # One of each kind before a second one of any.
     for turn in range(EXAMPLES):
         for rank, finding in enumerate(diagnosis.findings):
@@ -435,15 +461,15 @@ def choose_clips(diagnosis):
                 for file, detail in finding.files[: EXAMPLES * PLAYERS]
                 if diagnosis.readable[file] and file not in seen
             ]
-            if not left or len(chosen) == PLAYERS - TYPICAL:
+            if not left or len(found) == PLAYERS - TYPICAL:
                 continue
             file, detail = left[0]
             severity = KINDS[finding.kind].severity
             about = {"level": severity, "title": finding.title}
             words = f"{detail}; {file_words(diagnosis, file)}"
-            chosen.append((rank, turn, (file, about, words)))
+            found.append((rank, turn, (file, about, words)))
             seen.add(file)
-    chosen = [entry for _, _, entry in sorted(chosen, key=lambda c: c[:2])]
+    chosen = [entry for _, _, entry in sorted(found, key=lambda c: c[:2])]
     problems = diagnosis.problems()
     good = [k for k in np.flatnonzero(diagnosis.usable) if not problems[k]]
     rng = np.random.default_rng(0)
@@ -455,7 +481,8 @@ def choose_clips(diagnosis):
     ]
 
 
-def file_words(diagnosis, file):
+def file_words(diagnosis: Any, file: int) -> str:
+    """Length, rate, channels and level of a file, in words."""
     from keras_audio_ssl.doctor.findings import words_db
 
     fact = diagnosis.survey.of(file)
@@ -465,7 +492,9 @@ def file_words(diagnosis, file):
     )
 
 
-def read_clip(diagnosis, file, isolate):
+def read_clip(
+    diagnosis: Any, file: int, isolate: bool
+) -> dict[str, Any] | None:
     """Samples around a file's loudest one, to be drawn and to be heard."""
     from keras_audio_ssl.data.audio import AudioError
     from keras_audio_ssl.data.audio import resample

@@ -1,13 +1,18 @@
 """`keras-audio-ssl embed ENCODER`."""
 
+import argparse
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from keras_audio_ssl._files import written_whole
 from keras_audio_ssl._optional import need
 from keras_audio_ssl._text import some_skipped
 from keras_audio_ssl._text import with_reason
+from keras_audio_ssl._types import FilePath
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.cli.arguments import add_data
 from keras_audio_ssl.cli.arguments import parse_levels
 from keras_audio_ssl.cli.results import print_result
@@ -28,7 +33,8 @@ SHORT_OF_MEMORY = ("out of memory", "can't allocate", "cannot allocate",
                    "resource_exhausted", "resourceexhausted")  # fmt: skip
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `keras-audio-ssl embed`."""
     parser.add_argument(
         "encoder", metavar="ENCODER", help="a .keras file or a name"
     )
@@ -58,7 +64,14 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Writes a table of vectors, or goes on with one that was interrupted.
+
+    Raises:
+        ValueError: An argument is wrong, the output exists, or another run is
+            writing it.
+        Failure: Nothing can be read, or it was interrupted.
+    """
     output = Path(args.output)
     if output.suffix not in (".npz", ".parquet"):
         raise ValueError(
@@ -77,7 +90,7 @@ def run(args):
         embed(args, output)
 
 
-def embed(args, output):
+def embed(args: argparse.Namespace, output: Path) -> None:
     """A run, from the arguments to the table."""
     from keras_audio_ssl import hub
     from keras_audio_ssl.data import isolated
@@ -137,7 +150,7 @@ def embed(args, output):
     print_result(args, result, "\n".join(lines))
 
 
-def settings_of(args, clips):
+def settings_of(args: argparse.Namespace, clips: Any) -> dict[str, Any]:
     """What the vectors depend on: an encoder's file, the clips, how read."""
     from keras_audio_ssl.hub.encoder_files import find_encoder
 
@@ -156,7 +169,7 @@ def settings_of(args, clips):
     }
 
 
-def size_and_time(path):
+def size_and_time(path: FilePath) -> list[int]:
     """Bytes of a file and when it was changed; nothing where it is gone."""
     try:
         stat = os.stat(path)
@@ -165,7 +178,7 @@ def size_and_time(path):
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def audio_files(args):
+def audio_files(args: argparse.Namespace) -> tuple[Any, list[tuple[str, str]]]:
     """Clips of the folder, of the manifest, or the one file.
 
     Returns:
@@ -207,7 +220,9 @@ def audio_files(args):
     return data, list(data.skipped)
 
 
-def embed_files(encoder, clips, journal, args):
+def embed_files(
+    encoder: Any, clips: Any, journal: VectorJournal, args: argparse.Namespace
+) -> int:
     """Writes the vectors of all clips that the journal has not.
 
     Returns:
@@ -255,7 +270,14 @@ def embed_files(encoder, clips, journal, args):
     return long
 
 
-def embed_windows(encoder, clips, journal, number, last, args):
+def embed_windows(
+    encoder: Any,
+    clips: Any,
+    journal: VectorJournal,
+    number: int,
+    last: dict[float, float],
+    args: argparse.Namespace,
+) -> None:
     """Writes the vectors of a file's windows, from the last one on."""
     hop = args.hop or args.window
     start = last[number] + hop if number in last else 0.0
@@ -266,7 +288,7 @@ def embed_windows(encoder, clips, journal, number, last, args):
         journal.add(number, seconds, vectors)
 
 
-def embed_long(encoder, clips, number):
+def embed_long(encoder: Any, clips: Any, number: int) -> Tensor:
     """The mean of the vectors of a clip's blocks, which are equally long."""
     import numpy as np
 
@@ -284,7 +306,13 @@ def embed_long(encoder, clips, number):
     return (total / count).astype("float32")
 
 
-def embed_group(encoder, numbers, waves, journal, args):
+def embed_group(
+    encoder: Any,
+    numbers: list[int],
+    waves: list[Tensor],
+    journal: VectorJournal,
+    args: argparse.Namespace,
+) -> None:
     """Writes the vectors of short clips; one by one where they are too many.
 
     What one of them needs too much of must not lose the others.
@@ -306,7 +334,7 @@ def embed_group(encoder, numbers, waves, journal, args):
         journal.add(number, 0.0, vector[None])
 
 
-def out_of_memory(error):
+def out_of_memory(error: Exception) -> bool:
     """Whether an error of any library says that memory is short."""
     text = f"{type(error).__name__} {error}".lower()
     return isinstance(error, MemoryError) or any(
@@ -314,7 +342,9 @@ def out_of_memory(error):
     )
 
 
-def whole_batches(journal, count, args):
+def whole_batches(
+    journal: VectorJournal, count: int, args: argparse.Namespace
+) -> None:
     """Drops what is left of a batch, so that the same batches come again.
 
     A vector's last bit depends on what it was computed with.
@@ -334,7 +364,9 @@ def whole_batches(journal, count, args):
     journal.cut(int((numbers < undone).sum()), undone)
 
 
-def write(output, files, journal, with_start):
+def write(
+    output: Path, files: Sequence[str], journal: VectorJournal, with_start: bool
+) -> None:
     """Writes the table whole or not at all."""
     import numpy as np
 
@@ -355,7 +387,8 @@ def write(output, files, journal, with_start):
     say(f"wrote {output}")
 
 
-def write_npz(path, columns):
+def write_npz(path: Path, columns: dict[str, Any]) -> None:
+    """Writes columns as `.npz`, whatever their names."""
     import zipfile
 
     import numpy as np
@@ -367,7 +400,8 @@ def write_npz(path, columns):
                 np.lib.format.write_array(file, column, allow_pickle=False)
 
 
-def write_parquet(path, columns):
+def write_parquet(path: Path, columns: dict[str, Any]) -> None:
+    """Writes columns as Parquet; names that are no UTF-8 are escaped."""
     import pyarrow
     import pyarrow.parquet
 

@@ -1,5 +1,6 @@
 """`keras-audio-ssl export ENCODER [OUTPUT]`."""
 
+import argparse
 from pathlib import Path
 
 from keras_audio_ssl.cli.results import print_result
@@ -11,7 +12,8 @@ from keras_audio_ssl.runs.progress import say
 from keras_audio_ssl.runs.stopping import Failure
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `keras-audio-ssl export`."""
     parser.add_argument(
         "encoder", metavar="ENCODER", help="a .keras file or a name"
     )
@@ -33,7 +35,13 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Writes an encoder in another format, once it gives what Keras gives.
+
+    Raises:
+        ValueError: No output was named, or it exists.
+        Failure: The encoder cannot be written so.
+    """
     if args.output is None and args.format is None:
         raise ValueError(
             "name the output, X.onnx, X.tflite or a folder; or give --format."
@@ -72,6 +80,6 @@ def run(args):
     )
 
 
-def default_output(encoder, format):
+def default_output(encoder: str, format: str) -> str:
     """`byol_a.onnx` of `runs/byol_a.keras`; `byol_a_saved_model`, a folder."""
     return Path(encoder).stem + (FORMATS[format].suffix or "_saved_model")

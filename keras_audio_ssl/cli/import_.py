@@ -1,12 +1,14 @@
 """`keras-audio-ssl import FORMAT CHECKPOINT`."""
 
+import argparse
 from pathlib import Path
 
 from keras_audio_ssl.cli.arguments import parse_settings
 from keras_audio_ssl.cli.results import print_result
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `keras-audio-ssl import`."""
     parser.add_argument(
         "format", metavar="FORMAT", help="see `keras-audio-ssl list`"
     )
@@ -29,7 +31,13 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Makes an encoder's file of a published checkpoint.
+
+    Raises:
+        ValueError: `--output` does not end in `.keras` or exists, or the
+            checkpoint is not there or not of the format.
+    """
     output = Path(args.output)
     if output.suffix != ".keras":
         raise ValueError(f"--output must end in .keras. Received: {output}")

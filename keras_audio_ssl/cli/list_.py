@@ -1,10 +1,14 @@
 """`keras-audio-ssl list`."""
 
+import argparse
+from typing import Any
+
 from keras_audio_ssl.cli.results import print_result
 from keras_audio_ssl.methods import METHODS
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `keras-audio-ssl list`."""
     parser.add_argument(
         "method",
         nargs="?",
@@ -14,18 +18,19 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Prints all names there are, or one method's settings."""
     result, text = about(args.method) if args.method else everything()
     print_result(args, result, text)
 
 
-def everything():
+def everything() -> tuple[dict[str, Any], str]:
     """All names there are."""
     from keras_audio_ssl.hub import FORMATS
     from keras_audio_ssl.hub import encoder_names
     from keras_audio_ssl.hub import read_card
 
-    result = {
+    result: dict[str, Any] = {
         "methods": {name: entry[1] for name, entry in sorted(METHODS.items())},
         "formats": sorted(FORMATS),
         "weights": {
@@ -46,7 +51,7 @@ def everything():
     return result, "\n".join(lines)
 
 
-def about(name):
+def about(name: str) -> tuple[dict[str, Any], str]:
     """A method's settings, its encoder's, and its plans."""
     import inspect
 
@@ -64,7 +69,7 @@ def about(name):
     encoder = make_method(name, preset="tiny").encoder
     # `PretextModel` takes it for all of them.
     settings["sample_rate"] = encoder.sample_rate
-    result = {
+    result: dict[str, Any] = {
         "method": name,
         "class": cls.__name__,
         "summary": (cls.__doc__ or "").strip().splitlines()[0],
@@ -90,5 +95,6 @@ def about(name):
     return result, "\n".join(lines)
 
 
-def as_arguments(settings):
+def as_arguments(settings: dict[str, Any]) -> str:
+    """Settings as they stand in a call: `name=value, ...`."""
     return ", ".join(f"{name}={value!r}" for name, value in settings.items())

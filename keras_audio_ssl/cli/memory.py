@@ -17,12 +17,12 @@ KEEP = (
 COMMANDS = ("pretrain", "embed", "probe")
 
 
-def tunables(backend):
+def tunables(backend: str) -> str:
     """The value of `GLIBC_TUNABLES` for a backend."""
     return ":".join(LARGE_PAGES + (KEEP if backend == "torch" else ()))
 
 
-def tune_memory():
+def tune_memory() -> None:
     """Starts this process again with `tunables`, which count at start only.
 
     Does nothing where they mean nothing, for quick commands, and where

@@ -1,5 +1,6 @@
 """`keras-audio-ssl pretrain METHOD`."""
 
+import argparse
 import shlex
 
 from keras_audio_ssl.cli.arguments import add_data
@@ -11,7 +12,8 @@ from keras_audio_ssl.runs.pretraining import pretrain
 from keras_audio_ssl.runs.progress import say
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `keras-audio-ssl pretrain`."""
     parser.add_argument(
         "method", choices=sorted(METHODS), metavar="METHOD",
         help="see `keras-audio-ssl list`",
@@ -95,14 +97,24 @@ def add_arguments(parser):
     )  # fmt: skip
 
 
-def positive(text):
+def positive(text: str) -> int:
+    """A whole number of a flag, 1 or more.
+
+    Raises:
+        ValueError: It is none, which `argparse` puts into words.
+    """
     value = int(text)
     if value < 1:
         raise ValueError
     return value
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Pretrains, and says which commands come next.
+
+    Raises:
+        ValueError: As `kas.pretrain`, in the names of the flags.
+    """
     given = {
         name: value
         for name, value in vars(args).items()

@@ -1,12 +1,16 @@
 """`keras-audio-ssl probe ENCODER`."""
 
+import argparse
+from typing import Any
+
 from keras_audio_ssl.cli.arguments import add_isolate
 from keras_audio_ssl.cli.arguments import parse_levels
 from keras_audio_ssl.cli.results import print_result
 from keras_audio_ssl.runs.progress import Progress
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `keras-audio-ssl probe`."""
     parser.add_argument(
         "encoder",
         metavar="ENCODER",
@@ -60,7 +64,13 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Probes an encoder, beside its baselines unless it is to be alone.
+
+    Raises:
+        ValueError: Neither `--label` nor `--frames` was given, or as
+            `evaluation.probe`.
+    """
     if not args.label and not args.frames:
         raise ValueError("Give --label COLUMN or --frames CSV.")
     from keras_audio_ssl import evaluation
@@ -96,19 +106,20 @@ def run(args):
     ):
         rows = []
 
-        def report(row, done, total):
+        def report(row: str, done: int, total: int) -> None:
             if row not in rows:
                 rows.append(row)
             progress.total = total * (1 if alone else 5)
             now = (len(rows) - 1) * total + done
             progress.advance(now - progress.done, row.replace("_", " "))
 
-        def score(row, done, total):
+        def score(row: str, done: int, total: int) -> None:
             row = row.replace("_", " ")
             note = f"{row} scored {done}/{total}"
             progress.advance(0, note.strip())
 
         given = (args.manifest, args.label)
+        result: Any
         if alone:
             told = lambda done, total: report("", done, total)
             result = evaluation.probe(

@@ -1,12 +1,15 @@
 """`keras-audio-ssl search ENCODER`."""
 
+import argparse
+
 from keras_audio_ssl.cli.arguments import add_data
 from keras_audio_ssl.cli.arguments import in_flags
 from keras_audio_ssl.cli.results import print_result
 from keras_audio_ssl.runs.progress import Progress
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `keras-audio-ssl search`."""
     parser.add_argument(
         "encoder", metavar="ENCODER", help="a .keras file or a name"
     )
@@ -15,7 +18,12 @@ def add_arguments(parser):
     parser.add_argument("--top", type=int, default=10, help="how many to name")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Names the clips that sound most like one.
+
+    Raises:
+        ValueError: As `evaluation.search`, in the names of the flags.
+    """
     from keras_audio_ssl import evaluation
     from keras_audio_ssl import hub
     from keras_audio_ssl.data import isolated
@@ -27,7 +35,7 @@ def run(args):
         Progress("embedding", 1, args.json) as progress,
     ):
 
-        def report(done, total):
+        def report(done: int, total: int) -> None:
             progress.total = total
             progress.advance(done - progress.done)
 

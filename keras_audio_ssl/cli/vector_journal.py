@@ -4,7 +4,12 @@ import hashlib
 import json
 import shutil
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from keras_audio_ssl._types import FilePath
+from keras_audio_ssl._types import Tensor
 
 # Part of the settings' mark: a journal of another form begins anew.
 FORM = 2
@@ -32,7 +37,13 @@ class VectorJournal:
         skipped: `[number, reason]` of files that gave nothing.
     """
 
-    def __init__(self, folder, settings, dim, say=print):
+    def __init__(
+        self,
+        folder: FilePath,
+        settings: Any,
+        dim: int,
+        say: Callable[[str], object] = print,
+    ) -> None:
         self.folder, self.dim, self.say = Path(folder), dim, say
         text = json.dumps([FORM, settings], sort_keys=True)
         mark = hashlib.sha256(text.encode()).hexdigest()
@@ -54,7 +65,7 @@ class VectorJournal:
         self.skipped = self._read_skipped(lines)
         self._write_skipped()
 
-    def _is_of(self, head, mark):
+    def _is_of(self, head: Path, mark: str) -> bool:
         """Whether there is a journal of these settings."""
         try:
             found = head.read_bytes()
@@ -64,7 +75,7 @@ class VectorJournal:
             self.say(f"{head} is damaged: all vectors are computed again")
         return found == mark.encode()
 
-    def _whole_rows(self):
+    def _whole_rows(self) -> int:
         """How many rows are as they were written, from the first on."""
         import numpy as np
 
@@ -80,7 +91,8 @@ class VectorJournal:
             vectors = self._vectors.read(width * size)
             for k, row in enumerate(rows):
                 vector = vectors[k * width : (k + 1) * width]
-                if row["check"] != check_sum(*row.tolist()[:2], vector):
+                number, second, check = row.tolist()
+                if check != check_sum(number, second, vector):
                     self.say(
                         f"{self.folder} is damaged: {count - at - k} of "
                         f"{count} vectors are computed again"
@@ -88,7 +100,7 @@ class VectorJournal:
                     return at + k
         return count
 
-    def _read_skipped(self, lines):
+    def _read_skipped(self, lines: bytes) -> list[list[Any]]:
         """Entries of whole lines, up to one that is damaged."""
         entries = []
         for line in lines.splitlines():
@@ -102,19 +114,19 @@ class VectorJournal:
             entries.append(json.loads(text))
         return entries
 
-    def _write_skipped(self):
+    def _write_skipped(self) -> None:
         self._skipped.truncate(0)
         for entry in self.skipped:
             self._skipped.write(entry_line(entry))
         self._skipped.flush()
 
-    def _keep(self, rows):
+    def _keep(self, rows: int) -> None:
         self._rows.truncate(ROW_BYTES * rows)
         self._vectors.truncate(4 * self.dim * rows)
         self._rows.seek(0, 2)
         self._vectors.seek(0, 2)
 
-    def cut(self, rows, number):
+    def cut(self, rows: int, number: int) -> None:
         """Drops all but the first rows, and files from `number` on.
 
         Args:
@@ -126,10 +138,10 @@ class VectorJournal:
         self.skipped = [s for s in self.skipped if s[0] < number]
         self._write_skipped()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._rows.tell() // ROW_BYTES
 
-    def add(self, number, seconds, vectors):
+    def add(self, number: float, seconds: Any, vectors: Tensor) -> None:
         """Writes the vectors of one file, float32 `(rows, dim)`."""
         import numpy as np
 
@@ -137,19 +149,20 @@ class VectorJournal:
         rows = np.zeros(len(vectors), ROW)
         rows["number"], rows["second"] = number, seconds
         for row, vector in zip(rows, vectors, strict=True):
-            row["check"] = check_sum(*row.tolist()[:2], vector.tobytes())
+            at, second, _ = row.tolist()
+            row["check"] = check_sum(at, second, vector.tobytes())
         self._vectors.write(vectors.tobytes())
         self._vectors.flush()
         self._rows.write(rows.tobytes())
         self._rows.flush()
 
-    def skip(self, number, reason):
+    def skip(self, number: int, reason: str) -> None:
         """Notes that a file gave nothing."""
         self.skipped.append([number, reason])
         self._skipped.write(entry_line([number, reason]))
         self._skipped.flush()
 
-    def columns(self):
+    def columns(self) -> tuple[Tensor, Tensor]:
         """`(rows, 2)` numbers and seconds, `(rows, dim)` mapped vectors."""
         import numpy as np
 
@@ -160,32 +173,32 @@ class VectorJournal:
             return rows, np.zeros(shape, "float32")
         return rows, np.memmap(path, "<f4", "r", shape=shape)
 
-    def _read_rows(self):
+    def _read_rows(self) -> Tensor:
         import numpy as np
 
         self._rows.seek(0)
         rows = np.frombuffer(self._rows.read(), ROW)
         return np.stack([rows["number"], rows["second"]], axis=1)
 
-    def close(self):
+    def close(self) -> None:
         """Closes the files; what is there stays."""
         for file in self._files:
             file.close()
 
-    def remove(self):
+    def remove(self) -> None:
         """Closes and deletes it: the result is written elsewhere."""
         self.close()
         shutil.rmtree(self.folder)
 
 
-def check_sum(number, second, vector):
+def check_sum(number: float, second: float, vector: bytes) -> int:
     """Of a row and the bytes of its vector."""
     import struct
 
     return zlib.crc32(vector, zlib.crc32(struct.pack("<dd", number, second)))
 
 
-def entry_line(entry):
+def entry_line(entry: list[Any]) -> bytes:
     """A line of what was skipped, with its check sum."""
     text = json.dumps(entry).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)

@@ -22,6 +22,7 @@ import numpy as np
 from keras import ops
 
 from keras_audio_ssl._text import some_skipped
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.data import AudioError
 from keras_audio_ssl.data import bucket
 from keras_audio_ssl.data.audio import read_part
@@ -42,7 +43,7 @@ MOST_WEIGHTS = 2**24
 MOST_FRAMES = 2000
 
 
-def entropy(p):
+def entropy(p: np.ndarray) -> np.ndarray:
     """Entropy of the last axis, in nats; 0 log 0 is 0."""
     logs = np.log(p, out=np.zeros_like(p), where=p > 0)
     return -(p * logs).sum(-1)
@@ -62,7 +63,7 @@ def head_metrics(maps: Any) -> dict[str, np.ndarray]:
         distance `|q - k|` over the frames, largest where frames look at their
         neighbours. `"mean_max_weight"`: a query's largest weight, on average.
     """
-    values: dict[str, list[float]] = {name: [] for name in METRICS}
+    values: dict[str, list[Any]] = {name: [] for name in METRICS}
     for one in maps:
         one = np.asarray(one, "float64")
         at = np.arange(len(one))
@@ -124,7 +125,15 @@ def phoneme_relation(maps: Any, labels: Any, phonemes: int) -> np.ndarray:
 
 
 def phoneme_background(labels: Any, phonemes: int) -> np.ndarray:
-    """`phoneme_relation` of uniform attention, `(phonemes, phonemes)`."""
+    """What `phoneme_relation` would be of uniform attention.
+
+    Args:
+        labels: `(frames,)`, the phoneme's index, -1 for a frame of none.
+        phonemes: How many there are.
+
+    Returns:
+        float64 `(phonemes, phonemes)`, phoneme of the query first.
+    """
     which = np.asarray(labels)[:, None] == np.arange(phonemes)
     share = which.mean(0)
     return share[:, None] * share
@@ -189,10 +198,12 @@ class AttentionStudy:
         skipped: `(file, reason)` of what `attention_study` could not use.
 
     Example:
-
-    >>> study = AttentionStudy()
-    >>> study.add(attention_maps(encoder, wave))
-    >>> study.categories
+        >>> study = AttentionStudy()
+        >>> wave = kas.data.read_audio("clip.flac", encoder.sample_rate)
+        >>> study.add(attention_maps(encoder, wave))
+        >>> layers, heads = study.shape
+        >>> study.categories.shape == (layers * heads,)
+        True
     """
 
     def __init__(self, phonemes: Sequence[str] = ()):
@@ -237,7 +248,7 @@ class AttentionStudy:
             self._sums[name] = self._sums.get(name, 0) + value
         self.clips += 1
 
-    def _mean(self, name):
+    def _mean(self, name: str) -> np.ndarray:
         if name not in self._sums:
             what = "phonemes" if self.clips else "clip yet"
             raise ValueError(f"The study has no {what}.")
@@ -286,7 +297,10 @@ class AttentionStudy:
             most_first: Whether the head with the highest value goes first.
 
         Returns:
-            `(layers * heads,)`.
+            `(layers * heads,)`, their numbers.
+
+        Raises:
+            ValueError: There is no such metric, or no clip was added yet.
         """
         if metric not in METRICS:
             raise ValueError(
@@ -439,7 +453,7 @@ def read_start(path: Any, rate: int, seconds: float) -> tuple[Any, float]:
 def attention_study(
     encoder: Encoder,
     files: Iterable[Any],
-    phones: Any = None,
+    phones: FilePath | None = None,
     label: str | None = None,
     seconds: float = 10.0,
     progress: Callable[[int], None] | None = None,
@@ -463,9 +477,10 @@ def attention_study(
         ValueError: The encoder has no maps, or no clip is left.
 
     Example:
-
-    >>> study = kas.evaluation.attention_study(encoder, files, "phones.csv")
-    >>> study.metrics["diagonality"], study.categories
+        >>> files = ["speech/0.wav", "speech/1.wav"]
+        >>> study = attention_study(encoder, files, "speech/words.csv")
+        >>> study.clips, study.phonemes
+        (2, ['word0', 'word1', 'word2'])
     """
     check_attention(encoder)
     table = None if phones is None else Phones(phones, label)
@@ -526,6 +541,7 @@ class ClipAttention:
 
     @property
     def shown_seconds(self) -> float:
+        """Seconds of the clip that were looked at."""
         return len(self.wave) / self.sample_rate
 
     @property
@@ -552,8 +568,8 @@ class ClipAttention:
 
 def clip_attention(
     encoder: Encoder,
-    path: Any,
-    phones: Any = None,
+    path: FilePath,
+    phones: FilePath | None = None,
     label: str | None = None,
     seconds: float | None = None,
     most_weights: int = MOST_WEIGHTS,
@@ -676,12 +692,12 @@ def prune_heads(
             one twice or one that is not there.
 
     Example:
-
-    >>> def accuracy(encoder):
-    ...     return kas.evaluation.probe(encoder, "clips.csv", "kind").accuracy
-    >>> order = study.order("globalness")
-    >>> for off, score in prune_heads(encoder, order, accuracy):
-    ...     print(off, score)
+        >>> def dim(encoder):
+        ...     return encoder.embed("clip.flac").shape == (encoder.dim,)
+        >>> study = attention_study(encoder, ["clip.flac"])
+        >>> order = study.order("globalness")[:1]
+        >>> list(prune_heads(encoder, order, dim))
+        [(0, True), (1, True)]
     """
     copy, mask = prunable_copy(encoder)
     numbers = [int(i) for i in order]
@@ -696,7 +712,12 @@ def prune_heads(
     return pruned(copy, mask, numbers, score)
 
 
-def pruned(encoder, mask, order, score):
+def pruned(
+    encoder: Encoder,
+    mask: keras.Variable,
+    order: list[int],
+    score: Callable[[Encoder], Any],
+) -> Iterator[tuple[int, Any]]:
     """What `prune_heads` yields, of what it has checked."""
     kept = np.array(ops.convert_to_numpy(mask))
     yield 0, score(encoder)

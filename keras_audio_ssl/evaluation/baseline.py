@@ -1,6 +1,7 @@
 """What a pretrained encoder must beat: statistics, and itself untrained."""
 
 import random
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,12 +25,13 @@ class LogMelStatistics(Readout):
         sample_rate: Hz, default 16000.
 
     Example:
-
-    >>> kas.evaluation.LogMelStatistics().embed("clip.flac").shape
-    (128,)
+        >>> kas.evaluation.LogMelStatistics().embed("clip.flac").shape
+        (128,)
     """
 
-    def __init__(self, n_mels=64, sample_rate=16000, **kwargs):
+    def __init__(
+        self, n_mels: int = 64, sample_rate: int = 16000, **kwargs: Any
+    ) -> None:
         # A window of 64 ms: it tells notes apart that 25 ms does not.
         window = 2 ** round(np.log2(0.064 * sample_rate))
         frontend = LogMel(
@@ -61,10 +63,9 @@ def untrained(encoder: Encoder, seed: int = 0) -> Encoder:
         A new encoder of the same class and settings.
 
     Example:
-
-    >>> random_one = kas.evaluation.untrained(encoder)
-    >>> random_one.dim == encoder.dim
-    True
+        >>> random_one = kas.evaluation.untrained(encoder)
+        >>> random_one.dim == encoder.dim
+        True
     """
     config = keras.saving.serialize_keras_object(encoder)
     # Keras' initializers take their seeds from Python's generator.

@@ -1,6 +1,8 @@
 """A classifier on an encoder: fine-tuned, or a head on frozen weights."""
 
 import inspect
+from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -8,6 +10,9 @@ import numpy as np
 from keras import ops
 
 from keras_audio_ssl._text import few
+from keras_audio_ssl._types import Audio
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.engine import ADAPT_CLIPS
@@ -67,17 +72,23 @@ class Classifier(Planned, Model):
             or the data's class names differ from these.
 
     Example:
+        With waveforms `(clips, samples)` and labels `(clips,)`, 0 or 1::
 
-    >>> classifier = kas.Classifier(encoder, classes=["dog", "rain"])
-    >>> classifier.compile()
-    >>> classifier.fit(waveforms, labels, epochs=10)
-    >>> classifier.classify(["clip.flac"])
-    ['rain']
+            classifier = kas.Classifier(encoder, classes=["dog", "rain"])
+            classifier.compile()
+            classifier.fit(waveforms, labels, epochs=10)
+            classifier.classify("clip.flac")  # "rain"
     """
 
     def __init__(
-        self, encoder, classes=10, freeze=False, dropout=0.0, seed=0, **kwargs
-    ):
+        self,
+        encoder: Encoder,
+        classes: int | Sequence[str] = 10,
+        freeze: bool = False,
+        dropout: float = 0.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not isinstance(encoder, Encoder):
             raise ValueError(
@@ -111,7 +122,7 @@ class Classifier(Planned, Model):
         )
         self.dense.build((None, encoder.dim))
 
-    def call(self, x, training=None):
+    def call(self, x: Batch, training: bool | None = None) -> Tensor:
         if isinstance(x, dict) and KEPT in x:
             return self.head(x[KEPT], training=training, measured=True)
         if self.freeze:
@@ -120,19 +131,24 @@ class Classifier(Planned, Model):
             clip = self.encoder(x, training=training)["clip"]
         return self.head(clip, training=training)
 
-    def head(self, clip, training=None, measured=False):
+    def head(
+        self, clip: Tensor, training: bool | None = None, measured: bool = False
+    ) -> Tensor:
         """Clip vectors `(batch, dim)` to logits `(batch, classes)`.
 
         Args:
             clip: `(batch, dim)`.
             training: Whether dropout, and the batch's statistics, are on.
             measured: Whether the statistics are those of all clips already.
+
+        Returns:
+            float32 `(batch, classes)`.
         """
         x = self.norm(clip, training=training and not measured)
         return self.dense(self.dropout(x, training=training))
 
     def probabilities(
-        self, audio: Any, sample_rate: int | None = None, batch_size: int = 32
+        self, audio: Audio, sample_rate: int | None = None, batch_size: int = 32
     ) -> np.ndarray:
         """Class probabilities of audio of any length.
 
@@ -153,12 +169,14 @@ class Classifier(Planned, Model):
         return out[0] if clip.ndim == 1 else out
 
     def classify(
-        self, audio: Any, sample_rate: int | None = None, batch_size: int = 32
+        self, audio: Audio, sample_rate: int | None = None, batch_size: int = 32
     ) -> Any:
         """The most probable class of audio of any length.
 
         Args:
-            audio: As for `probabilities`, likewise the other arguments.
+            audio: As for `probabilities`.
+            sample_rate: Hz of arrays, default the encoder's.
+            batch_size: Clips that pass the network together.
 
         Returns:
             A name (or a number, where the classes have no names) for one
@@ -169,39 +187,45 @@ class Classifier(Planned, Model):
             return self._name(int(best))
         return [self._name(int(i)) for i in best]
 
-    def _name(self, i):
+    def _name(self, i: int) -> int | str:
         return i if self.class_names is None else self.class_names[i]
 
     # A frozen encoder is none of the optimizer's business, but stays
     # trainable for whoever else holds it.
 
-    def _frozen(self):
+    def _frozen(self) -> Collection[int]:
         if not self.freeze:
             return ()
         kept = {id(v) for v in self.encoder.mixing}
         return {id(v) for v in self.encoder.variables} - kept
 
     @property
-    def trainable_variables(self):
+    def trainable_variables(self) -> list[Any]:
         frozen = self._frozen()
         return [v for v in super().trainable_variables if id(v) not in frozen]
 
     @property
-    def non_trainable_variables(self):
+    def non_trainable_variables(self) -> list[Any]:
         kept = {id(v) for v in self.trainable_variables}
         return [v for v in self.variables if id(v) not in kept]
 
     @property
-    def trainable_weights(self):
+    def trainable_weights(self) -> list[Any]:
         frozen = self._frozen()
         return [v for v in super().trainable_weights if id(v) not in frozen]
 
     @property
-    def non_trainable_weights(self):
+    def non_trainable_weights(self) -> list[Any]:
         kept = {id(v) for v in self.trainable_weights}
         return [v for v in self.weights if id(v) not in kept]
 
-    def compile(self, optimizer=None, loss=None, metrics=None, **kwargs):
+    def compile(
+        self,
+        optimizer: Any = None,
+        loss: Any = None,
+        metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """As `keras.Model.compile`, with defaults.
 
         Args:
@@ -217,7 +241,9 @@ class Classifier(Planned, Model):
                 metrics = ["accuracy"]
         super().compile(optimizer, loss=loss, metrics=metrics, **kwargs)
 
-    def default_optimizer(self, total_steps=None):
+    def default_optimizer(
+        self, total_steps: int | None = None
+    ) -> keras.optimizers.Optimizer:
         """AdamW; its rate rises for a tenth of the steps, then falls to zero.
 
         At most 1e-2 for a head on frozen weights, whose weights decay, and
@@ -225,6 +251,9 @@ class Classifier(Planned, Model):
 
         Args:
             total_steps: Updates of the run; None for a constant rate.
+
+        Returns:
+            A new optimizer.
         """
         rate = HEAD_RATE if self.freeze else RATE
         return keras.optimizers.AdamW(
@@ -234,11 +263,27 @@ class Classifier(Planned, Model):
             weight_decay=HEAD_DECAY if self.freeze else 0.0,
         )
 
-    def fit(self, x=None, y=None, *args, **kwargs):
+    def fit(  # type: ignore[override]
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
         """As `keras.Model.fit`, on waveforms and integer labels.
 
         A front end that normalises by statistics, and has none yet, measures
         them on the first clips, unless the encoder is frozen.
+
+        Args:
+            x: Waveforms `(clips, samples)` float32 in [-1, 1], a dict of that
+                and `"lengths"`, or a dataset with labels.
+            y: `(clips,)`, numbers of the classes; None for a dataset.
+            *args: Other arguments of `keras.Model.fit`.
+            **kwargs: Likewise.
+
+        Returns:
+            Keras' `History`.
+
+        Raises:
+            ValueError: The labels don't fit the classes, or `x` is a path,
+                holds integers or is a dataset at another sample rate.
         """
         signature = inspect.signature(keras.Model.fit)
         bound = signature.bind(self, x, y, *args, **kwargs)
@@ -273,7 +318,7 @@ class Classifier(Planned, Model):
         self._starts_head = False
         return super().fit(*bound.args[1:], **bound.kwargs)
 
-    def _is_over(self):
+    def _is_over(self) -> bool:
         """Whether a rate of `default_optimizer` has come to its end."""
         optimizer = updating(self.optimizer)
         rate = getattr(optimizer, "_learning_rate", None)
@@ -281,7 +326,7 @@ class Classifier(Planned, Model):
             int(ops.convert_to_numpy(optimizer.iterations)) >= rate.steps
         )
 
-    def _compile_anew(self):
+    def _compile_anew(self) -> None:
         config = keras.saving.deserialize_keras_object(
             self.get_compile_config()
         )
@@ -289,7 +334,7 @@ class Classifier(Planned, Model):
             config.pop(name, None)
         self.compile(**config)
 
-    def _keep(self, options):
+    def _keep(self, options: dict[str, Any]) -> None:
         """Puts vectors in the place of the waveforms of a `fit`.
 
         Args:
@@ -311,13 +356,13 @@ class Classifier(Planned, Model):
             return
         if not isinstance(validation, (tuple, list)):
             validation = (validation, None)
-        kept = self._vectors(*validation[:2], options)
+        kept = self._vectors(validation[0], validation[1], options)
         if kept is not None:
             options["validation_data"] = (
                 {KEPT: kept[0]}, kept[1], *validation[2:],
             )  # fmt: skip
 
-    def _start_head(self, options):
+    def _start_head(self, options: dict[str, Any]) -> None:
         """Trains the head on the vectors of the encoder as it is."""
         kept = self._vectors(options["x"], options.get("y"), options)
         if kept is None:
@@ -346,7 +391,9 @@ class Classifier(Planned, Model):
             class_weight=options.get("class_weight"),
         )
 
-    def _vectors(self, x, y, options):
+    def _vectors(
+        self, x: Any, y: Any, options: dict[str, Any]
+    ) -> tuple[np.ndarray, Any] | None:
         """Clip vectors and labels of data that can be gone through.
 
         Args:
@@ -373,7 +420,8 @@ class Classifier(Planned, Model):
             return None
         verbose = options.get("verbose", "auto") not in (0, "0")
         bar = keras.utils.Progbar(count, unit_name="batch") if verbose else None
-        vectors, labels = [], []
+        vectors: list[np.ndarray] = []
+        labels: list[Any] = []
         for part, label in batches:
             out = self.encoder.predict_on_batch(part)["clip"]
             vectors.append(ops.convert_to_numpy(out))
@@ -384,13 +432,37 @@ class Classifier(Planned, Model):
             y = np.concatenate(labels)
         return np.concatenate(vectors), y
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """As `keras.Model.evaluate`, on waveforms and integer labels."""
+    def evaluate(  # type: ignore[override]
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As `keras.Model.evaluate`, on waveforms and integer labels.
+
+        Args:
+            x: As for `fit`.
+            y: As for `fit`.
+            *args: Other arguments of `keras.Model.evaluate`.
+            **kwargs: Likewise.
+
+        Returns:
+            What Keras returns: the loss and the metrics.
+
+        Raises:
+            ValueError: The labels don't fit the classes.
+        """
         self.check_labels(x, y)
         return super().evaluate(x, y, *args, **kwargs)
 
     def check_labels(self, x: Any, y: Any) -> None:
-        """Raises `ValueError` for labels that don't fit the classes."""
+        """Refuses labels that don't fit the classes.
+
+        Args:
+            x: What `fit` takes; a dataset has its labels.
+            y: `(clips,)`, or None.
+
+        Raises:
+            ValueError: Labels are missing or no numbers of the classes, or the
+                data's class names are others.
+        """
         names = getattr(x, "classes", None)
         if isinstance(x, keras.utils.PyDataset):
             if self.class_names and names and list(names) != self.class_names:
@@ -472,16 +544,19 @@ class Passes(keras.utils.PyDataset):
         count: Passes.
     """
 
-    def __init__(self, rows, size, count):
+    def __init__(
+        self, rows: Sequence[np.ndarray], size: int, count: int
+    ) -> None:
         super().__init__()
         self.rows, self.size, self.count = rows, size, count
         self.batches = -(-len(rows[0]) // size)
-        self._turn, self._order = None, None
+        self._turn: int | None = None
+        self._order = np.arange(0)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.count * self.batches
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: int) -> tuple[np.ndarray, ...]:
         turn, place = divmod(i, self.batches)
         if turn != self._turn:
             random = np.random.default_rng(turn)
@@ -498,13 +573,13 @@ class Head(keras.Model):
         classifier: Whose head it is.
     """
 
-    def __init__(self, classifier):
+    def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.norm, self.dropout = classifier.norm, classifier.dropout
         self.dense = classifier.dense
         self.built = True
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         x = self.norm(x, training=False)
         return self.dense(self.dropout(x, training=training))
 
@@ -529,7 +604,13 @@ class Standardize(Layer):
         the moving ones.
     """
 
-    def __init__(self, dim, momentum=0.9, epsilon=1e-6, **kwargs):
+    def __init__(
+        self,
+        dim: int,
+        momentum: float = 0.9,
+        epsilon: float = 1e-6,
+        **kwargs: Any,
+    ) -> None:
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
         self.mean = self.add_weight(
@@ -539,13 +620,13 @@ class Standardize(Layer):
             shape=(dim,), initializer="ones", trainable=False, name="variance"
         )
 
-    def measure(self, x):
+    def measure(self, x: Tensor) -> None:
         """Takes the statistics of all vectors `(clips, dim)`."""
         x = np.asarray(x, "float64")
         self.mean.assign(x.mean(axis=0).astype("float32"))
         self.variance.assign(x.var(axis=0).astype("float32"))
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         mean, variance = self.mean.value, self.variance.value
         if training:
             mean = ops.mean(x, axis=0)

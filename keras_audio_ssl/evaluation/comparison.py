@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.data import read_manifest
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import Readout
@@ -79,7 +80,14 @@ class ProbeTable:
     rows: dict[str, ProbeResult]
 
     def against_untrained(self, reading: str = "clip") -> str:
-        """`"better"`, `"worse"` or `"like"` the same encoder untrained."""
+        """How a row does beside that of the same encoder untrained.
+
+        Args:
+            reading: `"clip"`, or `"levels"` where that is in `rows`.
+
+        Returns:
+            `"better"` or `"worse"`, by 95 %, else `"like"`.
+        """
         one, other = self.rows[reading], self.rows[f"{reading}_untrained"]
         return differ(one.accuracy, other.accuracy, one.n)
 
@@ -119,7 +127,7 @@ class ProbeTable:
 
 def probe_beside(
     encoder: Any,
-    manifest: Any,
+    manifest: FilePath,
     label: str | None = None,
     *,
     name: str = "this encoder",
@@ -146,8 +154,11 @@ def probe_beside(
         ValueError: As `probe`.
 
     Example:
-
-    >>> print(kas.evaluation.probe_beside(encoder, "birds.csv", "species"))
+        >>> table = kas.evaluation.probe_beside(
+        ...     encoder, "speech/words.csv", "label", grid=[1.0]
+        ... )
+        >>> list(table.rows)
+        ['log_mel', 'clip', 'clip_untrained', 'levels', 'levels_untrained']
     """
     rows = {}
     for row, one in readings(encoder).items():
@@ -157,7 +168,9 @@ def probe_beside(
     return ProbeTable(name, rows)
 
 
-def was_seen(encoder: Any, manifest: Any, where: Any = None) -> str | None:
+def was_seen(
+    encoder: FilePath, manifest: FilePath, where: Any = None
+) -> str | None:
     """Whether the audio of a manifest was in an encoder's pretraining.
 
     Args:

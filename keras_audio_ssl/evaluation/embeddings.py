@@ -21,6 +21,8 @@ CHUNK_FILES = 256
 CHUNK_SAMPLES = 2**25
 
 Cut = tuple[float, float]
+# Start and end in seconds, end None for the file's.
+Span = tuple[float, float | None]
 
 
 class Embeddings:
@@ -38,9 +40,10 @@ class Embeddings:
         seconds: Time spent reading and embedding.
 
     Example:
-
-    >>> embeddings = kas.evaluation.Embeddings(encoder)
-    >>> scene = run_task("scene", embeddings, "data")
+        >>> embeddings = Embeddings(encoder)
+        >>> vectors, kept = embeddings.clips(["broken.flac", "clip.flac"])
+        >>> vectors.shape == (1, 1, encoder.dim), kept.tolist()
+        (True, [1])
     """
 
     def __init__(
@@ -61,12 +64,13 @@ class Embeddings:
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
+        """`(file, reason)` of every file that could not be read, by name."""
         return sorted(self._failed.items())
 
     def clips(
         self,
         files: Sequence[str],
-        spans: Sequence[tuple[float, float | None]] | None = None,
+        spans: Sequence[Span] | None = None,
         cuts: Sequence[Cut] = (WHOLE,),
     ) -> tuple[np.ndarray, np.ndarray]:
         """Clip vectors of files.
@@ -145,7 +149,9 @@ class Embeddings:
         if not found:
             raise ValueError(nothing_readable(files, self._failed))
 
-    def _decoded(self, keys):
+    def _decoded(
+        self, keys: list[tuple[str, Span]]
+    ) -> Iterator[list[tuple[tuple[str, Span], np.ndarray]]]:
         """Yields lists of (key, waveform), a chunk of files each."""
         batch, samples = [], 0
         for done, (file, span) in enumerate(keys, 1):
@@ -182,7 +188,13 @@ def as_embeddings(encoder: Any, progress: Any = None) -> Embeddings:
     return Embeddings(encoder, progress)
 
 
-def pair(files, spans):
+def pair(
+    files: Sequence[str], spans: Sequence[Span] | None
+) -> Iterator[tuple[str, Span]]:
+    """Files with their spans, `(start, end)` in seconds.
+
+    Without spans all are whole: `(0.0, None)`.
+    """
     if spans is None:
         spans = [(0.0, None)] * len(files)
     return zip(files, spans, strict=True)
@@ -196,6 +208,7 @@ def part(wave: np.ndarray, cut: Cut) -> np.ndarray:
 
 
 def check_finite(vector: Any, file: str) -> None:
+    """Raises `ValueError` for a vector with NaN or infinite values."""
     if not np.isfinite(vector).all():
         raise ValueError(
             f"The encoder gives NaN or infinite values for {file}: "
@@ -204,5 +217,6 @@ def check_finite(vector: Any, file: str) -> None:
 
 
 def nothing_readable(files: Sequence[str], failed: dict[str, str]) -> str:
+    """That no file can be read, and why the first ones cannot."""
     first = some_skipped(list(failed.items())[:3])
     return f"None of {len(files)} files can be read. The first: {first}"

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_audio_ssl._text import column_list
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.data.clips.labels import sort_classes
+from keras_audio_ssl.evaluation.rows import Table
 
 Split = str | Mapping[str, Mapping[str, Sequence[str]]]
 
@@ -47,7 +49,9 @@ class Fold:
     inner: tuple[np.ndarray, np.ndarray] | None = None
 
 
-def make_folds(table, labels, division, seed):
+def make_folds(
+    table: Table, labels: Sequence[str], division: Division, seed: int
+) -> tuple[list[Fold], np.ndarray | None]:
     """Folds and groups of examples: `(folds, groups or None)`."""
     from sklearn.model_selection import PredefinedSplit
 
@@ -76,7 +80,7 @@ def make_folds(table, labels, division, seed):
     return folds, grouping
 
 
-def split_fold(table, split):
+def split_fold(table: Table, split: Split) -> Fold:
     """The one fold of a column with `train` and `test`."""
     if isinstance(split, str):
         split = {
@@ -103,7 +107,7 @@ def split_fold(table, split):
                 f"Column {column!r} has no row to {side} on. Its values: "
                 f"{column_list(sort_classes(set(table[column])), 12)}"
             )
-    validation = sets.get("validation", ())
+    validation = sets.get("validation", np.array([], int))
     inner = (sets["train"], validation) if len(validation) else None
     return Fold("test", sets["train"], sets["test"], inner)
 
@@ -145,7 +149,9 @@ def divide(
     return out
 
 
-def check_labels(labels, column, path, single):
+def check_labels(
+    labels: Sequence[str], column: str | None, path: FilePath, single: bool
+) -> None:
     """Raises unless each class can be both learnt and tested."""
     names, counts = np.unique(labels, return_counts=True)
     if len(names) < 2:

@@ -1,15 +1,22 @@
 """The probe of frames: phones and other labels with a start and an end."""
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._types import FilePath
+from keras_audio_ssl.evaluation.embeddings import Embeddings
+from keras_audio_ssl.evaluation.folds import Division
 from keras_audio_ssl.evaluation.folds import make_folds
 from keras_audio_ssl.evaluation.intervals import intervals_at
 from keras_audio_ssl.evaluation.intervals import read_intervals
+from keras_audio_ssl.evaluation.rows import Table
 from keras_audio_ssl.evaluation.rows import seconds_of
 from keras_audio_ssl.evaluation.rows import take
 from keras_audio_ssl.evaluation.rows import with_values
+from keras_audio_ssl.evaluation.scoring import ProbeResult
 from keras_audio_ssl.evaluation.scoring import score
 
 # All frames of an hour are too many to learn from in reasonable time.
@@ -17,8 +24,15 @@ TRAIN_FRAMES = 20_000
 
 
 def frame_probe(
-    embeddings, manifest, table, path, label, division, options, every_frame
-):
+    embeddings: Embeddings,
+    manifest: FilePath,
+    table: Table,
+    path: FilePath,
+    label: str | None,
+    division: Division,
+    options: dict[str, Any],
+    every_frame: bool,
+) -> tuple[ProbeResult, list[tuple[str, str]]]:
     """Scores frame vectors; arguments as `probe` has prepared them.
 
     Returns:
@@ -94,15 +108,26 @@ def frame_probe(
 class Examples:
     """Frames collected clip by clip, with their interval and clip."""
 
-    def __init__(self):
-        self.vectors, self.rows, self.clips = [], [], []
+    def __init__(self) -> None:
+        self.vectors: list[np.ndarray] = []
+        self.rows: list[int] = []
+        self.clips: list[int] = []
 
-    def add(self, vectors, rows, clip):
+    def add(self, vectors: np.ndarray, rows: np.ndarray, clip: int) -> None:
+        """Adds frames of one clip.
+
+        Args:
+            vectors: `(frames, dim)`.
+            rows: `(frames,)`, the interval of each.
+            clip: Number of the clip.
+        """
         self.vectors.append(vectors)
         self.rows.extend(rows)
         self.clips.extend([clip] * len(rows))
 
-    def joined(self, names):
+    def joined(
+        self, names: Sequence[str]
+    ) -> tuple[np.ndarray, list[str], list[int]]:
         """`(vectors (frames, dim), labels, clips)`."""
         labels = [names[row] for row in self.rows]
         return np.concatenate(self.vectors), labels, self.clips

@@ -23,9 +23,8 @@ def effective_rank(x: np.ndarray) -> float:
         dimensionality"; centred, as a common offset tells no clip apart.
 
     Example:
-
-    >>> round(effective_rank(np.eye(4)[[0, 0, 1, 1]]), 6)
-    1.0
+        >>> round(effective_rank(np.eye(4)[[0, 0, 1, 1]]), 6)
+        1.0
     """
     x = unit_rows(x)
     values = np.linalg.svd(x - x.mean(axis=0), compute_uv=False)
@@ -49,9 +48,8 @@ def alignment(first: np.ndarray, second: np.ndarray) -> float:
         Wang & Isola, 2020, arXiv 2005.10242.
 
     Example:
-
-    >>> alignment(np.eye(3), np.eye(3))
-    0.0
+        >>> alignment(np.eye(3), np.eye(3))
+        0.0
     """
     first, second = unit_rows(first), unit_rows(second)
     if first.shape != second.shape:
@@ -78,9 +76,8 @@ def uniformity(x: np.ndarray) -> float:
         Wang & Isola, 2020, arXiv 2005.10242.
 
     Example:
-
-    >>> uniformity(np.ones((4, 2)))
-    0.0
+        >>> round(uniformity(np.eye(2)), 6)
+        -4.0
     """
     x = unit_rows(x)
     if len(x) < 2:
@@ -103,9 +100,8 @@ def neighbour_accuracy(x: np.ndarray, labels: np.ndarray) -> float:
             finite numbers.
 
     Example:
-
-    >>> neighbour_accuracy(np.eye(4)[[0, 0, 1, 1]], np.array([0, 0, 1, 1]))
-    1.0
+        >>> neighbour_accuracy(np.eye(4)[[0, 0, 1, 1]], np.array([0, 0, 1, 1]))
+        1.0
     """
     x = np.asarray(x, "float64")
     labels = np.asarray(labels)

@@ -5,11 +5,15 @@ import os
 import numpy as np
 
 from keras_audio_ssl._text import column_list
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.data import read_manifest
 from keras_audio_ssl.evaluation.folds import check_labels
+from keras_audio_ssl.evaluation.rows import Table
 
 
-def intervals_at(start, end, frames, rate):
+def intervals_at(
+    start: np.ndarray, end: np.ndarray, frames: int, rate: float
+) -> np.ndarray:
     """The interval that holds the middle of each frame.
 
     Args:
@@ -26,7 +30,9 @@ def intervals_at(start, end, frames, rate):
     return np.where((which >= 0) & (centre < end[which]), which, -1)
 
 
-def read_intervals(manifest, path, label):
+def read_intervals(
+    manifest: FilePath, path: FilePath, label: str | None
+) -> tuple[FilePath, Table, str]:
     """The table of intervals: `(path, table, column of the labels)`."""
     if not os.path.isfile(path):
         path = os.path.join(os.path.dirname(os.fspath(manifest)), path)

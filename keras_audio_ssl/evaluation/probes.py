@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from keras_audio_ssl._text import column_list
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.data import read_manifest
 from keras_audio_ssl.evaluation.embeddings import WHOLE
+from keras_audio_ssl.evaluation.embeddings import Embeddings
+from keras_audio_ssl.evaluation.embeddings import Span
 from keras_audio_ssl.evaluation.embeddings import as_embeddings
 from keras_audio_ssl.evaluation.folds import Division
 from keras_audio_ssl.evaluation.folds import Fold
@@ -17,6 +20,7 @@ from keras_audio_ssl.evaluation.folds import Split
 from keras_audio_ssl.evaluation.folds import check_labels
 from keras_audio_ssl.evaluation.folds import make_folds
 from keras_audio_ssl.evaluation.frame_probes import frame_probe
+from keras_audio_ssl.evaluation.rows import Table
 from keras_audio_ssl.evaluation.rows import seconds_of
 from keras_audio_ssl.evaluation.rows import take
 from keras_audio_ssl.evaluation.rows import with_values
@@ -31,7 +35,7 @@ HALVES = ((0.0, 0.5), (0.5, 1.0), (0.0, 0.25), (0.25, 0.5))
 
 def probe(
     encoder: Any,
-    manifest: Any,
+    manifest: FilePath,
     label: str | None = None,
     *,
     fold: str | None = None,
@@ -39,7 +43,7 @@ def probe(
     leave_one_out: str | None = None,
     groups: str | None = None,
     where: Any = None,
-    frames: Any = None,
+    frames: FilePath | None = None,
     every_frame: bool = True,
     halves: bool = False,
     classifier: str = "logistic",
@@ -100,11 +104,11 @@ def probe(
             a single example, or no file can be read.
 
     Example:
-
-    >>> result = kas.evaluation.probe(
-    ...     encoder, "esc10/manifest.csv", "label", fold="fold"
-    ... )
-    >>> print(result)
+        >>> result = kas.evaluation.probe(
+        ...     encoder, "speech/words.csv", "label", grid=[1.0]
+        ... )
+        >>> result.n, result.classes
+        (24, ['word0', 'word1', 'word2'])
     """
     check_classifier(classifier, grid)
     check_seen(seen)
@@ -158,6 +162,7 @@ def probe(
             every_frame,
         )
     else:
+        assert label is not None  # Refused above.
         result, skipped = clip_probe(
             embeddings, manifest, table, label, halves, division, options
         )
@@ -172,7 +177,15 @@ def probe(
     return result
 
 
-def clip_probe(embeddings, manifest, table, label, halves, division, options):
+def clip_probe(
+    embeddings: Embeddings,
+    manifest: FilePath,
+    table: Table,
+    label: str,
+    halves: bool,
+    division: Division,
+    options: dict[str, Any],
+) -> tuple[ProbeResult, list[tuple[str, str]]]:
     """Scores clip vectors: `(result, what was skipped)`."""
     table, skipped = with_values(table, [label, division.fold])
     labelled = len(table["file"])
@@ -204,12 +217,13 @@ def clip_probe(embeddings, manifest, table, label, halves, division, options):
 
 
 def title(label: str, outer: str | None, halves: bool) -> str:
+    """A probe's title: the label, and what it was tested on."""
     if halves:
         return f"{label}, first half to second"
     return label if outer is None else f"{label}, unseen {outer}"
 
 
-def spans(table: dict[str, list[str]], path: Any) -> list | None:
+def spans(table: dict[str, list[str]], path: FilePath) -> list[Span] | None:
     """Start and end of each row in seconds, None without such columns."""
     if "start" not in table and "end" not in table:
         return None

@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_audio_ssl._types import FilePath
+
 Table = dict[str, list[str]]
 
 
-def seconds_of(table: Table, column: str, path: Any) -> np.ndarray:
+def seconds_of(table: Table, column: str, path: FilePath) -> np.ndarray:
     """A column of seconds, `(rows,)`; NaN where a cell is empty."""
     values = table.get(column, [""] * len(table["file"]))
     try:

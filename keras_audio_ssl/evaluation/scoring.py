@@ -174,6 +174,10 @@ def score(
 
     Returns:
         A `ProbeResult`.
+
+    Raises:
+        ValueError: The training part of a fold holds one class only, or there
+            is no such classifier or value to choose.
     """
     began = time.perf_counter()
     model, grid = check_classifier(classifier, grid)
@@ -232,7 +236,9 @@ def score(
     )
 
 
-def confusion_of(true, answer, classes):
+def confusion_of(
+    true: np.ndarray, answer: np.ndarray, classes: int
+) -> tuple[np.ndarray, float]:
     """What was taken for what.
 
     Args:
@@ -254,7 +260,15 @@ def confusion_of(true, answer, classes):
         return counts, float(balanced_accuracy_score(true, answer))
 
 
-def choose(model, x, y, groups, grid, seed, told):
+def choose(
+    model: Any,
+    x: np.ndarray,
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    grid: Sequence[float],
+    seed: int,
+    told: Callable[..., object],
+) -> float:
     """The value that does best inside the training examples."""
     # Not by `GridSearchCV`: it averages the folds whatever their size, which
     # chose another C on spoken digits, and fits each C anew, which took a
@@ -279,12 +293,23 @@ def choose(model, x, y, groups, grid, seed, told):
     return best_of(grid, right)
 
 
-def best_of(grid, right):
+def best_of(grid: Sequence[float], right: np.ndarray) -> float:
     """The best value; of equal ones the first, which is the simplest."""
     return grid[int(np.argmax(right))]
 
 
-def check_classifier(classifier, grid):
+def check_classifier(
+    classifier: str, grid: Sequence[float] | None
+) -> tuple[Any, list[float]]:
+    """The classifier of a name, and the values to choose from, rising.
+
+    Args:
+        classifier: A key of `CLASSIFIERS`.
+        grid: Values of C (or k); None for the classifier's own.
+
+    Raises:
+        ValueError: There is no such classifier, or a value is not positive.
+    """
     if classifier not in CLASSIFIERS:
         raise ValueError(
             f"`classifier` must be one of {', '.join(CLASSIFIERS)}. "
@@ -300,7 +325,8 @@ def check_classifier(classifier, grid):
     return model, sorted(values)
 
 
-def check_seen(seen):
+def check_seen(seen: str | None) -> None:
+    """Raises `ValueError` for what is neither None nor one of `SEEN`."""
     if seen is not None and seen not in SEEN:
         raise ValueError(
             f"`seen` must be one of {', '.join(map(repr, SEEN))} or None. "
@@ -309,6 +335,7 @@ def check_seen(seen):
 
 
 def listed(values: dict[str, float], form: str) -> str:
+    """Up to 12 values with their names, in words."""
     shown = [
         f"{printable(k, LONGEST)} {v:{form}}"
         for k, v in list(values.items())[:12]

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_audio_ssl._text import printable
 from keras_audio_ssl._text import with_reason
+from keras_audio_ssl._types import Audio
 from keras_audio_ssl.data import AudioDataset
 from keras_audio_ssl.data import AudioError
 from keras_audio_ssl.data import from_folder
@@ -35,12 +36,19 @@ class Found(NamedTuple):
 class SearchResult(list):
     """`Found` clips, the most like first.
 
+    Args:
+        found: The clips, in this order.
+        searched: How many clips were compared.
+        skipped: `(file, reason)` of what could not be read.
+
     Attributes:
         searched: How many clips were compared.
         skipped: `(file, reason)` of what could not be read.
     """
 
-    def __init__(self, found, searched, skipped):
+    def __init__(
+        self, found: list[Found], searched: int, skipped: list[tuple[str, str]]
+    ) -> None:
         super().__init__(found)
         self.searched, self.skipped = searched, skipped
 
@@ -57,7 +65,7 @@ class SearchResult(list):
 
 def search(
     encoder: Any,
-    query: Any,
+    query: Audio,
     data: Any,
     top: int = 10,
     *,
@@ -84,9 +92,9 @@ def search(
             than 1.
 
     Example:
-
-    >>> for found in kas.evaluation.search(encoder, "owl.wav", "nights/"):
-    ...     print(found.similarity, found.file)
+        >>> found = kas.evaluation.search(encoder, "speech/3.wav", "speech", 2)
+        >>> found[0].file
+        'speech/3.wav'
     """
     if top < 1:
         raise ValueError(f"`top` must be 1 or more. Received: {top}")

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.evaluation.embeddings import as_embeddings
 from keras_audio_ssl.evaluation.probes import probe
 from keras_audio_ssl.evaluation.scoring import ProbeResult
@@ -85,7 +86,7 @@ TASKS: dict[str, Task] = {
 def run_task(
     name: str | Task,
     encoder: Any,
-    data_folder: Any = None,
+    data_folder: FilePath | None = None,
     seen: str | None = None,
     **options: Any,
 ) -> ProbeResult:
@@ -107,8 +108,9 @@ def run_task(
         ValueError: An unknown task, or its data set is not there.
 
     Example:
+        With the data sets in `data`::
 
-    >>> print(kas.evaluation.run_task("scene", encoder, "data", "unseen"))
+            print(kas.evaluation.run_task("scene", encoder, "data", "unseen"))
     """
     if isinstance(name, Task):
         task = name
@@ -137,7 +139,7 @@ def run_task(
 def run_tasks(
     names: Sequence[str],
     encoder: Any,
-    data_folder: Any = None,
+    data_folder: FilePath | None = None,
     seen: str | None = None,
     **options: Any,
 ) -> dict[str, ProbeResult]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_audio_ssl._text import column_list
 from keras_audio_ssl._text import some_skipped
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.data import read_manifest
 from keras_audio_ssl.evaluation.embeddings import WHOLE
 from keras_audio_ssl.evaluation.embeddings import as_embeddings
@@ -84,9 +85,9 @@ def equal_error_rate(scores: Any, same: Any) -> tuple[float, float]:
         ValueError: The scores are not finite, or not of both kinds of pairs.
 
     Example:
-
-    >>> equal_error_rate([0.9, 0.8, 0.1, 0.2], [True, True, False, False])[0]
-    0.0
+        >>> same = [True, True, False, False]
+        >>> equal_error_rate([0.9, 0.8, 0.1, 0.2], same)[0]
+        0.0
     """
     scores = np.asarray(scores, "float64")
     same = np.asarray(same, "bool")
@@ -123,7 +124,7 @@ def equal_error_rate(scores: Any, same: Any) -> tuple[float, float]:
 
 def verify(
     encoder: Any,
-    manifest: Any,
+    manifest: FilePath,
     label: str,
     *,
     where: Any = None,
@@ -156,11 +157,9 @@ def verify(
             not pairs of both kinds.
 
     Example:
-
-    >>> kas.evaluation.verify(
-    ...     encoder, "librispeech_mini/manifest.csv", "speaker",
-    ...     where="split=test",
-    ... ).equal_error_rate
+        >>> result = kas.evaluation.verify(encoder, "speech/words.csv", "label")
+        >>> result.same, result.different
+        (84, 192)
     """
     check_seen(seen)
     embeddings = as_embeddings(encoder, progress)

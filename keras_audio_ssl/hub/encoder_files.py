@@ -14,6 +14,7 @@ import keras_audio_ssl
 from keras_audio_ssl._files import FileError
 from keras_audio_ssl._files import written_whole
 from keras_audio_ssl._text import printable
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.hub.shipped import SHIPPED
 from keras_audio_ssl.hub.untrusted import keras_file
@@ -47,9 +48,8 @@ def encoder_names() -> list[str]:
     """Names that `load_encoder` knows.
 
     Example:
-
-    >>> encoder_names()
-    ['apc', 'byol_a', 'cola']
+        >>> "cola" in encoder_names()
+        True
     """
     return sorted(path.stem for path in weights_folder().glob("*.keras"))
 
@@ -68,9 +68,8 @@ def read_card(name: str) -> dict[str, Any]:
         ValueError: There is no encoder of this name, or its card is damaged.
 
     Example:
-
-    >>> read_card("cola")["training"]["where"]
-    'split=train'
+        >>> read_card("cola")["training"]["where"]
+        'split=train'
     """
     if name not in encoder_names():
         raise ValueError(_unknown(name))
@@ -87,7 +86,7 @@ def read_card(name: str) -> dict[str, Any]:
 
 
 def load_encoder(
-    name_or_path: str | os.PathLike,
+    name_or_path: FilePath,
     custom_objects: dict[str, Any] | None = None,
     trusted: bool = False,
 ) -> Encoder:
@@ -119,10 +118,9 @@ def load_encoder(
             copy in the folder of temporary files.
 
     Example:
-
-    >>> encoder = kas.load_encoder("byol_a.keras")
-    >>> encoder.embed("clip.flac").shape == (encoder.dim,)
-    True
+        >>> encoder = kas.load_encoder("cola")
+        >>> encoder.embed("clip.flac").shape == (encoder.dim,)
+        True
     """
     path = find_encoder(name_or_path)
     model = _open(path, custom_objects, False, trusted)
@@ -134,7 +132,7 @@ from_preset = load_encoder
 
 
 def load_model(
-    path: str | os.PathLike,
+    path: FilePath,
     custom_objects: dict[str, Any] | None = None,
     trusted: bool = False,
 ) -> PretextModel:
@@ -163,7 +161,9 @@ def load_model(
     return model
 
 
-def _open(path, custom, compiled, trusted):
+def _open(
+    path: Path, custom: dict[str, Any] | None, compiled: bool, trusted: bool
+) -> Any:
     """What a file holds, once it is checked."""
     custom = dict(custom or {})
     try:
@@ -183,7 +183,9 @@ def _open(path, custom, compiled, trusted):
         raise FileError(f"{path} cannot be opened: {error}") from error
 
 
-def _opened_here(path, custom, compiled, trusted):
+def _opened_here(
+    path: Path, custom: dict[str, Any], compiled: bool, trusted: bool
+) -> Any:
     """A file that is ours, or that the user trusts."""
     with path.open("rb") as stream:
         members = keras_file.members_of(stream, path.stat().st_size)
@@ -195,7 +197,7 @@ def _opened_here(path, custom, compiled, trusted):
     )
 
 
-def _opened_apart(path, custom, compiled):
+def _opened_apart(path: Path, custom: dict[str, Any], compiled: bool) -> Any:
     """A stranger's file.
 
     A child process reads it. What it tells is written down anew, and that
@@ -209,7 +211,9 @@ def _opened_apart(path, custom, compiled):
             )
 
 
-def _written_anew(path, custom, compiled, folder):
+def _written_anew(
+    path: Path, custom: dict[str, Any], compiled: bool, folder: Path
+) -> tuple[int, int]:
     """Writes what a child tells of a file, as Keras lays it out in a folder.
 
     Returns:
@@ -234,7 +238,9 @@ def _written_anew(path, custom, compiled, folder):
         return held, len(found.told["arrays"])
 
 
-def _check_class(config, path, custom):
+def _check_class(
+    config: dict[str, Any], path: Path, custom: dict[str, Any]
+) -> None:
     """Whether a checked configuration's top is something with an encoder."""
     cls = class_of(config)
     for name in (config.get("registered_name", ""), config["class_name"]):
@@ -253,7 +259,7 @@ def _check_class(config, path, custom):
 _written: dict[str, tuple] = {}
 
 
-def _mark(path):
+def _mark(path: FilePath) -> tuple[int, ...]:
     status = os.stat(path)
     return (
         status.st_dev, status.st_ino, status.st_size,
@@ -261,7 +267,7 @@ def _mark(path):
     )  # fmt: skip
 
 
-def _is_own(path):
+def _is_own(path: Path) -> bool:
     """Whether this process wrote a file, or it came with the package."""
     if os.name == "posix" and _written.get(os.path.realpath(path)) == _mark(
         path
@@ -300,7 +306,7 @@ def find_encoder(name_or_path: str | os.PathLike) -> Path:
     raise ValueError(_unknown(name_or_path))
 
 
-def _unknown(name):
+def _unknown(name: FilePath) -> str:
     """That there is no such encoder, and which there are."""
     known = ", ".join(encoder_names()) or "none"
     return (
@@ -310,7 +316,7 @@ def _unknown(name):
 
 
 def save_encoder(
-    encoder: keras.Model, path: str | os.PathLike, overwrite: bool = True
+    encoder: keras.Model, path: FilePath, overwrite: bool = True
 ) -> Path:
     """Saves an encoder, whole or not at all.
 
@@ -331,8 +337,8 @@ def save_encoder(
         OSError: The file cannot be written; says how far it came.
 
     Example:
-
-    >>> save_encoder(model.encoder, "byol_a.keras")
+        >>> save_encoder(encoder, "mine.keras").name
+        'mine.keras'
     """
     path = Path(path)
     if not isinstance(encoder, (Encoder, PretextModel)):

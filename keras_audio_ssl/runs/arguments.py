@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_audio_ssl._optional import need
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.methods import METHODS
 
 
@@ -15,7 +16,9 @@ from keras_audio_ssl.methods import METHODS
 class Arguments:
     """The arguments of `pretrain`, of which those are refused that cannot be.
 
-    What takes Keras to know is refused later, by `prepare`.
+    What takes Keras to know is refused later, by `prepare`. `fitted` is none
+    of them: whether the preset was chosen for this machine, and the steps,
+    where none are given, follow the data.
 
     Raises:
         ValueError: Names the argument.
@@ -32,24 +35,22 @@ class Arguments:
     seconds: float | None = None
     seed: int = 0
     workers: int = 2
-    init_from: Any = None
+    init_from: FilePath | None = None
     checkpoint_every: int = 500
     resume: bool = False
     overwrite: bool = False
     tensorboard: bool = False
     where: Any = None
-    alignments: Any = None
+    alignments: FilePath | None = None
     label: str | None = None
     label_fraction: float = 1.0
     isolate: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
-    say: Callable = print
+    say: Callable[[str], object] = print
     progress: bool = True
-    # Whether the preset was chosen for this machine, and the steps, where
-    # none are given, follow the data.
     fitted: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(
                 f"`method` must be one of {', '.join(sorted(METHODS))}. "

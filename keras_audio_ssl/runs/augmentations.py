@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import write_text
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.runs.arguments import Arguments
 from keras_audio_ssl.runs.plan import prepare
 from keras_audio_ssl.runs.pretraining import seeded
@@ -27,7 +28,9 @@ class AugmentationStudy:
             seed; `"none"` for none.
     """
 
-    def __init__(self, setting: dict, accuracies: dict[str, list[float]]):
+    def __init__(
+        self, setting: dict, accuracies: dict[str, list[float]]
+    ) -> None:
         self.setting, self.accuracies = setting, accuracies
 
     def row(self, name: str) -> tuple[float, float]:
@@ -59,9 +62,9 @@ class AugmentationStudy:
 
 def augmentation_study(
     method: str,
-    data: Any,
+    data: FilePath,
     label: str,
-    output: Any,
+    output: FilePath,
     *,
     augmentations: Sequence[str] | None = None,
     pairs: bool = True,
@@ -108,11 +111,12 @@ def augmentation_study(
             is not positive, or `output` holds another study.
 
     Example:
+        With the five folds of a manifest::
 
-    >>> study = augmentation_study(
-    ...     "clar", "esc10/manifest.csv", "label", "clar.json", fold="fold"
-    ... )
-    >>> print(study)
+            study = augmentation_study(
+                "clar", "esc10/manifest.csv", "label", "clar.json", fold="fold"
+            )
+            print(study)
     """
     from keras_audio_ssl.methods.augmented import augmentation_names
 
@@ -158,7 +162,9 @@ def augmentation_study(
     return AugmentationStudy(setting, found)
 
 
-def before(output, setting, overwrite):
+def before(
+    output: Path, setting: dict[str, Any], overwrite: bool
+) -> dict[str, list[float]]:
     """The accuracies that an earlier call has left.
 
     Raises:
@@ -176,7 +182,9 @@ def before(output, setting, overwrite):
     return held["accuracies"]
 
 
-def trained_and_probed(setting, names, seed):
+def trained_and_probed(
+    setting: dict[str, Any], names: Sequence[str], seed: int
+) -> float:
     """Accuracy after one pretraining."""
     from keras_audio_ssl import evaluation
 

@@ -2,13 +2,21 @@
 
 import json
 import re
+from collections.abc import Callable
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from typing import NoReturn
 
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import drafts
 from keras_audio_ssl._files import write_text
+from keras_audio_ssl._types import FilePath
 
 
-def claim(output, folder, resume=False, overwrite=False):
+def claim(
+    output: Path, folder: Path, resume: bool = False, overwrite: bool = False
+) -> bool:
     """Refuses a second run into the same output; goes on with half a one.
 
     Args:
@@ -40,7 +48,7 @@ def claim(output, folder, resume=False, overwrite=False):
     return begun
 
 
-def refuse(there):
+def refuse(there: FilePath) -> NoReturn:
     """Says that there is something, and how it may be dealt with."""
     raise ValueError(
         f"{there} exists. Go on with `resume=True`, or "
@@ -48,29 +56,29 @@ def refuse(there):
     )
 
 
-def config_file(folder):
+def config_file(folder: Path) -> Path:
     """The settings of a run; that it is there says that there is a run."""
     return folder / "config.json"
 
 
-def contents_file(folder):
+def contents_file(folder: Path) -> Path:
     """The table of the files that a run reads."""
     return folder / "files.csv"
 
 
-def metrics_file(folder):
+def metrics_file(folder: Path) -> Path:
     """What a run measured; it is the last of its files."""
     return folder / "metrics.json"
 
 
-def is_finished(outputs, folder):
+def is_finished(outputs: Iterable[Path], folder: Path) -> bool:
     """Whether a run came to its end."""
     return (
         all(path.exists() for path in outputs) and metrics_file(folder).exists()
     )
 
 
-def any_in(folder):
+def any_in(folder: Path) -> bool:
     """Whether a folder holds more than a run leaves that never began."""
     return any(
         path.name != contents_file(folder).name
@@ -88,7 +96,7 @@ FOLDERS = {
 }
 
 
-def check_own(folder):
+def check_own(folder: Path) -> None:
     """Refuses to empty a folder that no run made.
 
     Raises:
@@ -111,7 +119,7 @@ def check_own(folder):
     )
 
 
-def is_run(folder):
+def is_run(folder: Path) -> bool:
     """Whether a folder's `config.json` is that of a run."""
     path = config_file(folder)
     if path.is_symlink() or not path.is_file():
@@ -123,7 +131,7 @@ def is_run(folder):
     return isinstance(config, dict) and {"method", "versions"} <= config.keys()
 
 
-def empty(outputs, folder):
+def empty(outputs: Iterable[Path], folder: Path) -> None:
     """Deletes a run: its encoders and what it wrote in its folder.
 
     What else lies there stays, and so does what a link points to.
@@ -139,7 +147,7 @@ def empty(outputs, folder):
         path.unlink(missing_ok=True)
 
 
-def delete_in(folder, is_ours):
+def delete_in(folder: Path, is_ours: Callable[[str], object]) -> None:
     """Deletes files by their names, newest first, and drafts."""
     if folder.is_symlink() or not folder.is_dir():
         return
@@ -149,13 +157,13 @@ def delete_in(folder, is_ours):
             path.unlink(missing_ok=True)
 
 
-def drop_drafts(paths):
+def drop_drafts(paths: Iterable[Path]) -> None:
     """Deletes what killed runs left of files that they were writing."""
     for path in paths:
         for draft in drafts(path):
             draft.unlink(missing_ok=True)
 
 
-def write_json(path, value):
+def write_json(path: Path, value: Any) -> None:
     """Writes a value as JSON, whole or not at all."""
     write_text(path, as_json(value))

@@ -3,12 +3,14 @@
 import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
 from filelock import Timeout
 
 from keras_audio_ssl._files import WriteError
+from keras_audio_ssl._types import FilePath
 
 # Of the number of a process.
 MAX_DIGITS = 20
@@ -18,7 +20,7 @@ NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 @contextlib.contextmanager
-def only_one(path):
+def only_one(path: FilePath) -> Iterator[None]:
     """Holds a lock file; the system lets go of it when the process ends.
 
     So a lock that a killed run left behind is taken over. Where a network's
@@ -48,7 +50,7 @@ def only_one(path):
                 path.parent.rmdir()
 
 
-def _take(path, stack):
+def _take(path: Path, stack: contextlib.ExitStack) -> None:
     lock = FileLock(path, fallback_to_soft=False)
     while True:
         _check_own(path)
@@ -76,7 +78,7 @@ def _take(path, stack):
         os.close(handle)
 
 
-def _holder(path):
+def _holder(path: Path) -> str:
     """The process that holds a lock, as it has noted there itself."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         file.seek(len(UNREADABLE))
@@ -84,7 +86,7 @@ def _holder(path):
     return "unknown"
 
 
-def _check_own(path):
+def _check_own(path: Path) -> None:
     """Makes a lock file, unless a run has; what else has its name stays."""
     if path.is_symlink():
         raise ValueError(f"{path} is a link, and no lock of a run: remove it.")
@@ -106,14 +108,14 @@ def _check_own(path):
         os.close(handle)
 
 
-def _noted(handle):
+def _noted(handle: int) -> bytes:
     try:
         return os.read(handle, MAX_DIGITS)
     except PermissionError:  # held, on Windows
         return b""
 
 
-def _remove(path):
+def _remove(path: Path) -> None:
     # What ended the run is to be told, not that this could not be deleted.
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)

@@ -1,5 +1,9 @@
 """What an encoder makes of the audio it was trained on, without labels."""
 
+from typing import Any
+
+from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.runs.arguments import Arguments
 from keras_audio_ssl.runs.progress import Progress
 
 # Clips that are looked at, and seconds of a half of one.
@@ -7,7 +11,9 @@ CLIPS, SECONDS = 128, 5.0
 BLOCK = 32
 
 
-def look_at_own_audio(encoder, data, arguments):
+def look_at_own_audio(
+    encoder: Any, data: Any, arguments: Arguments
+) -> dict[str, Any] | None:
     """Effective rank and nearest neighbours, beside the encoder untrained.
 
     Each clip is cut in two: the nearest of all other halves should be its
@@ -55,7 +61,7 @@ def look_at_own_audio(encoder, data, arguments):
     return out
 
 
-def read_halves(data, encoder):
+def read_halves(data: Any, encoder: Any) -> list[tuple[Tensor, Tensor]]:
     """Both halves of some clips, `[(wave, wave)]`, from all over the data."""
     import numpy as np
 
@@ -76,7 +82,7 @@ def read_halves(data, encoder):
     return halves
 
 
-def own_audio_in_words(found):
+def own_audio_in_words(found: dict[str, Any]) -> list[str]:
     """Lines on what `look_at_own_audio` has found."""
     chance = 1 / (2 * found["clips"] - 1)
     lines = [

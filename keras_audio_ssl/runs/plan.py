@@ -3,6 +3,7 @@
 import copy
 import inspect
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class Plan(NamedTuple):
     data: Any
     steps: int
 
-    def compile_model(self):
+    def compile_model(self) -> None:
         """Compiles the model with its own optimizer, for these steps."""
         self.model.compile(total_steps=self.steps)
 
@@ -106,7 +107,7 @@ def settled(
     return replace(arguments, preset=preset, fitted=True)
 
 
-def fitting_steps(data, training, preset):
+def fitting_steps(data: Any, training: dict[str, Any], preset: str) -> int:
     """Steps that are worth making on so much audio.
 
     Args:
@@ -125,7 +126,7 @@ def fitting_steps(data, training, preset):
     return round(min(max(PASSES * one, least), AT_MOST * least))
 
 
-def make_model(arguments, cls, encoder):
+def make_model(arguments: Arguments, cls: Any, encoder: Any) -> Any:
     """The method's model, new."""
     from keras_audio_ssl.hub import load_encoder
     from keras_audio_ssl.methods import make_method
@@ -147,19 +148,24 @@ def make_model(arguments, cls, encoder):
     )
 
 
-def shortest(model):
+def shortest(model: Any) -> float:
     """Seconds of the shortest clip that the method can use."""
     return model.min_samples / model.encoder.sample_rate
 
 
-def classes_of(arguments):
+def classes_of(arguments: Arguments) -> Any:
     """Names of the classes of the data, if it has labels."""
     if not isinstance(arguments.data, (str, os.PathLike)):
         return arguments.data.classes
     return arguments.label and open_data(arguments, batch_size=1).classes
 
 
-def open_stream(arguments, training, encoder, min_seconds):
+def open_stream(
+    arguments: Arguments,
+    training: dict[str, Any],
+    encoder: Any,
+    min_seconds: float,
+) -> Any:
     """The data; a batch that was not asked for shrinks to what there is."""
     from keras_audio_ssl.data import TooFewClips
 
@@ -187,7 +193,7 @@ def open_stream(arguments, training, encoder, min_seconds):
     return open_data(arguments, **options)
 
 
-def open_data(arguments, **options):
+def open_data(arguments: Arguments, **options: Any) -> Any:
     """The data set that `data` and `where` name."""
     from keras_audio_ssl import data
     from keras_audio_ssl.methods import method_class
@@ -230,7 +236,7 @@ def open_data(arguments, **options):
     return data.from_manifest(path, where=arguments.where, **options)
 
 
-def as_stream(data, encoder):
+def as_stream(data: Any, encoder: Any) -> Any:
     """A data set's epochs without end, from its first one.
 
     The data set itself stays as it is.
@@ -253,7 +259,7 @@ def as_stream(data, encoder):
     return stream
 
 
-def check_settings(cls, settings):
+def check_settings(cls: Any, settings: Iterable[str]) -> None:
     """Refuses settings that a method does not take.
 
     Raises:
@@ -268,12 +274,12 @@ def check_settings(cls, settings):
             )
 
 
-def settings_of(cls):
+def settings_of(cls: Any) -> dict[str, Any]:
     """What a method's class takes, its own and then every method's, by name.
 
     A method made of another one (`**kwargs`) takes that one's too.
     """
-    own = {}
+    own: dict[str, Any] = {}
     for base in cls.__mro__:
         if "__init__" not in vars(base):
             continue

@@ -5,9 +5,11 @@ import json
 import random
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.runs.arguments import Arguments
 from keras_audio_ssl.runs.folder import claim
 from keras_audio_ssl.runs.folder import config_file
@@ -19,6 +21,7 @@ from keras_audio_ssl.runs.folder import metrics_file
 from keras_audio_ssl.runs.folder import refuse
 from keras_audio_ssl.runs.folder import write_json
 from keras_audio_ssl.runs.lock import only_one
+from keras_audio_ssl.runs.plan import Plan
 from keras_audio_ssl.runs.plan import prepare
 from keras_audio_ssl.runs.plan import settled
 from keras_audio_ssl.runs.report import Run
@@ -33,7 +36,7 @@ from keras_audio_ssl.runs.training import train
 def pretrain(
     method: str,
     data: Any,
-    output: Any,
+    output: FilePath,
     *,
     preset: str | None = None,
     epochs: int | None = None,
@@ -42,19 +45,19 @@ def pretrain(
     seconds: float | None = None,
     seed: int = 0,
     workers: int = 2,
-    init_from: Any = None,
+    init_from: FilePath | None = None,
     checkpoint_every: int = 500,
     resume: bool = False,
     overwrite: bool = False,
     tensorboard: bool = False,
     estimate: bool = False,
     where: Any = None,
-    alignments: Any = None,
+    alignments: FilePath | None = None,
     label: str | None = None,
     label_fraction: float = 1.0,
     isolate: bool = False,
     settings: dict[str, Any] | None = None,
-    say: Callable = print,
+    say: Callable[[str], object] = print,
     progress: bool = True,
 ) -> Run:
     """Trains an encoder on audio without labels, and keeps it in a file.
@@ -118,9 +121,10 @@ def pretrain(
         OSError: A file cannot be written; says how far it came.
 
     Example:
+        A folder of recordings without labels::
 
-    >>> run = kas.pretrain("byol_a", "my_audio", "byol_a.keras", epochs=100)
-    >>> run.encoder.embed("clip.flac")
+            run = kas.pretrain("byol_a", "my_audio", "byol_a.keras", epochs=100)
+            run.encoder.embed("clip.flac")
     """
     arguments = Arguments(
         method,
@@ -156,7 +160,7 @@ def pretrain(
 
 
 @contextlib.contextmanager
-def seeded(seed):
+def seeded(seed: int) -> Iterator[None]:
     """Seeds what initializers draw from; then it is as it was before."""
     import numpy as np
 
@@ -172,7 +176,7 @@ def seeded(seed):
         np.random.set_state(before[1])
 
 
-def cost_of(arguments):
+def cost_of(arguments: Arguments) -> Run:
     """The `Run` of an estimate."""
     arguments = settled(arguments)
     with seeded(arguments.seed):
@@ -182,7 +186,7 @@ def cost_of(arguments):
     return Run(None, cost, arguments.output, arguments.folder, words)
 
 
-def carry_out(arguments, begun):
+def carry_out(arguments: Arguments, begun: bool) -> Run:
     """A run, from the arguments to the encoder's file."""
     from keras_audio_ssl.callbacks.resume import read_record
     from keras_audio_ssl.callbacks.resume import write_contents
@@ -222,7 +226,7 @@ def carry_out(arguments, begun):
     return close(plan, steps_done, seconds, arguments)
 
 
-def announce(arguments, plan, steps_done):
+def announce(arguments: Arguments, plan: Plan, steps_done: int) -> None:
     """Says what begins now, and what is odd about how loud the data are."""
     import keras_audio_ssl.backend as backend
     from keras_audio_ssl.data.levels import odd_levels

@@ -2,11 +2,14 @@
 
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
+from typing import Self
 
 from keras_audio_ssl._text import write
 
 
-def say(text="", **kwargs):
+def say(text: str = "", **kwargs: Any) -> None:
     """Words for a person; results go to standard output alone."""
     write(text, sys.stderr, **kwargs)
 
@@ -28,14 +31,21 @@ class Progress:
         say: Called with the lines.
     """
 
-    def __init__(self, label, total, quiet=False, say=say):
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        quiet: bool = False,
+        say: Callable[[str], object] = say,
+    ) -> None:
         self.label, self.total, self.done = label, total, 0
         self.quiet, self.say = quiet, say
         self.begin = time.monotonic()
         self.next = self.begin + SOON
         # Things done, and when, after the first of them.
-        self.after_first = None
-        self.bar = self.task = None
+        self.after_first: tuple[int, float] | None = None
+        self.bar: Any = None
+        self.task: Any = None
         if sys.stderr.isatty() and not quiet:
             from rich.console import Console
             from rich.progress import BarColumn
@@ -54,16 +64,16 @@ class Progress:
             )
             self.task = self.bar.add_task(label, total=total, note="")
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if self.bar:
             self.bar.start()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         if self.bar:
             self.bar.stop()
 
-    def advance(self, done=1, note=""):
+    def advance(self, done: int = 1, note: str = "") -> None:
         """Reports `done` more things; a note is, say, the loss."""
         self.done += done
         if self.quiet:
@@ -87,7 +97,7 @@ class Progress:
         self.say(f"{text} {note}".rstrip())
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """`90` as `1:30`."""
     seconds = round(seconds)
     hours, rest = divmod(seconds, 3600)

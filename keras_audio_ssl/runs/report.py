@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from keras_audio_ssl._text import with_reason
+from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.runs.arguments import Arguments
 from keras_audio_ssl.runs.folder import metrics_file
 from keras_audio_ssl.runs.folder import write_json
 from keras_audio_ssl.runs.own_audio import look_at_own_audio
 from keras_audio_ssl.runs.own_audio import own_audio_in_words
+from keras_audio_ssl.runs.plan import Plan
 from keras_audio_ssl.runs.progress import Progress
 from keras_audio_ssl.runs.progress import duration
 
@@ -36,9 +39,11 @@ class Run:
         words: The same for a person.
 
     Example:
+        What became of a folder of recordings::
 
-    >>> run = kas.pretrain("cola", "my_audio", "cola.keras")
-    >>> run.encoder.embed("clip.flac")
+            run = kas.pretrain("cola", "my_audio", "cola.keras")
+            print(run)
+            run.encoder.embed("clip.flac")
     """
 
     encoder: Any
@@ -51,7 +56,7 @@ class Run:
         return self.words
 
 
-def export_files(model, output):
+def export_files(model: Any, output: Path) -> dict[Path, Any]:
     """The encoders of a model that are kept, by the file they go to."""
     return {
         output.with_name(f"{output.stem}.{name}.keras")
@@ -61,7 +66,9 @@ def export_files(model, output):
     }
 
 
-def close(plan, steps_done, seconds, arguments):
+def close(
+    plan: Plan, steps_done: int, seconds: float, arguments: Arguments
+) -> Run:
     """Writes the encoders and what was measured.
 
     Args:
@@ -100,7 +107,12 @@ def close(plan, steps_done, seconds, arguments):
     return finished(model.encoder, metrics, data.skipped, arguments)
 
 
-def finished(encoder, metrics, skipped, arguments):
+def finished(
+    encoder: Any,
+    metrics: dict[str, Any],
+    skipped: list[tuple[str, str]],
+    arguments: Arguments,
+) -> Run:
     """A `Run` that came to its end."""
     return Run(
         encoder,
@@ -111,7 +123,7 @@ def finished(encoder, metrics, skipped, arguments):
     )
 
 
-def probe_synthetic(encoder, arguments):
+def probe_synthetic(encoder: Any, arguments: Arguments) -> dict[str, Any]:
     """Accuracy of a linear probe: this encoder, untrained, log-mels."""
     import numpy as np
 
@@ -136,7 +148,7 @@ def probe_synthetic(encoder, arguments):
         "probing", work, not arguments.progress, arguments.say
     ) as progress:
 
-        def done(clip):
+        def done(clip: Tensor) -> Tensor:
             progress.advance()
             return clip
 
@@ -156,7 +168,12 @@ def probe_synthetic(encoder, arguments):
     return {**scores, "classes": len(classes), "clips": test}
 
 
-def in_words(metrics, skipped, output, folder):
+def in_words(
+    metrics: dict[str, Any],
+    skipped: list[tuple[str, str]],
+    output: Path,
+    folder: Path,
+) -> str:
     """What a run has led to, for a person."""
     resumed = metrics.get("resumed_at", 0)
     after = f", after {resumed} before" if resumed else ""
@@ -183,7 +200,7 @@ def in_words(metrics, skipped, output, folder):
     return "\n".join([*lines, f"encoder  {output}", f"run      {folder}"])
 
 
-def versions():
+def versions() -> dict[str, str]:
     """What the run was made with."""
     import keras
     import numpy

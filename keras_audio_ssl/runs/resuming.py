@@ -1,14 +1,19 @@
 """A run as it is before its next step, new or gone on with."""
 
 import json
+from typing import Any
 
 from keras_audio_ssl._files import as_json
+from keras_audio_ssl.runs.arguments import Arguments
 from keras_audio_ssl.runs.folder import contents_file
+from keras_audio_ssl.runs.plan import Plan
 from keras_audio_ssl.runs.plan import prepare
 from keras_audio_ssl.runs.report import versions
 
 
-def make_ready(arguments, before):
+def make_ready(
+    arguments: Arguments, before: dict[str, Any] | None
+) -> tuple[Plan, int, dict[str, Any]]:
     """A run as it is before its next step.
 
     Args:
@@ -60,7 +65,9 @@ def make_ready(arguments, before):
     return plan, steps_done, config
 
 
-def same_run(arguments, before, now, data):
+def same_run(
+    arguments: Arguments, before: dict[str, Any], now: dict[str, Any], data: Any
+) -> None:
     """Refuses to go on with another model or other data."""
     from keras_audio_ssl.callbacks.resume import changes
 
@@ -68,7 +75,7 @@ def same_run(arguments, before, now, data):
     refuse_changed(arguments, changes(before, now, table, data))
 
 
-def refuse_changed(arguments, changed):
+def refuse_changed(arguments: Arguments, changed: list[str]) -> None:
     """Says what of a run is not as it was, if anything is."""
     if changed:
         raise ValueError(

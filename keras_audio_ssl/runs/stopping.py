@@ -3,6 +3,9 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Callable
+from collections.abc import Iterator
+from types import FrameType
 
 # The last comes when a terminal is closed; Windows has none.
 SIGNALS = [
@@ -21,7 +24,7 @@ class Interrupted(Failure):
 
 
 @contextlib.contextmanager
-def stop_when_asked(say):
+def stop_when_asked(say: Callable[[str], object]) -> Iterator[list[int]]:
     """Ctrl-C, SIGTERM and SIGHUP are noted, to be obeyed without a loss.
 
     A second one interrupts at once. Outside of the main thread, where Python
@@ -35,7 +38,7 @@ def stop_when_asked(say):
     """
     signals: list[int] = []
 
-    def note(number, frame):
+    def note(number: int, frame: FrameType | None) -> None:
         signals.append(number)
         if len(signals) > 1:
             raise KeyboardInterrupt

@@ -1,5 +1,9 @@
 """The training of a run, and how it ends before its time."""
 
+from typing import Any
+
+from keras_audio_ssl.runs.arguments import Arguments
+from keras_audio_ssl.runs.plan import Plan
 from keras_audio_ssl.runs.progress import Progress
 from keras_audio_ssl.runs.stopping import Failure
 from keras_audio_ssl.runs.stopping import Interrupted
@@ -12,7 +16,7 @@ NOT_FINITE = (
 )
 
 
-def train(plan, steps_done, arguments):
+def train(plan: Plan, steps_done: int, arguments: Arguments) -> None:
     """One long Keras epoch over the steps that are left.
 
     Args:
@@ -51,11 +55,15 @@ def train(plan, steps_done, arguments):
     ):
 
         class Bar(keras.callbacks.Callback):
-            def on_train_batch_end(self, batch, logs=None):
+            def on_train_batch_end(
+                self, batch: int, logs: dict[str, Any] | None = None
+            ) -> None:
                 progress.advance(note=f"loss {(logs or {})['loss']:.4f}")
 
         class Stop(keras.callbacks.Callback):
-            def on_train_batch_end(self, batch, logs=None):
+            def on_train_batch_end(
+                self, batch: int, logs: dict[str, Any] | None = None
+            ) -> None:
                 # Between two steps: inside of one, JAX's state is in flight.
                 if signals:
                     raise KeyboardInterrupt
@@ -88,7 +96,7 @@ def train(plan, steps_done, arguments):
         raise Failure(NOT_FINITE.format(checkpoint.step, kept))
 
 
-def watchers(plan, steps_done, arguments):
+def watchers(plan: Plan, steps_done: int, arguments: Arguments) -> list[Any]:
     """The callbacks that write down how a run goes."""
     from keras_audio_ssl.callbacks import EmbeddingMonitor
     from keras_audio_ssl.callbacks import HistoryCSV
@@ -115,7 +123,7 @@ def watchers(plan, steps_done, arguments):
     return watch
 
 
-def measure(plan, arguments):
+def measure(plan: Plan, arguments: Arguments) -> tuple[dict[str, Any], str]:
     """Trains a few steps.
 
     Args:
@@ -130,7 +138,7 @@ def measure(plan, arguments):
     """
     from keras_audio_ssl.callbacks import StepCost
 
-    words = []
+    words: list[str] = []
     cost = StepCost(plan.steps, words.append, stop=True)
     few = cost.warm + cost.measured
     arguments.say(f"timing up to {few} steps of {plan.data.batch_size} clips")

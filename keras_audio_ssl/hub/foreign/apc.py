@@ -128,10 +128,10 @@ def gru(name: str, layer: Any, suffix: str = "l0") -> list[Rule]:
     """
     width, units = layer.kernel.shape[0], layer.units
 
-    def matrix(weight):
+    def matrix(weight: np.ndarray) -> np.ndarray:
         return reorder(weight).T
 
-    def biases(inner, outer):
+    def biases(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
         return np.stack([reorder(inner), reorder(outer)])
 
     return [
@@ -208,16 +208,16 @@ def quantizer_rules(quantizer: Any, numbers: list[int]) -> list[Rule]:
 
 
 def _apc(
-    state,
-    stack,
-    codebooks,
-    options,
-    postnet,
-    n_future,
-    normalize,
-    frontend,
-    whole,
-):
+    state: StateDict,
+    stack: str,
+    codebooks: list[int],
+    options: dict[str, Any],
+    postnet: str,
+    n_future: int,
+    normalize: str,
+    frontend: Any,
+    whole: bool,
+) -> Any:
     layers = len(state.numbers(stack + ".{}.weight_ih_l0"))
     units = state.shape(f"{stack}.0.weight_hh_l0", 2)[1]
     bins = state.shape(f"{stack}.0.weight_ih_l0", 2)[1]

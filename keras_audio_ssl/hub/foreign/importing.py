@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from keras_audio_ssl._files import FileError
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.hub.foreign.formats import FORMATS
 from keras_audio_ssl.hub.foreign.report import ImportReport
 from keras_audio_ssl.hub.foreign.state_dict import StateDict
@@ -20,7 +21,7 @@ class LicenceError(ValueError):
 
 def import_checkpoint(
     format: str,
-    path: str | os.PathLike,
+    path: FilePath,
     accept_licence: bool = False,
     prefix: str = "",
     **settings: Any,
@@ -54,9 +55,10 @@ def import_checkpoint(
             where the shape of a tensor asks for more than the file holds.
 
     Example:
+        A checkpoint that was downloaded before::
 
-    >>> encoder, report = import_checkpoint("apc_official", "apc.pt")
-    >>> print(report)
+            encoder, report = import_checkpoint("apc_official", "apc.pt")
+            print(report)
     """
     if format not in FORMATS:
         raise ValueError(

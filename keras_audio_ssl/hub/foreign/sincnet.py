@@ -1,5 +1,7 @@
 """Importer of SincNet's checkpoints."""
 
+from typing import Any
+
 import numpy as np
 
 from keras_audio_ssl.encoders import Encoder
@@ -111,13 +113,13 @@ def rules(backbone: SincNet, cnn: str = "", dnn: str = "") -> list[Rule]:
     return found
 
 
-def single(source: str, variable) -> Rule:
+def single(source: str, variable: Any) -> Rule:
     """A rule for a column `(n, 1)` that is a vector here."""
     shape = (*variable.shape, 1)
     return Rule((source,), (shape,), variable, lambda w: w[:, 0])
 
 
-def one_channel(source: str, norm) -> list[Rule]:
+def one_channel(source: str, norm: Any) -> list[Rule]:
     """Rules of a norm over a vector, which here has a channel."""
     return [
         Rule(

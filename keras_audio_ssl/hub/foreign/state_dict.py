@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -177,10 +178,10 @@ class StateDict:
         error.report = self.report
         return error
 
-    def _use(self, name):
+    def _use(self, name: str) -> None:
         self.unused.pop(self.originals[name], None)
 
-    def _miss(self, name, shape):
+    def _miss(self, name: str, shape: Sequence[int] | None) -> None:
         found = None
         if name in self.arrays:
             found = list(self.arrays[name].shape)

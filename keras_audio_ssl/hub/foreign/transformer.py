@@ -1,6 +1,7 @@
 """Importer of Mockingjay, Audio ALBERT and TERA checkpoints of s3prl."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -211,12 +212,12 @@ def rules(
     scale = weight_name(state, root)
     shift = "beta" if scale == "gamma" else "bias"
 
-    def one(names, variable, what="weight"):
+    def one(names: Sequence[str], variable: Any, what: str = "weight") -> Rule:
         """A rule for what the file holds once, or in equal copies."""
         sources = tuple(f"{name}.{what}" for name in names)
         shape = tuple(variable.shape)[::-1]
 
-        def convert(first, *others):
+        def convert(first: np.ndarray, *others: np.ndarray) -> np.ndarray:
             for name, other in zip(sources[1:], others, strict=True):
                 if not np.array_equal(first, other):
                     raise state.error(
@@ -227,13 +228,13 @@ def rules(
 
         return Rule(sources, (shape,) * len(sources), variable, convert)
 
-    def both(names, layer):
+    def both(names: Sequence[str], layer: Any) -> list[Rule]:
         return [
             one(names, layer.kernel),
             one(names, layer.bias, "bias"),
         ]
 
-    def norm(names, layer):
+    def norm(names: Sequence[str], layer: Any) -> list[Rule]:
         return [
             one(names, layer.gamma, scale),
             one(names, layer.beta, shift),

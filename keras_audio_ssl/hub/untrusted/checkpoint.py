@@ -11,6 +11,7 @@ from keras_audio_ssl._text import printable
 from keras_audio_ssl.hub.untrusted import reading_child
 from keras_audio_ssl.hub.untrusted.errors import CheckpointError
 from keras_audio_ssl.hub.untrusted.errors import Unreadable
+from keras_audio_ssl.hub.untrusted.reading_parent import Found
 from keras_audio_ssl.hub.untrusted.reading_parent import told_of
 from keras_audio_ssl.hub.untrusted.torch_pickle import MAX_REPEATED
 
@@ -40,9 +41,9 @@ def read_checkpoint(path: str | os.PathLike) -> Any:
         OSError: No child process can be started.
 
     Example:
-
-    >>> read_checkpoint("model.pth")["model"]["postnet.weight"].shape
-    (80, 512)
+        >>> np.savez("model.npz", weight=np.ones((80, 512)))
+        >>> read_checkpoint("model.npz")["weight"].shape
+        (80, 512)
     """
     path = Path(path)
     if not path.is_file():
@@ -96,13 +97,13 @@ def tensors_of(tree: Any) -> dict[str, np.ndarray]:
     return found
 
 
-def _tree(found):
+def _tree(found: Found) -> Any:
     """What `Told` has told, with arrays in the place of tensors."""
     told = found.told
     arrays = [_storage(found, dtype, size) for dtype, size in told["storages"]]
     values: list[Any] = []
 
-    def value(told):
+    def value(told: Any) -> Any:
         # A row before this one: a tree, then, and no circle.
         return values[told[0]] if isinstance(told, list) else told
 
@@ -119,7 +120,7 @@ def _tree(found):
     return value(told["root"])
 
 
-def _storage(found, dtype, size):
+def _storage(found: Found, dtype: str, size: int) -> np.ndarray:
     """The bytes of a storage as a flat array of the machine's own order."""
     if dtype[1:] == "bfloat16":
         # The upper half of a float32.
@@ -135,7 +136,9 @@ def _storage(found, dtype, size):
     return flat
 
 
-def _tensor(flat, offset, shape, strides):
+def _tensor(
+    flat: np.ndarray, offset: int, shape: list[int], strides: list[int]
+) -> np.ndarray:
     """A view of a storage, all of which lies in it."""
     sizes = (offset, *shape, *strides)
     last = offset + sum(

@@ -12,7 +12,12 @@ import struct
 import zipfile
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
+from functools import partial
+from typing import IO
 from typing import Any
+from typing import BinaryIO
+from typing import Literal
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +36,9 @@ MAX_HEADER = 16 * 2**20
 MAX_TENSORS = 100_000
 # A compressed archive may unfold to this much, and so many times its size.
 FREE_EXPANSION, MAX_EXPANSION = 64 * 2**20, 4
+
+# Of the bytes of a number.
+Order = Literal["<", ">"]
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 SAFETENSORS = {
@@ -92,7 +100,9 @@ def read_layout(stream: Any, size: int) -> tuple[Any, Callable]:
     )
 
 
-def _read_zip(stream, size):
+def _read_zip(
+    stream: BinaryIO, size: int
+) -> tuple[Any, Callable[[Storage], Content]]:
     archive = zipfile.ZipFile(stream)
     infos = archive.infolist()
     names = [info.filename for info in infos]
@@ -114,7 +124,7 @@ def _read_zip(stream, size):
     raise CheckpointError("a zip archive of neither PyTorch nor numpy")
 
 
-def _pieces(archive, info):
+def _pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
     """A member, no more of it than it says; at its end its checksum."""
     left = info.file_size
     with archive.open(info) as stream:
@@ -129,14 +139,16 @@ def _pieces(archive, info):
             )
 
 
-def _check(archive, infos):
+def _check(archive: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo]) -> None:
     """Reads members once, so that damage shows before anything is told."""
     for info in infos:
         for _ in _pieces(archive, info):
             pass
 
 
-def _read_torch(archive, name, size):
+def _read_torch(
+    archive: zipfile.ZipFile, name: str, size: int
+) -> tuple[Any, Callable[[Storage], Content]]:
     root = name.removesuffix("data.pkl")
     infos = {info.filename: info for info in archive.infolist()}
     # PyTorch stores its members as they are, one after the other.
@@ -148,7 +160,7 @@ def _read_torch(archive, name, size):
         raise CheckpointError("refused: a PyTorch archive that is compressed")
     if infos[name].file_size > MAX_PICKLE:
         raise CheckpointError("refused: a pickle of more than 32 MiB")
-    order = "<"
+    order: Order = "<"
     if root + "byteorder" in infos:
         with archive.open(infos[root + "byteorder"]) as stream:
             order = "<" if stream.read(7) == b"little" else ">"
@@ -156,7 +168,7 @@ def _read_torch(archive, name, size):
     with archive.open(infos[name]) as stream:
         tree = read_pickle(stream)
 
-    def content(storage):
+    def content(storage: Storage) -> Content:
         info = infos.get(f"{root}data/{storage.key}")
         if info is None:
             raise CheckpointError(f"damaged file: no storage {storage.key}")
@@ -170,7 +182,9 @@ def _read_torch(archive, name, size):
     return tree, content
 
 
-def _read_npz(archive):
+def _read_npz(
+    archive: zipfile.ZipFile,
+) -> tuple[Any, Callable[[Storage], Content]]:
     tree, contents = {}, {}
     for info in archive.infolist():
         if info.compress_type not in (
@@ -198,12 +212,14 @@ def _read_npz(archive):
             storage, 0, shape, tuple(strides)
         )
         contents[storage] = Content(
-            dtype.str, size, lambda i=info, s=start: _after(archive, i, s)
+            dtype.str, size, partial(_after, archive, info, start)
         )
     return tree, contents.__getitem__
 
 
-def _npy_head(stream, name):
+def _npy_head(
+    stream: IO[bytes], name: str
+) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(stream)
     read_header = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -219,19 +235,23 @@ def _npy_head(stream, name):
     return shape, fortran, dtype
 
 
-def _after(archive, info, skipped):
+def _after(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, skipped: int
+) -> Iterator[bytes]:
     """A member without its first bytes."""
     for piece in _pieces(archive, info):
         yield piece[skipped:]
         skipped = max(0, skipped - len(piece))
 
 
-def _read_legacy(stream, size):
+def _read_legacy(
+    stream: BinaryIO, size: int
+) -> tuple[Any, Callable[[Storage], Content]]:
     if read_pickle(stream) != LEGACY_MAGIC:
         raise CheckpointError("a pickle, but none that PyTorch saved")
     read_pickle(stream)  # version of the protocol
     system = read_pickle(stream)
-    order = "<" if system.get("little_endian", True) else ">"
+    order: Order = "<" if system.get("little_endian", True) else ">"
     tree = read_pickle(stream)
     if stream.tell() > MAX_PICKLE:
         raise CheckpointError("refused: a pickle of more than 32 MiB")
@@ -256,7 +276,7 @@ def _read_legacy(stream, size):
     return tree, lambda storage: contents[storage.key]
 
 
-def _storages(tree):
+def _storages(tree: Any) -> set[Storage]:
     """All storages of a tree, each once."""
     found, seen, pending = set(), set(), [tree]
     while pending:
@@ -278,13 +298,15 @@ def width(dtype: str) -> int:
     return np.dtype(dtype).itemsize
 
 
-def _dtype(name, order):
+def _dtype(name: str, order: Order) -> str:
     if name == "bfloat16":
         return order + name
     return np.dtype(name).newbyteorder(order).str
 
 
-def _read_safetensors(stream, size):
+def _read_safetensors(
+    stream: BinaryIO, size: int
+) -> tuple[Any, Callable[[Storage], Content]]:
     stream.seek(0)
     (length,) = struct.unpack("<Q", stream.read(8))
     if length > min(MAX_HEADER, size - 8):
@@ -330,12 +352,21 @@ def _read_safetensors(stream, size):
 
 
 class Budget:
-    """So much that may be told of a tree, in letters of JSON."""
+    """So much that may be told of a tree, in letters of JSON.
+
+    Args:
+        letters: How many there are to spend.
+    """
 
     def __init__(self, letters: int) -> None:
         self.left = letters
 
     def spend(self, letters: int) -> None:
+        """Takes letters away.
+
+        Raises:
+            CheckpointError: There are none left.
+        """
         self.left -= letters
         if self.left < 0:
             raise CheckpointError(
@@ -367,7 +398,7 @@ class Told:
         self.storages: list[Content] = []
         self.root = self._value(tree, 0)
 
-    def _value(self, node, depth):
+    def _value(self, node: Any, depth: int) -> Any:
         """JSON of a value: itself, or `[number of its row]`."""
         if node is None or isinstance(node, (bool, int, float, str)):
             self._budget.spend(len(node) if isinstance(node, str) else 8)
@@ -383,7 +414,7 @@ class Told:
         self._budget.spend(8)
         return [self._done[id(node)]]
 
-    def _row(self, node, depth):
+    def _row(self, node: Any, depth: int) -> list:
         self._budget.spend(16)
         if isinstance(node, bytes):
             self._budget.spend(len(node))
@@ -405,7 +436,7 @@ class Told:
             return [row_type, [self._value(value, depth + 1) for value in node]]
         raise CheckpointError(f"refused: the pickle holds {type(node)}")
 
-    def _storage(self, storage):
+    def _storage(self, storage: Storage) -> int:
         if storage not in self._numbers:
             content = self._content(storage)
             if content.size != storage.size * width(content.dtype):

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,8 @@ def check_config(
     """
     own = config.get("compile_config") if compiled else None
     config = _without_compiling(config)
-    layers, constants = 0, 0
+    layers = 0
+    constants: float = 0
     trusted = {} if trusted is None else trusted
     for count, entry in enumerate(_objects(config, path, limited)):
         layers += entry.get("module") == "keras.layers"
@@ -152,12 +154,12 @@ def check_config(
     return config
 
 
-def _word(name):
+def _word(name: Any) -> str:
     """A stranger's name in an error."""
     return printable(name, 100)
 
 
-def _without_compiling(config):
+def _without_compiling(config: dict[str, Any]) -> dict[str, Any]:
     """A copy of a configuration in which no model says how to compile it."""
     copy: dict[str, Any] = {}
     pending: list[tuple[Any, Any, Any]] = [(copy, "", config)]
@@ -178,7 +180,9 @@ def _without_compiling(config):
     return copy[""]
 
 
-def _check_compiling(config, path, trusted):
+def _check_compiling(
+    config: Any, path: Path, trusted: dict[str, Any]
+) -> dict[str, Any]:
     """How a model of this package was compiled."""
     if not isinstance(config, dict):
         raise FileError(f"{path}: its `compile_config` is no dict: refused.")
@@ -193,12 +197,15 @@ def _check_compiling(config, path, trusted):
     return config
 
 
-def _check_optimizer(entry, path, trusted, depth=0):
+def _check_optimizer(
+    entry: Any, path: Path, trusted: dict[str, Any], depth: int = 0
+) -> None:
     """An optimizer or its schedule: by name, and plain numbers."""
     allowed = False
     if isinstance(entry, dict) and isinstance(entry.get("config"), dict):
-        module, name = entry.get("module"), entry.get("class_name")
-        registered = entry.get("registered_name")
+        module: Any = entry.get("module")
+        name: Any = entry.get("class_name")
+        registered: Any = entry.get("registered_name")
         if all(isinstance(x, str) for x in (module, name, registered or "")):
             if registered in trusted:
                 return
@@ -224,7 +231,7 @@ def _check_optimizer(entry, path, trusted, depth=0):
             )
 
 
-def _is_setting(value):
+def _is_setting(value: Any) -> bool:
     """Whether a value is a number, a switch, or a short list of numbers."""
     if isinstance(value, list):
         return len(value) <= MAX_OBJECTS and all(
@@ -233,7 +240,7 @@ def _is_setting(value):
     return value is None or value == "auto" or isinstance(value, (int, float))
 
 
-def _is_name(value):
+def _is_name(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= 200
 
 
@@ -243,7 +250,9 @@ def class_of(config: dict[str, Any]) -> Any:
     return keras.saving.get_registered_object(config.get("registered_name"))
 
 
-def _objects(config, path, limited):
+def _objects(
+    config: dict[str, Any], path: Path, limited: bool
+) -> Iterator[dict[str, Any]]:
     """All dicts that name a class, however deep; numbers are looked at."""
     pending, nodes = [("", config, False)], 0
     while pending:
@@ -281,7 +290,7 @@ def _objects(config, path, limited):
             raise FileError(f"{path}: {_word(key)} is too large: refused.")
 
 
-def _check_nodes(nodes, path):
+def _check_nodes(nodes: Any, path: Path) -> None:
     """Layers of a graph may be called on the graph's tensors alone.
 
     One that is called on a constant computes while it is loaded. Tensors are
@@ -296,7 +305,7 @@ def _check_nodes(nodes, path):
             )
 
 
-def _holds_tensor(node):
+def _holds_tensor(node: Any) -> bool:
     pending = [node]
     while pending:
         node = pending.pop()
@@ -310,7 +319,7 @@ def _holds_tensor(node):
     return False
 
 
-def _constants(entry):
+def _constants(entry: dict[str, Any]) -> float:
     """Numbers that a front end, or the settings of one, make by themselves.
 
     They are in no file: filters of a spectrum, and transforms of these.
@@ -318,33 +327,34 @@ def _constants(entry):
     config = entry.get("config")
     if not str(entry.get("module")).startswith("keras_audio_ssl."):
         return 0
-    pending, total = [config], 0
+    pending: list[Any] = [config]
+    total: float = 0
     while pending:
         node = pending.pop()
         if isinstance(node, list):
             pending += node
         elif isinstance(node, dict) and "class_name" not in node:
             pending += node.values()
-            sizes = [
+            sizes: list[Any] = [
                 node.get(name)
                 for name in ("n_fft", "win_length", "n_mels", "n_mfcc")
             ]
             sizes = [n for n in sizes if isinstance(n, (int, float))]
             if sizes:
-                bands = [node.get("n_mels"), node.get("n_mfcc"), 64]
+                bands: list[Any] = [node.get("n_mels"), node.get("n_mfcc"), 64]
                 bands = [n for n in bands if isinstance(n, (int, float))]
                 total += max(*sizes, 512) * max(bands)
     return total
 
 
-def _allowed(entry, trusted):
+def _allowed(entry: dict[str, Any], trusted: dict[str, Any]) -> bool:
     name, module = entry["class_name"], entry.get("module")
     registered = entry.get("registered_name")
     if not isinstance(registered, (str, type(None))):
         return False
     if registered in trusted or (not registered and name in trusted):
         return True
-    if name in trusted and registered.rpartition(">")[2] == name:
+    if registered and name in trusted and registered.rpartition(">")[2] == name:
         found = keras.saving.get_registered_object(registered)
         # A registered class would win over the one that is given.
         if found is None or found is trusted[name]:
@@ -361,19 +371,19 @@ def _allowed(entry, trusted):
         return False
     if name in VALUES:
         return module in (None, "builtins") and _is_plain(entry)
-    if name in CLASSES.get(module, ()):
+    if module is not None and name in CLASSES.get(module, ()):
         return True
     return module in BASES and _is_subclass(module, name)
 
 
-def _is_plain(entry):
+def _is_plain(entry: dict[str, Any]) -> bool:
     """Whether an array's type is a number: `S1000000000` is a gigabyte."""
     config = entry.get("config")
     dtype = config.get("dtype") if isinstance(config, dict) else None
     return dtype is None or (isinstance(dtype, str) and dtype in NUMBERS)
 
 
-def _is_ours(module, name, registered):
+def _is_ours(module: str, name: str, registered: str | None) -> bool:
     room = module.split(".")[1]
     if room not in ROOMS or registered != f"keras_audio_ssl>{name}":
         return False
@@ -391,7 +401,7 @@ def _is_ours(module, name, registered):
     )
 
 
-def _is_activation(entry):
+def _is_activation(entry: dict[str, Any]) -> bool:
     name = entry.get("config")
     return (
         isinstance(name, str)
@@ -402,14 +412,14 @@ def _is_activation(entry):
     )
 
 
-def _is_subclass(module, name):
+def _is_subclass(module: str, name: str) -> bool:
     *path, label = BASES[module].split(".")
     base = getattr(importlib.import_module(".".join(path)), label)
     found = getattr(importlib.import_module(module), name, None)
     return isinstance(found, type) and issubclass(found, base)
 
 
-def _is_registered(name):
+def _is_registered(name: str | None) -> bool:
     return name is not None and (
         keras.saving.get_registered_object(name) is not None
     )

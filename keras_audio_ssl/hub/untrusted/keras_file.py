@@ -12,6 +12,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 from typing import BinaryIO
 from typing import NamedTuple
@@ -122,7 +123,7 @@ def members_of(stream: BinaryIO, size: int) -> dict[str, Part]:
         ) from error
 
 
-def _infos(archive):
+def _infos(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     infos = archive.infolist()
     names = [info.filename for info in infos]
     if "config.json" not in names or len(names) != len(set(names)):
@@ -136,7 +137,7 @@ def _infos(archive):
     return infos
 
 
-def _stored(stream, info, size):
+def _stored(stream: BinaryIO, info: zipfile.ZipInfo, size: int) -> Part:
     """A member, which must lie in the file as it is."""
     if (
         info.compress_type != zipfile.ZIP_STORED
@@ -221,9 +222,10 @@ def weights_of(members: dict[str, Part]) -> Iterator[list[Array]]:
         yield arrays
 
 
-def _arrays(h5py, file, size):
+def _arrays(h5py: ModuleType, file: Any, size: int) -> list[Array]:
     # By the low-level interface, which takes a fifth of the time.
-    found, held, seen = [], 0, set()
+    seen: set[int] = set()
+    found, held = [], 0
     pending = [("", h5py.h5g.open(file.id, b"/"), 0)]
     while pending:
         path, group, depth = pending.pop()
@@ -256,7 +258,7 @@ def _arrays(h5py, file, size):
     return found
 
 
-def _plain(h5py, node, name):
+def _plain(h5py: ModuleType, node: Any, name: str) -> Array:
     """A dataset, all of which must lie in the file."""
     dtype = None
     if isinstance(node, h5py.h5d.DatasetID):
@@ -276,7 +278,7 @@ def _plain(h5py, node, name):
     return Array(name, dtype, node.shape, h5py.Dataset(node))
 
 
-def _dtype(h5py, node):
+def _dtype(h5py: ModuleType, node: Any) -> str | None:
     """The name of a dataset's type, or None for what holds no numbers."""
     dtype = node.dtype
     if dtype.kind in "biuf" and dtype.itemsize in (1, 2, 4, 8):

@@ -157,11 +157,11 @@ def _keras(stream: Any, size: int, stack: contextlib.ExitStack) -> tuple:
     config = keras_file.config_of(members)
     found = stack.enter_context(keras_file.weights_of(members))
 
-    def whole(array):
+    def whole(array: Any) -> list[memoryview]:
         flat = np.asarray(array.node[()]).reshape(-1)
         little = flat.dtype.newbyteorder("<")
         # Not copied: it may be all that the file holds.
-        return [memoryview(flat.astype(little, copy=False).view("u1"))]
+        return [flat.astype(little, copy=False).view("u1").data]
 
     return (
         {

@@ -33,6 +33,10 @@ FREE_BYTES, BYTES_PER_BYTE = 64 << 20, 4
 class Found:
     """What a child has told of a file.
 
+    Args:
+        child: The process, which has the arrays still to send.
+        told: JSON of `reading_child.py`.
+
     Attributes:
         told: JSON of `reading_child.py`.
     """
@@ -184,7 +188,7 @@ class _Child:
         self._to.close()
         self._from.close()
 
-    def _hear(self):
+    def _hear(self) -> tuple[bytes, bytes]:
         answer, size = reading_child.ANSWER.unpack(
             self._read(reading_child.ANSWER.size).data
         )
@@ -197,9 +201,9 @@ class _Child:
             raise _Dead("the reader crashed (an impossible answer)")
         return answer, bytes(self._read(size))
 
-    def _read(self, size):
+    def _read(self, size: int) -> np.ndarray:
         body = np.empty(size, "uint8")
-        left = memoryview(body)
+        left = body.data
         while left:
             got = self._from.readinto(left)
             if not got:
@@ -208,10 +212,10 @@ class _Child:
         return body
 
     @contextlib.contextmanager
-    def _within(self, seconds):
+    def _within(self, seconds: float) -> Iterator[None]:
         """Ends the process if this takes longer."""
 
-        def end():
+        def end() -> None:
             self._late = True
             self._kill()
 
@@ -223,14 +227,14 @@ class _Child:
         finally:
             timer.cancel()
 
-    def _kill(self):
+    def _kill(self) -> None:
         with contextlib.suppress(OSError):
             if os.name == "posix" and self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
             else:
                 self._process.kill()
 
-    def _cause(self):
+    def _cause(self) -> str:
         """Why there is no more, in words."""
         try:
             code = self._process.wait(5.0)
@@ -254,9 +258,10 @@ class _Child:
         if code == reading_child.CHANGED:
             return "it changed while it was read."
         if number:
+            word: int | str = number
             with contextlib.suppress(ValueError):
-                number = signal.Signals(number).name
-            return f"the reader crashed (signal {number}): refused."
+                word = signal.Signals(number).name
+            return f"the reader crashed (signal {word}): refused."
         return f"the reader crashed (exit code {code}): refused."
 
 

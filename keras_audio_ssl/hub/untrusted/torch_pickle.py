@@ -6,8 +6,9 @@ stands for a number type, a container or a tensor; any other name is an error.
 """
 
 import pickletools
+from collections.abc import Iterable
+from typing import IO
 from typing import Any
-from typing import BinaryIO
 from typing import NamedTuple
 
 from keras_audio_ssl.hub.untrusted.errors import CheckpointError
@@ -96,7 +97,7 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 MARK = object()
 
 
-def read_pickle(stream: BinaryIO) -> Any:
+def read_pickle(stream: IO[bytes]) -> Any:
     """Reads one pickle, up to its end and no further.
 
     Args:
@@ -129,7 +130,7 @@ class _Reader:
         self.memo: dict[Any, Any] = {}
         self.copied = 0
 
-    def run(self, stream):
+    def run(self, stream: IO[bytes]) -> Any:
         steps = enumerate(pickletools.genops(stream))
         for step, (opcode, argument, _) in steps:
             if step > MAX_STEPS:
@@ -141,7 +142,7 @@ class _Reader:
             self.step(opcode.name, argument)
         raise CheckpointError("damaged pickle: no end")
 
-    def step(self, name, argument):
+    def step(self, name: str, argument: Any) -> None:
         stack = self.stack
         if name in PUSHED:
             # To hash or print one takes a time that follows its length.
@@ -207,19 +208,19 @@ class _Reader:
         else:
             raise CheckpointError(f"refused: the pickle's opcode {name}")
 
-    def last(self, count):
+    def last(self, count: int) -> list[Any]:
         if len(self.stack) < count:
             raise CheckpointError("damaged pickle: its stack is empty")
         return self.stack[-count:]
 
-    def since_mark(self):
+    def since_mark(self) -> list[Any]:
         items = []
         while (item := self.stack.pop()) is not MARK:
             items.append(item)
         self.copies(items)
         return items[::-1]
 
-    def copies(self, items):
+    def copies(self, items: Any) -> Any:
         """Counts entries: what is remembered may be copied at each step."""
         self.copied += len(items)
         if self.copied > MAX_COPIES:
@@ -228,19 +229,19 @@ class _Reader:
             )
         return items
 
-    def extend(self, items):
+    def extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
             raise CheckpointError("damaged pickle: appends to no list")
         self.stack[-1].extend(items)
 
-    def set_items(self, items):
+    def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, dict) or len(items) % 2:
             raise CheckpointError("damaged pickle: sets items of no dict")
         self.check_keys(items[::2])
         target.update(zip(items[::2], items[1::2], strict=True))
 
-    def check_keys(self, keys):
+    def check_keys(self, keys: Iterable[Any]) -> None:
         # To hash, print or compare a tuple of itself twice over takes 2**n.
         for key in keys:
             if not isinstance(key, (str, bytes, int, float, type(None))):
@@ -248,7 +249,7 @@ class _Reader:
                     f"refused: a key that is a {type(key).__name__}"
                 )
 
-    def name(self, module, label):
+    def name(self, module: Any, label: Any) -> Name:
         self.check_keys((module, label))
         if (module, label) not in NAMES:
             raise CheckpointError(
@@ -259,7 +260,7 @@ class _Reader:
             )
         return NAMES[module, label]
 
-    def reduce(self, function, arguments):
+    def reduce(self, function: Any, arguments: Any) -> Any:
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise CheckpointError("refused: the pickle calls a value")
         if function.role == "ordered":
@@ -291,7 +292,7 @@ class _Reader:
             return self.tensor(*arguments[:4], *arguments[6:])
         raise CheckpointError(f"refused: the pickle calls {function.value}")
 
-    def entries(self, arguments):
+    def entries(self, arguments: tuple) -> Any:
         """Those of a list or tuple that a call copies."""
         if not arguments:
             return []
@@ -299,7 +300,14 @@ class _Reader:
             raise CheckpointError("damaged pickle: a call with other values")
         return self.copies(arguments[0])
 
-    def tensor(self, storage, offset, shape, strides, metadata=None):
+    def tensor(
+        self,
+        storage: Any,
+        offset: Any,
+        shape: Any,
+        strides: Any,
+        metadata: Any = None,
+    ) -> Tensor:
         if metadata:
             raise CheckpointError("refused: a tensor with metadata")
         if any(
@@ -328,7 +336,7 @@ class _Reader:
             )
         return Tensor(storage, offset, tuple(shape), tuple(strides))
 
-    def build(self, state):
+    def build(self, state: Any) -> None:
         target = self.stack[-1]
         if type(target) is Attributes and type(state) is dict:
             target.update(self.copies(state))
@@ -338,7 +346,7 @@ class _Reader:
                 f"refused: the pickle sets the state of {type(target).__name__}"
             )
 
-    def storage(self, identity):
+    def storage(self, identity: Any) -> Storage:
         tag, dtype, key, _, size = identity[:5]
         if (
             tag != "storage"

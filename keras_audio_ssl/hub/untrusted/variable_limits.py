@@ -6,8 +6,10 @@ import inspect
 import math
 import os
 import threading
+from collections.abc import Callable
 from collections.abc import Iterator
 from numbers import Integral
+from typing import Any
 
 import keras
 import numpy as np
@@ -42,7 +44,7 @@ def limited(held: int, arrays: int, path: str | os.PathLike) -> Iterator[None]:
     }
     owner = threading.get_ident()
 
-    def spend(resource, count, words):
+    def spend(resource: str, count: int, words: str) -> None:
         # Not whole, or negative: left would grow, or be no number for good.
         whole = isinstance(count, int) and count >= 0
         left[resource] = left[resource] - count if whole else -1
@@ -52,13 +54,22 @@ def limited(held: int, arrays: int, path: str | os.PathLike) -> Iterator[None]:
                 "arrays: refused."
             )
 
-    def variable(make):
-        def counted(self, initializer, shape=None, dtype=None, *args, **kwargs):
+    def variable(make: Callable[..., None]) -> Callable[..., None]:
+        def counted(
+            self: Any,
+            initializer: Any,
+            shape: Any = None,
+            dtype: Any = None,
+            *args: Any,
+            **kwargs: Any,
+        ) -> None:
             if threading.get_ident() == owner:
-                sizes = shape
+                sizes: Any = shape
                 if shape is None:
                     sizes = getattr(initializer, "shape", ())
-                whole = all(isinstance(n, Integral) and n >= 0 for n in sizes)
+                whole = all(
+                    isinstance(n, Integral) and int(n) >= 0 for n in sizes
+                )
                 width = _width(dtype or getattr(initializer, "dtype", None))
                 size = width * math.prod(map(int, sizes)) if whole else -1
                 words = f"variables of shapes like {tuple(sizes)}"
@@ -68,8 +79,8 @@ def limited(held: int, arrays: int, path: str | os.PathLike) -> Iterator[None]:
 
         return counted
 
-    def layer(make):
-        def counted(self, *args, **kwargs):
+    def layer(make: Callable[..., None]) -> Callable[..., None]:
+        def counted(self: Any, *args: Any, **kwargs: Any) -> None:
             if threading.get_ident() == owner:
                 spend("layers", 1, f"more layers than {type(self).__name__}")
             make(self, *args, **kwargs)
@@ -85,7 +96,7 @@ def limited(held: int, arrays: int, path: str | os.PathLike) -> Iterator[None]:
         yield
 
 
-def _width(dtype):
+def _width(dtype: Any) -> int:
     """Bytes of a number."""
     try:
         name = keras.backend.standardize_dtype(dtype)
@@ -95,10 +106,12 @@ def _width(dtype):
 
 
 @contextlib.contextmanager
-def _constructor(cls, wrap):
+def _constructor(
+    cls: Any, wrap: Callable[[Callable[..., None]], Callable[..., None]]
+) -> Iterator[None]:
     """Puts another one in the place of a class's constructor."""
     own, make = "__init__" in cls.__dict__, cls.__init__
-    counted = functools.wraps(make)(wrap(make))
+    counted: Any = functools.wraps(make)(wrap(make))
     # Keras looks at the names of arguments, and not through wrappers.
     counted.__signature__ = inspect.signature(make)
     cls.__init__ = counted
