@@ -101,6 +101,18 @@ RECIPES = {
         **MASKED,
         "steps": 1500,
     },
+    "mpc": {
+        "summary": "speech, a vector a frame: 3 transformer layers of 192",
+        "method": "mpc",
+        "settings": {
+            "encoder": {**TRANSFORMER, "filters": 32},
+            "learning_rate": 1e-3,
+            "warm_up": 0.1,
+        },
+        "steps": 2500,
+        "batch_size": 16,
+        "seconds": 2.0,
+    },
     "multi_format": {
         "summary": "sounds of all kinds, waveform and spectrogram, a vector a "
         "clip",
