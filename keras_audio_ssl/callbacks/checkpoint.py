@@ -32,7 +32,7 @@ class Checkpoint(StepCallback):
         folder: Where; the newest `keep` files stay.
         every: Steps between files.
         minutes: Longest time between files.
-        first: Steps done before this `fit`.
+        steps_done: Steps done before this `fit`.
         keep: Files that stay.
     """
 
@@ -40,11 +40,11 @@ class Checkpoint(StepCallback):
         self,
         folder: FilePath,
         every: int = 500,
-        first: int = 0,
+        steps_done: int = 0,
         keep: int = 2,
         minutes: float = 10.0,
     ) -> None:
-        super().__init__(every, first)
+        super().__init__(every, steps_done)
         self.folder, self.keep, self.minutes = Path(folder), keep, minutes
         self.saved: int | None = None
 

@@ -28,7 +28,7 @@ class HistoryCSV(StepCallback):
             that are to be done again, since a killed run came further than
             its last checkpoint, are dropped.
         every: Steps between rows.
-        first: Steps done before this `fit`.
+        steps_done: Steps done before this `fit`.
         monitor: `EmbeddingMonitor` of the same `fit`, called before this.
         say: Called with words about a damaged table.
     """
@@ -37,11 +37,11 @@ class HistoryCSV(StepCallback):
         self,
         path: FilePath,
         every: int = 20,
-        first: int = 0,
+        steps_done: int = 0,
         monitor: Any = None,
         say: Callable[[str], Any] = print,
     ) -> None:
-        super().__init__(every, first)
+        super().__init__(every, steps_done)
         self.path = Path(path)
         self.monitor = monitor
         self.columns: list[str] | None = None
@@ -52,7 +52,7 @@ class HistoryCSV(StepCallback):
         if not self.path.exists():
             return
         head, rows, whole = read_table(self.path)
-        kept = [row for row in rows if int(row[0]) <= self.first]
+        kept = [row for row in rows if int(row[0]) <= self.steps_done]
         if not whole:
             aside = self.path.with_suffix(f".damaged{self.path.suffix}")
             os.replace(self.path, aside)
@@ -64,7 +64,7 @@ class HistoryCSV(StepCallback):
             self.path.unlink(missing_ok=True)
             return
         self.columns = head
-        self._written = bool(kept) and int(kept[-1][0]) == self.first
+        self._written = bool(kept) and int(kept[-1][0]) == self.steps_done
         with (
             written_whole(self.path) as draft,
             open(draft, "w", newline="", encoding="utf-8") as file,
@@ -150,7 +150,7 @@ class TensorBoard(StepCallback):
     Args:
         folder: Where; `tensorboard --logdir` takes it.
         every: Steps between points.
-        first: Steps done before this `fit`.
+        steps_done: Steps done before this `fit`.
         monitor: `EmbeddingMonitor` of the same `fit`, called before this.
 
     Raises:
@@ -161,10 +161,10 @@ class TensorBoard(StepCallback):
         self,
         folder: FilePath,
         every: int = 20,
-        first: int = 0,
+        steps_done: int = 0,
         monitor: Any = None,
     ) -> None:
-        super().__init__(every, first)
+        super().__init__(every, steps_done)
         need("tensorboardX", "`TensorBoard`")
         import tensorboardX
 

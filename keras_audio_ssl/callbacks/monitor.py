@@ -27,7 +27,7 @@ class EmbeddingMonitor(StepCallback):
             `"lengths"`, at the encoder's rate: the same ones all the time.
         labels: `(clips,)` or None.
         every: Steps between measurements; the first is before training.
-        first: Steps done before this `fit`.
+        steps_done: Steps done before this `fit`.
         seconds: Most of a half that is used.
         say: Called with words when something is wrong.
 
@@ -49,11 +49,11 @@ class EmbeddingMonitor(StepCallback):
         clips: Any,
         labels: Tensor | None = None,
         every: int = 100,
-        first: int = 0,
+        steps_done: int = 0,
         seconds: float = 2.0,
         say: Callable[[str], Any] = print,
     ) -> None:
-        super().__init__(every, first)
+        super().__init__(every, steps_done)
         if isinstance(clips, tuple):
             clips, *rest = clips
             labels = rest[0] if labels is None and rest else labels

@@ -21,7 +21,7 @@ class ReconstructionPictures(StepCallback):
         clip: `(samples,)` at the encoder's rate.
         folder: Gets `reconstruction_000100.png` after step 100, and so on.
         every: Steps between pictures; the first is before training.
-        first: Steps done before this `fit`.
+        steps_done: Steps done before this `fit`.
 
     Raises:
         ImportError: Matplotlib is not installed.
@@ -36,9 +36,13 @@ class ReconstructionPictures(StepCallback):
     """
 
     def __init__(
-        self, clip: Tensor, folder: FilePath, every: int = 100, first: int = 0
+        self,
+        clip: Tensor,
+        folder: FilePath,
+        every: int = 100,
+        steps_done: int = 0,
     ) -> None:
-        super().__init__(every, first)
+        super().__init__(every, steps_done)
         need("matplotlib", "`ReconstructionPictures`")
         self.clip, self.folder = np.asarray(clip, "float32"), folder
 

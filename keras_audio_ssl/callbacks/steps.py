@@ -11,20 +11,20 @@ class StepCallback(keras.callbacks.Callback):
     Args:
         every: Steps between calls. Where Keras runs several steps at once
             (`steps_per_execution`), the call comes after the last of them.
-        first: Steps done before this `fit`.
+        steps_done: Steps done before this `fit`.
 
     Attributes:
         step: Steps done.
     """
 
-    def __init__(self, every: int = 1, first: int = 0) -> None:
+    def __init__(self, every: int = 1, steps_done: int = 0) -> None:
         super().__init__()
         self.every = every
-        self.begin_at(first)
+        self.begin_at(steps_done)
 
     def begin_at(self, step: int) -> None:
         """Counts from here; `fit` calls it where a run goes on."""
-        self.first = self.step = self._epoch_start = step
+        self.steps_done = self.step = self._epoch_start = step
 
     def on_epoch_begin(
         self, epoch: int, logs: dict[str, Any] | None = None

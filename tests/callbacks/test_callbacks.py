@@ -126,7 +126,7 @@ def test_steps_go_on_over_epochs_and_executions():
         seen = []
         model = tiny()
         model.compile(steps_per_execution=together)
-        steps = Steps(every=2 if together == 1 else 3, first=12)
+        steps = Steps(every=2 if together == 1 else 3, steps_done=12)
         model.fit(x, batch_size=2, epochs=2, verbose=0, callbacks=[steps])
         assert seen[: len(want)] == want and steps.step == 20
 

@@ -14,7 +14,7 @@ ROWS = [f"{k},0.{k},0.001,{'' if k % 4 else '1e-05'}\r\n" for k in (2, 4, 6, 8)]
 def table(path, content):
     path.write_bytes(content)
     said = []
-    history = HistoryCSV(path, every=2, first=6, say=said.append)
+    history = HistoryCSV(path, every=2, steps_done=6, say=said.append)
     history.on_train_begin()
     return history, said
 
