@@ -75,6 +75,12 @@ RECIPES = {
         "method": "audio2vec_cbow",
         **SLICES,
     },
+    "audio_albert": {
+        "summary": "speech, a vector a frame: one transformer layer, 3 times",
+        "method": "audio_albert",
+        **MASKED,
+        "steps": 1500,
+    },
     "byol_a": {
         "summary": "sounds of all kinds, a vector a clip: AudioNTT, 512 wide",
         "method": "byol_a",
