@@ -88,8 +88,8 @@ def make_augmentations(
     Example:
         >>> mask = kas.augment.Sometimes(kas.augment.TimeMask(), 0.25)
         >>> fade, mask = make_augmentations(("fade", mask), "waveform")
-        >>> fade.name, mask.domain
-        ('fade', 'waveform')
+        >>> type(fade).__name__, mask.domain
+        ('Fade', 'waveform')
     """
     if given is None:
         given = ()
