@@ -17,12 +17,11 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-# Most of a suite on JAX is XLA at work on programs that run a few times: here
-# it takes a third of the usual time for them. What it makes of them by default
-# is tested by `tests/faults`, and by `.ci/run` against the golden numbers.
+# Most of a suite on JAX is XLA at work on programs that run a few times. What
+# it makes of them by default is tested by `tests/faults`, and by `.ci/run`
+# against the golden numbers.
 if os.environ.get("KERAS_BACKEND") == "jax":
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 
 def pytest_runtest_teardown(item, nextitem):
