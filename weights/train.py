@@ -101,6 +101,17 @@ RECIPES = {
         "batch_size": 64,
         "seconds": 4.0,
     },
+    "dapc": {
+        "summary": "speech, a vector a frame: 2 GRU layers, 64 wide",
+        "method": "dapc",
+        "settings": {
+            "encoder": {"units": 128, "layers": 2, "dim": 64},
+            "decoder_units": 256,
+        },
+        "steps": 800,
+        "batch_size": 16,
+        "seconds": 2.0,
+    },
     "mockingjay": {
         "summary": "speech, a vector a frame: 3 transformer layers of 192",
         "method": "mockingjay",
