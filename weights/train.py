@@ -93,6 +93,23 @@ RECIPES = {
         "batch_size": 64,
         "seconds": 0.95,
     },
+    "clar": {
+        "summary": "sounds of all kinds, a vector a clip: a small VGG, 256",
+        "method": "clar",
+        "settings": {
+            "encoder": {
+                "backbone": "vgg",
+                "frontend": "clar_short",
+                "n_mels": 64,
+                "conv_channels": 16,
+                "dim": 256,
+            },
+            "seconds": 0.95,
+        },
+        "steps": 300,
+        "batch_size": 48,
+        "seconds": 1.0,
+    },
     "cola": {
         "summary": "sounds of all kinds, a vector a clip: AudioNTT, 512 wide",
         "method": "cola",
