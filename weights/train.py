@@ -129,6 +129,18 @@ RECIPES = {
         "batch_size": 16,
         "seconds": 2.0,
     },
+    "fonseca": {
+        "summary": "sounds of all kinds, a vector a clip: a small VGG",
+        "method": "fonseca",
+        "settings": {
+            "encoder": {"backbone": "vgg", "conv_channels": 16},
+            "solver": "adam",
+            "learning_rate": 1e-3,
+        },
+        "steps": 300,
+        "batch_size": 48,
+        "seconds": 4.0,
+    },
     "mockingjay": {
         "summary": "speech, a vector a frame: 3 transformer layers of 192",
         "method": "mockingjay",
