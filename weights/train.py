@@ -75,6 +75,11 @@ RECIPES = {
         "method": "audio2vec_cbow",
         **SLICES,
     },
+    "audio2vec_skipgram": {
+        "summary": "scenes and sounds, a vector a window: five conv blocks",
+        "method": "audio2vec_skipgram",
+        **SLICES,
+    },
     "audio_albert": {
         "summary": "speech, a vector a frame: one transformer layer, 3 times",
         "method": "audio_albert",

@@ -8,6 +8,8 @@ SHIPPED = {
     "40719b3821c14f85a06a9a4736993a7f1df43784288c1e138fe7d142b0df9af3": 4227959,
     # audio2vec_cbow.keras
     "0c29267343c3affcbb89409870d2d2f26cd697ca30225445b3f0768c905adccc": 244983,
+    # audio2vec_skipgram.keras
+    "3ee50a377cbe5a52175ebb24a3bfd19384762d044abc05d585e4025d98478db1": 244983,
     # audio_albert.keras
     "618c6f3e5a7dc7d490f418d56d72dcd06f803449056be04b9add3c638cffdabc": 1898402,
     # byol_a.keras
