@@ -6,6 +6,7 @@ This is the parent's side; `_child.py` is the other.
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,24 @@ def start(module: str, *arguments: str) -> subprocess.Popen:
         env=env,
         **apart,
     )
+
+
+def one_of(idle: list, lock: Any, make: Callable[[], Any]) -> Any:
+    """A child that has nothing to do, or a new one.
+
+    Args:
+        idle: Those that have nothing to do, some of which may have ended.
+        lock: Held while one is taken from them.
+        make: Makes a new one.
+
+    Returns:
+        The last of `idle` that is `alive`, or a new one.
+    """
+    while True:
+        with lock:
+            child = idle.pop() if idle else None
+        if child is None:
+            return make()
+        if child.alive:
+            return child
+        child.end()

@@ -18,10 +18,9 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Most of a suite on JAX is XLA at work on programs that run a few times. What
-# it makes of them by default is tested by `tests/faults`, and by `.ci/run`
-# against the golden numbers.
-if os.environ.get("KERAS_BACKEND") == "jax":
-    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# it does by default is tested by `tests/parity` and `tests/faults`, on
+# TensorFlow, and with `JAX_DISABLE_MOST_OPTIMIZATIONS=0`.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 
 def pytest_runtest_teardown(item, nextitem):

@@ -58,7 +58,7 @@ def about(name: str) -> tuple[dict[str, Any], str]:
     from keras_audio_ssl.encoders import encoder_settings
     from keras_audio_ssl.methods import make_method
     from keras_audio_ssl.methods import method_class
-    from keras_audio_ssl.runs.plan import settings_of
+    from keras_audio_ssl.methods import settings_of
 
     cls = method_class(name)
     settings = {

@@ -1,6 +1,5 @@
 """What a method's `encoder=` takes: settings, an encoder, any layer."""
 
-import inspect
 from typing import Any
 from typing import TypeAlias
 
@@ -31,6 +30,7 @@ from keras_audio_ssl.encoders.transformer import Transformer
 from keras_audio_ssl.encoders.vgg import CRNN
 from keras_audio_ssl.encoders.vgg import VGG
 from keras_audio_ssl.engine import KERAS_ARGUMENTS
+from keras_audio_ssl.engine import constructors
 from keras_audio_ssl.features import RECIPES
 from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import recipe
@@ -201,19 +201,12 @@ def parts(settings: dict[str, Any]) -> tuple[Any, Any]:
 def arguments_of(cls: Any) -> list[str]:
     """Names of what a class and those above it take, Keras' own left out."""
     names: dict[str, None] = {}
-    for base in cls.__mro__:
+    for base, parameters in constructors(cls):
         if base is keras.layers.Layer:
             break
-        if "__init__" not in vars(base):
-            continue
-        for parameter in inspect.signature(base.__init__).parameters.values():
-            if parameter.kind in (
-                parameter.POSITIONAL_OR_KEYWORD,
-                parameter.KEYWORD_ONLY,
-            ):
-                names[parameter.name] = None
+        names |= dict.fromkeys(parameters)
     # A subclass works these out.
-    hidden = {"self", "n_bins", "min_samples", *KERAS_ARGUMENTS}
+    hidden = {"n_bins", "min_samples", *KERAS_ARGUMENTS}
     return [name for name in names if name not in hidden]
 
 

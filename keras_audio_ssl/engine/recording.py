@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from collections.abc import Iterator
 from typing import Any
 from typing import ClassVar
 
@@ -189,6 +190,30 @@ def with_preset(signature):
 def is_rest(parameter):
     """Whether a parameter takes all further keywords (`**kwargs`)."""
     return parameter.kind is parameter.VAR_KEYWORD
+
+
+def constructors(
+    cls: type,
+) -> Iterator[tuple[type, dict[str, inspect.Parameter]]]:
+    """The constructors of a class and of those above it, nearest first.
+
+    Yields:
+        `(base, parameters)`: a class with a constructor of its own, and that
+        one's parameters by name, without `self` and what only gathers others.
+    """
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            signature = inspect.signature(vars(base)["__init__"])
+            named = dict(list(signature.parameters.items())[1:])
+            yield (
+                base,
+                {
+                    name: parameter
+                    for name, parameter in named.items()
+                    if parameter.kind
+                    in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+                },
+            )
 
 
 def preset_of(cls, preset):

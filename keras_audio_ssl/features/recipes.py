@@ -1,8 +1,8 @@
 """The front ends of the methods, by name."""
 
-import inspect
 from typing import Any
 
+from keras_audio_ssl.engine import constructors
 from keras_audio_ssl.features.frontend import FrontEnd
 from keras_audio_ssl.features.layers import MFCC
 from keras_audio_ssl.features.layers import LogMel
@@ -183,12 +183,10 @@ def at_rate(
 def defaults_of(layer: Any) -> dict[str, Any]:
     """What a front end's class takes by default, and those above it."""
     found: dict = {}
-    for base in layer.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        for parameter in inspect.signature(base.__init__).parameters.values():
+    for base, parameters in constructors(layer):
+        for name, parameter in parameters.items():
             if parameter.default is not parameter.empty:
-                found.setdefault(parameter.name, parameter.default)
+                found.setdefault(name, parameter.default)
         if base is FrontEnd:
             break
     return found

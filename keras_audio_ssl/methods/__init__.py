@@ -108,6 +108,25 @@ def make_method(name: str, **kwargs: Any) -> "PretextModel":
     return method_class(name)(**{**METHODS[name][2], **kwargs})
 
 
+def settings_of(cls: Any) -> dict[str, Any]:
+    """What a method's class takes, its own and then every method's, by name.
+
+    A method made of another one (`**kwargs`) takes that one's too.
+    """
+    from keras_audio_ssl.engine import constructors
+
+    own: dict[str, Any] = {}
+    for _, parameters in constructors(cls):
+        if "paper" in parameters:
+            # What methods are made of gets its arguments from them.
+            break
+        for name, parameter in parameters.items():
+            own.setdefault(name, parameter.default)
+    for name in ("preset", "seed"):
+        own.pop(name, None)
+    return {**own, **{n: own.get(n) for n in ("sample_rate", "augmentation")}}
+
+
 if not TYPE_CHECKING:
     # Out of a type checker's sight, for which every name would be right.
 

@@ -1,7 +1,6 @@
 """What a run comes to: model, data, steps."""
 
 import copy
-import inspect
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -130,9 +129,10 @@ def make_model(arguments: Arguments, cls: Any, encoder: Any) -> Any:
     """The method's model, new."""
     from keras_audio_ssl.hub import load_encoder
     from keras_audio_ssl.methods import make_method
+    from keras_audio_ssl.methods import settings_of
 
     settings = dict(arguments.settings)
-    if "classes" in inspect.signature(cls.__init__).parameters:
+    if "classes" in settings_of(cls):
         classes = classes_of(arguments)
         if classes is not None:
             settings.setdefault("classes", classes)
@@ -265,6 +265,8 @@ def check_settings(cls: Any, settings: Iterable[str]) -> None:
     Raises:
         ValueError: Names the unknown key and what there is.
     """
+    from keras_audio_ssl.methods import settings_of
+
     known = settings_of(cls)
     for key in settings:
         if key not in known:
@@ -272,24 +274,3 @@ def check_settings(cls: Any, settings: Iterable[str]) -> None:
                 f'`settings["{key}"]`: there is no such setting. Known: '
                 f"{', '.join(known)}; of the encoder encoder.NAME"
             )
-
-
-def settings_of(cls: Any) -> dict[str, Any]:
-    """What a method's class takes, its own and then every method's, by name.
-
-    A method made of another one (`**kwargs`) takes that one's too.
-    """
-    own: dict[str, Any] = {}
-    for base in cls.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        parameters = inspect.signature(base.__init__).parameters
-        if "paper" in parameters:
-            # What methods are made of gets its arguments from them.
-            break
-        for p in parameters.values():
-            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
-                own.setdefault(p.name, p.default)
-    hidden = ("self", "preset", "seed")
-    own = {name: value for name, value in own.items() if name not in hidden}
-    return {**own, **{n: own.get(n) for n in ("sample_rate", "augmentation")}}

@@ -22,11 +22,7 @@ def test_what_was_disturbed_goes_on_to_the_bit(options):
         [sys.executable, "-m", "tests.faults", "--steps", "2", *options],
         cwd=Path(__file__).parents[2],
         # As it is without a test around it.
-        env={
-            **os.environ,
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",
-            "XLA_FLAGS": "",
-        },
+        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"},
         capture_output=True,
         text=True,
         timeout=900,

@@ -11,6 +11,7 @@ from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.methods import PretextModel
 from keras_audio_ssl.methods import make_method
 from keras_audio_ssl.methods import method_class
+from keras_audio_ssl.methods import settings_of
 from keras_audio_ssl.runs import plan
 
 
@@ -111,7 +112,7 @@ def test_the_command_knows_it():
     for name in METHODS:
         cls = method_class(name)
         plan.check_settings(cls, {"augmentation": "gain"})
-        assert plan.settings_of(cls)["augmentation"] is None
+        assert settings_of(cls)["augmentation"] is None
     with pytest.raises(ValueError, match="Known:.*augmentation"):
         plan.check_settings(cls, {"augment": "gain"})
 

@@ -16,6 +16,7 @@ from keras_audio_ssl.callbacks import HistoryCSV
 from keras_audio_ssl.cli.arguments import parse_settings
 from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.methods import method_class
+from keras_audio_ssl.methods import settings_of
 from keras_audio_ssl.runs import Failure
 from keras_audio_ssl.runs import Interrupted
 from keras_audio_ssl.runs import plan
@@ -138,9 +139,7 @@ def test_what_takes_classes_takes_their_names(tmp_path):
     data = kas.data.from_arrays(
         waves(8), np.array(["low", "high"] * 4), batch_size=8
     )
-    able = [
-        m for m in METHODS if "classes" in plan.settings_of(method_class(m))
-    ]
+    able = [m for m in METHODS if "classes" in settings_of(method_class(m))]
     assert sorted(able) == ["clar", "lim"]
     for method in [*able, "permutations"]:
         arguments = Arguments(method, data, tmp_path / "x.keras", preset="tiny")
@@ -378,13 +377,13 @@ def test_settings_of_the_encoder_have_names(tmp_path):
 
 def test_a_method_made_of_another_one_has_its_settings(tmp_path):
     settings = {
-        name: plan.settings_of(method_class(name))
+        name: settings_of(method_class(name))
         for name in ("mockingjay", "audio_albert")
     }
     both = settings["audio_albert"]
     assert set(both) == {*settings["mockingjay"], "mask_token"}
     for name in METHODS:
-        assert "paper" not in plan.settings_of(method_class(name))
+        assert "paper" not in settings_of(method_class(name))
     asked = Arguments(
         "audio_albert", None, tmp_path / "x.keras", preset="tiny",
         settings={"span": 3, "learning_rate": 5e-4},

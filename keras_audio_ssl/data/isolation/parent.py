@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from keras_audio_ssl._process import one_of
 from keras_audio_ssl._process import start
 from keras_audio_ssl._text import printable
 from keras_audio_ssl.data.audio import AudioError
@@ -423,15 +424,7 @@ _watcher: threading.Thread | None = None
 
 
 def _take() -> _Child:
-    """A child that has nothing to do, or a new one."""
-    while True:
-        with _lock:
-            child = _idle.pop() if _idle else None
-        if child is None:
-            return _Child()
-        if child.alive:
-            return child
-        child.end()
+    return one_of(_idle, _lock, _Child)
 
 
 def _give_back(child: _Child) -> None:
