@@ -58,6 +58,26 @@ def max_pool(x: Any, size: Any, stride: Any = None, pad: Any = (0, 0)) -> Any:
     return ops.max_pool(x, size, stride, "valid", "channels_last")
 
 
+def conv_1d(
+    x: Tensor, kernel: Tensor, stride: int = 1, pad: tuple[int, int] = (0, 0)
+) -> Tensor:
+    """Convolves over time; the kernel takes the dtype of `x`.
+
+    Args:
+        x: `(batch, time, channels)`.
+        kernel: `(taps, channels, filters)`.
+        stride: Frames between outputs.
+        pad: Zeros before and after.
+
+    Returns:
+        `(batch, (time + sum(pad) - taps) // stride + 1, filters)`.
+    """
+    # Time stands where a map has its frequencies, in which the backends'
+    # kernels run: along the other axis they take two to four times as long.
+    y = backend.conv(x[:, None], kernel[None], (1, stride), ((0, 0), pad))
+    return ops.squeeze(y, axis=1)
+
+
 class BatchNorm(Registered, keras.layers.BatchNormalization):
     """Batch normalisation of the last axis by each backend's fused kernel.
 
@@ -397,6 +417,16 @@ class ConvNorm(Layer):
         self.conv.build((None, None, None, input_shape[-1]))
         self.norm.build((None, None, None, self.filters))
 
+    def convolved(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """`x` convolved, without the norm."""
+        if self.depthwise:
+            return backend.depthwise_conv(x, kernel, self.strides, self.pad)
+        if x.shape[2] == kernel.shape[1] == 1 and self.strides[1] == 1:
+            pad = (self.pad or backend.half_pad(kernel.shape))[0]
+            y = conv_1d(x[:, :, 0], kernel[:, 0], self.strides[0], pad)
+            return y[:, :, None]
+        return backend.conv(x, kernel, self.strides, self.pad)
+
     def call(
         self,
         x: Tensor,
@@ -406,8 +436,6 @@ class ConvNorm(Layer):
         x = ops.cast(x, self.compute_dtype)
         kernel = ops.convert_to_tensor(self.conv.kernel)
         gamma, beta = self.norm.scale_and_offset()
-        convolve = backend.depthwise_conv if self.depthwise else backend.conv
-        options: dict[str, Any] = {"stride": self.strides, "pad": self.pad}
         activate = ACTIVATIONS[self.activation]
         if not (training and self.norm.trainable):
             mean, variance = self.norm.moving_moments()
@@ -415,10 +443,10 @@ class ConvNorm(Layer):
             offset = beta - scale * mean
             kernel = ops.cast(kernel, "float32")
             kernel = kernel * (scale[:, None] if self.depthwise else scale)
-            x = convolve(x, kernel, **options) + ops.cast(offset, x.dtype)
+            x = self.convolved(x, kernel) + ops.cast(offset, x.dtype)
             x = activate(x)
         elif lengths is None:
-            x, epsilon = convolve(x, kernel, **options), self.norm.epsilon
+            x, epsilon = self.convolved(x, kernel), self.norm.epsilon
             if self.activation == "silu":
                 x, *moments = backend.norm_silu(x, gamma, beta, epsilon)
             else:
@@ -426,7 +454,7 @@ class ConvNorm(Layer):
                 x = activate(x)
             self.norm.record(*moments)
         else:
-            x = convolve(x, kernel, **options)
+            x = self.convolved(x, kernel)
             mask = frame_mask(ops.cast(lengths, "int32"), ops.shape(x)[1])
             mask = ops.broadcast_to(mask[:, :, None], ops.shape(x)[:-1])
             x = activate(self.norm(x, training=True, mask=mask))

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-import keras_audio_ssl.backend as backend
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.conv import BatchNorm
+from keras_audio_ssl.blocks.conv import conv_1d
 from keras_audio_ssl.blocks.conv import mask_frames
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import check_choice
@@ -62,24 +62,35 @@ class GroupNorm(Layer):
             setattr(self, name, weight)
 
     def call(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        time = ops.shape(x)[1]
-        shape = (-1, time, self.groups, self.channels // self.groups)
-        y = ops.reshape(ops.cast(x, "float32"), shape)
-        valid = ops.ones((1, 1, 1, 1), "float32")
-        count = ops.cast(time, "float32")
-        if lengths is not None:
-            valid = ops.cast(frame_mask(lengths, time), "float32")
-            valid = valid[:, :, None, None]
+        x = ops.cast(x, "float32")
+        # Of each channel first, and of a group from its channels': two passes
+        # over the frames, and one to apply them.
+        if lengths is None:
+            mean = ops.mean(x, axis=1, keepdims=True)
+            variance = ops.mean(ops.square(x - mean), axis=1, keepdims=True)
+        else:
+            valid = frame_mask(lengths, ops.shape(x)[1])[:, :, None]
+            valid = ops.cast(valid, "float32")
             count = ops.maximum(ops.cast(lengths, "float32"), 1.0)
-            count = ops.reshape(count, (-1, 1, 1, 1))
-        count = count * shape[-1]
-        mean = ops.sum(y * valid, axis=(1, 3), keepdims=True) / count
-        off = (y - mean) * valid
-        variance = ops.sum(ops.square(off), axis=(1, 3), keepdims=True) / count
-        y = off * ops.rsqrt(variance + self.epsilon)
-        y = ops.reshape(y, (-1, time, self.channels))
-        y = y * self.gamma.value + self.beta.value
-        return ops.cast(y, self.compute_dtype)
+            count = ops.reshape(count, (-1, 1, 1))
+            mean = ops.sum(x * valid, axis=1, keepdims=True) / count
+            off = (x - mean) * valid
+            variance = ops.sum(ops.square(off), axis=1, keepdims=True) / count
+        # (batch, groups, channels of a group)
+        shape = (-1, self.groups, self.channels // self.groups)
+        means = ops.reshape(mean, shape)
+        mean = ops.mean(means, axis=2, keepdims=True)
+        variance = ops.reshape(variance, shape) + ops.square(means - mean)
+        variance = ops.mean(variance, axis=2, keepdims=True)
+        gamma, beta = (
+            ops.reshape(v.value, shape[1:]) for v in (self.gamma, self.beta)
+        )
+        scale = gamma * ops.rsqrt(variance + self.epsilon)
+        offset = beta - mean * scale
+        scale, offset = (
+            ops.reshape(v, (-1, 1, self.channels)) for v in (scale, offset)
+        )
+        return ops.cast(x * scale + offset, self.compute_dtype)
 
 
 class ConvNorm1D(Layer):
@@ -153,10 +164,7 @@ class ConvNorm1D(Layer):
         """`x` convolved, without the norm."""
         x, pad = ops.cast(x, self.compute_dtype), (self.pad, self.pad)
         if self.dilation == 1:
-            maps = backend.conv(
-                x[:, :, None], kernel[:, None], (self.stride, 1), (pad, (0, 0))
-            )
-            return maps[:, :, 0]
+            return conv_1d(x, kernel, self.stride, pad)
         x = ops.pad(x, ((0, 0), pad, (0, 0)))
         return ops.conv(
             x, ops.cast(kernel, x.dtype), 1, "valid", "channels_last",

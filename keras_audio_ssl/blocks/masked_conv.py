@@ -6,8 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-import keras_audio_ssl.backend as backend
 from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.blocks.conv import conv_1d
 from keras_audio_ssl.blocks.conv import mask_frames
 from keras_audio_ssl.engine import Layer
 
@@ -98,8 +98,8 @@ class MaskedConv1D(Layer):
                 [kernel[:side], kernel[size - side :]], axis=1
             )
             around = (0, 0)
-        y = backend.conv(x[:, :, None], kernel[:, None], pad=(around, (0, 0)))
-        y = self.activation(y[:, :, 0] + ops.cast(self.bias, y.dtype))
+        y = conv_1d(x, kernel, pad=around)
+        y = self.activation(y + ops.cast(self.bias, y.dtype))
         return y if lengths is None else mask_frames(y, lengths)
 
     def compute_output_shape(

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 
@@ -23,6 +24,39 @@ def mel_edges(filters: int, sample_rate: int) -> np.ndarray:
     low, high = 2595 * np.log10(1 + ends / 700)
     mel = np.linspace(low, high, filters + 1)
     return 700 * (10 ** (mel / 2595) - 1)
+
+
+def long_conv(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
+    """Convolves one channel with filters of many taps, as a matrix product.
+
+    A row of the product is a block of neighbouring outputs, so that the
+    samples under it are few more than under one of them; convolutions of the
+    backends are made for many channels and few taps.
+
+    Args:
+        x: `(batch, samples)`.
+        kernel: `(taps, filters)`.
+        stride: Samples between outputs.
+
+    Returns:
+        `(batch, (samples - taps) // stride + 1, filters)`.
+    """
+    taps, filters = kernel.shape
+    # An eighth more is multiplied than has to be.
+    block = max(1, taps // (8 * stride))
+    hop, length = block * stride, (block - 1) * stride + taps
+    count = (ops.shape(x)[1] - taps) // stride + 1
+    blocks = (count + block - 1) // block
+    x = ops.pad(x, ((0, 0), (0, hop - stride)))
+    frames = backend.sliding_frames(x, length, hop, blocks)
+    # Row p holds the filters p strides later: rows of `length` cut from a
+    # sequence that repeats after `length + stride`.
+    shifted = ops.pad(kernel, ((0, length + stride - taps), (0, 0)))
+    shifted = ops.tile(shifted, (block, 1))[: block * length]
+    shifted = ops.reshape(shifted, (block, length, filters))
+    shifted = ops.reshape(ops.transpose(shifted, (1, 0, 2)), (length, -1))
+    y = ops.reshape(frames @ shifted, (-1, blocks * block, filters))
+    return y[:, :count]
 
 
 class SincConv(Layer):
@@ -123,9 +157,8 @@ class SincConv(Layer):
         )
 
     def call(self, x: Tensor) -> Tensor:
-        kernel = self.filters_of()[:, None]
         x = ops.cast(x, "float32")
-        return ops.conv(x, kernel, self.stride, "valid", "channels_last")
+        return long_conv(x[..., 0], self.filters_of(), self.stride)
 
     def compute_output_shape(
         self, input_shape: Sequence[Any]

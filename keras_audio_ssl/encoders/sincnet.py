@@ -6,11 +6,13 @@ from typing import Any
 import keras
 from keras import ops
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import BatchNorm
 from keras_audio_ssl.blocks import FramePool
 from keras_audio_ssl.blocks import SincConv
 from keras_audio_ssl.blocks import TimeNorm
+from keras_audio_ssl.blocks import conv_1d
 from keras_audio_ssl.blocks import uniform_dense
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.encoders.windowed import Windowed
@@ -145,11 +147,14 @@ class SincNetChunk(Backbone):
         """What the convolutions give: a list of `(batch, time, filters)`."""
         x, hidden = self.norm_in(features), []
         for i, norm in enumerate(self.norms):
-            x = self.convs[i - 1](x) if i else ops.abs(self.sinc(x))
-            if self.pools[i] > 1:
-                x = ops.max_pool(
-                    x, self.pools[i], self.pools[i], "valid", "channels_last"
-                )
+            if i:
+                conv = self.convs[i - 1]
+                x = conv_1d(ops.cast(x, self.compute_dtype), conv.kernel)
+                x = x + ops.cast(conv.bias, x.dtype)
+            else:
+                x = ops.abs(self.sinc(x))
+            # A map of one row, of which the backends have kernels.
+            x = backend.max_pool(x[:, None], (1, self.pools[i]))[:, 0]
             x = ops.leaky_relu(norm(x), self.slope)
             hidden.append(x)
         return hidden

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_audio_ssl.blocks import SincConv
 from keras_audio_ssl.blocks import TimeNorm
+from keras_audio_ssl.blocks.sinc import long_conv
 from tests.gradients import gradients
 from tests.gradients import numpy
 
@@ -57,6 +58,45 @@ def test_at_half_the_rate_the_width_gets_no_gradient():
     )
     assert band[1] == 0.0
     assert band[0] != 0.0 and (low != 0.0).all()
+
+
+@pytest.mark.parametrize(
+    "taps,stride,samples", [(251, 1, 700), (101, 4, 403), (9, 2, 40), (3, 1, 3)]
+)
+def test_blocks_of_a_long_convolution_are_the_convolution(
+    taps, stride, samples
+):
+    rng = np.random.default_rng(0)
+    x, kernel = (
+        keras.Variable(rng.standard_normal(shape).astype("float32"))
+        for shape in ((2, samples), (taps, 5))
+    )
+    kernel.assign(kernel.value / taps**0.5)
+    plain = ops.conv(
+        x.value[..., None], kernel.value[:, None], stride, "valid",
+        "channels_last",
+    )  # fmt: skip
+    weight = rng.standard_normal(plain.shape).astype("float32")
+    weight = ops.convert_to_tensor(weight)
+
+    def ours():
+        return ops.sum(weight * long_conv(x.value, kernel.value, stride))
+
+    def theirs():
+        y = ops.conv(
+            x.value[..., None], kernel.value[:, None], stride, "valid",
+            "channels_last",
+        )  # fmt: skip
+        return ops.sum(weight * y)
+
+    y = long_conv(x.value, kernel.value, stride)
+    np.testing.assert_allclose(numpy(y), numpy(plain), atol=2e-5)
+    for a, b in zip(
+        gradients(ours, [x, kernel])[1],
+        gradients(theirs, [x, kernel])[1],
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, atol=2e-4)
 
 
 def test_half_precision_does_not_reach_the_filters():
