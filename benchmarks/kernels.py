@@ -96,6 +96,10 @@ KERNELS = {
         {"frames": 100},
     ),
     "max_pool": ([noise(*BYOL_A)], {"pool": (2, 2)}),
+    "max_pool, overlapping": (
+        [noise(16, 53, 50, 64)],
+        {"pool": (3, 3), "stride": (2, 2)},
+    ),
     "norm_silu": ([noise(*UNIT), *np.ones((2, 96))], STATISTICS),
 }
 FRONT_END = ("as_one", "in_chunks", "sliding_frames", "splitting_pays")

@@ -226,23 +226,29 @@ def depthwise_conv(
     return ops.depthwise_conv(x, kernel, stride, padding, "channels_last")
 
 
-def max_pool(x: Any, pool: tuple[int, int]) -> Any:
-    """Maxima of windows that do not overlap; a remainder is dropped.
+def max_pool(
+    x: Any, pool: tuple[int, int], stride: tuple[int, int] | None = None
+) -> Any:
+    """Maxima of windows; a remainder is dropped.
 
     Args:
         x: `(batch, time, frequency, channels)`.
-        pool: Two ints. Size and stride.
+        pool: Two ints, (time, frequency).
+        stride: The same, from one window to the next. `None`: `pool`, windows
+            that do not overlap.
 
     Returns:
-        `(batch, time // pool[0], frequency // pool[1], channels)`.
+        `(batch, (time - pool[0]) // stride[0] + 1, (frequency - pool[1]) //
+        stride[1] + 1, channels)`.
 
     Example:
         >>> max_pool(np.ones((1, 9, 8, 3), "float32"), (2, 2)).shape
         (1, 4, 4, 3)
     """
-    if tuple(pool) == (1, 1):
+    stride = pool if stride is None else stride
+    if tuple(pool) == tuple(stride) == (1, 1):
         return ops.convert_to_tensor(x)
-    return ops.max_pool(x, pool, pool, "valid", "channels_last")
+    return ops.max_pool(x, pool, stride, "valid", "channels_last")
 
 
 def max_over_time(x: Any) -> Any:

@@ -62,7 +62,12 @@ def copied(variable):
 
 def conv(x, kernel, stride=1, pad=None):
     x, kernel, pad = prepared(x, kernel, pad)
-    return _conv(x, kernel.permute(3, 2, 0, 1), stride, pad, 1)
+    height, width, channels, filters = kernel.shape
+    # Turned over as a matrix, for which PyTorch has a quick way; left to the
+    # convolution it is copied slowly, in both directions.
+    kernel = kernel.reshape(-1, filters).t().contiguous()
+    kernel = kernel.view(filters, height, width, channels)
+    return _conv(x, kernel.permute(0, 3, 1, 2), stride, pad, 1)
 
 
 def depthwise_conv(x, kernel, stride=1, pad=None):
@@ -82,14 +87,13 @@ def _conv(x, kernel, stride, pad, groups):
     return y.permute(0, 2, 3, 1).contiguous()
 
 
-def max_pool(x, pool):
+def max_pool(x, pool, stride=None):
     x = ops.convert_to_tensor(x)
-    if tuple(pool) == (1, 1):
+    if tuple(pool) == tuple(stride or pool) == (1, 1):
         return x
     # That of Keras gives the map back with its channels first in memory.
-    return functional.max_pool2d(x.permute(0, 3, 1, 2), pool).permute(
-        0, 2, 3, 1
-    )
+    y = functional.max_pool2d(x.permute(0, 3, 1, 2), pool, stride)
+    return y.permute(0, 2, 3, 1)
 
 
 def affine(x, mean, variance, gamma, beta, epsilon):

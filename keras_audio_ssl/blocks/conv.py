@@ -51,11 +51,9 @@ def max_pool(x: Any, size: Any, stride: Any = None, pad: Any = (0, 0)) -> Any:
     """
     size = _pair("size", size)
     stride = size if stride is None else _pair("stride", stride)
-    if size == stride and not any(pad):
-        return backend.max_pool(x, size)
-    around = [(n, n) for n in pad]
-    x = ops.pad(x, ((0, 0), *around, (0, 0)))
-    return ops.max_pool(x, size, stride, "valid", "channels_last")
+    if any(pad):
+        x = ops.pad(x, ((0, 0), *((n, n) for n in pad), (0, 0)))
+    return backend.max_pool(x, size, stride)
 
 
 def conv_1d(

@@ -43,6 +43,12 @@ CASES = {
         {"stride": 2, "pad": PAD},
     ),
     "max_pool": ("max_pool", [MAP], {"pool": (2, 3)}),
+    "max_pool, overlapping": (
+        "max_pool",
+        [MAP],
+        {"pool": (3, 2), "stride": (2, 1)},
+    ),
+    "max_pool, apart": ("max_pool", [MAP], {"pool": (1, 2), "stride": (2, 3)}),
     "max_pool, none": ("max_pool", [MAP], {"pool": (1, 1)}),
     "max_over_time": ("max_over_time", [array(0, 4, 7, 3)], {}),
     "affine": (
