@@ -3,11 +3,11 @@
     python weights/train.py cola
     python weights/train.py --table
 
-Trains NAME by its recipe, on the rows `split=train` of `pretrain.csv` alone,
-into `weights/NAME.keras`; then scores it on recordings that it has not heard,
-and writes its card, `NAME.json`, and the table in `README.md`. Interrupted,
-the same command goes on; `--overwrite` begins anew, `--score` leaves the
-training out.
+Trains NAME by its recipe, on the rows `split=train` of `pretrain.csv` alone
+or on no recording at all, into `weights/NAME.keras`; then scores it on
+recordings that it has not heard, and writes its card, `NAME.json`, and the
+table in `README.md`. Interrupted, the same command goes on; `--overwrite`
+begins anew, `--score` leaves the training out.
 """
 
 import argparse
@@ -56,6 +56,19 @@ SLICES = {
     },
     "steps": 600,
     "batch_size": 32,
+    "seconds": 3.0,
+}
+# No recording of `pretrain.csv` says where its words are.
+WORDS = {
+    "data": "synthetic",
+    "settings": {
+        "encoder": {"units": 50, "frontend": "speech2vec_coarse"},
+        "window": 2,
+        "max_frames": 40,
+        "learning_rate": 3e-3,
+    },
+    "steps": 1000,
+    "batch_size": 16,
     "seconds": 3.0,
 }
 RECIPES = {
@@ -146,6 +159,29 @@ RECIPES = {
         "batch_size": 48,
         "seconds": 4.0,
     },
+    "lim": {
+        "summary": "speakers, a vector a chunk of 200 ms: SincNet, 128 wide",
+        "method": "lim",
+        "settings": {
+            "encoder": {
+                "sinc": [32, 101],
+                "sinc_stride": 4,
+                "conv": [[32, 5], [32, 5]],
+                "dense": [128],
+                "hop": 640,
+            },
+            "optimization": "adam",
+        },
+        "steps": 2000,
+        "batch_size": 64,
+        "seconds": 2.0,
+    },
+    "mam": {
+        "summary": "speech, a vector each 40 ms: 3 transformer layers of 192",
+        "method": "mam",
+        **MASKED,
+        "steps": 1500,
+    },
     "mockingjay": {
         "summary": "speech, a vector a frame: 3 transformer layers of 192",
         "method": "mockingjay",
@@ -203,6 +239,16 @@ RECIPES = {
         "batch_size": 32,
         "seconds": 2.0,
     },
+    "speech2vec_cbow": {
+        "summary": "spoken words, a vector each, of synthetic speech alone",
+        "method": "speech2vec_cbow",
+        **WORDS,
+    },
+    "speech2vec_skipgram": {
+        "summary": "spoken words, a vector each, of synthetic speech alone",
+        "method": "speech2vec_skipgram",
+        **WORDS,
+    },
     "temporal_gap": {
         "summary": "how far apart two moments are: five small conv blocks",
         "method": "temporal_gap",
@@ -235,6 +281,10 @@ CORPORA = {
     "philharmonia": {
         "title": "Philharmonia Orchestra sound samples",
         "licence": "CC BY-SA 3.0, not to be sold or offered as samples",
+    },
+    "synthetic": {
+        "title": "sounds that the package makes itself, no recording",
+        "licence": "none needed",
     },
 }
 
@@ -341,11 +391,13 @@ def train(name, data, steps=None, overwrite=False):
     recipe = dict(RECIPES[name])
     summary, method = recipe.pop("summary"), recipe.pop("method")
     recipe["steps"] = steps or recipe["steps"]
+    data = recipe.pop("data", data)
+    where = None if data == "synthetic" else WHERE
     run = kas.pretrain(
         method,
         data,
         HERE / f"{name}.keras",
-        where=WHERE,
+        where=where,
         preset="paper",
         overwrite=overwrite,
         resume=not overwrite and (HERE / f"{name}.run").exists(),
@@ -360,7 +412,7 @@ def train(name, data, steps=None, overwrite=False):
         "method": method,
         "training": {
             **recipe,
-            "where": WHERE,
+            "where": where,
             "seed": config["seed"],
             # A run that went on measured its last part only.
             "seconds_trained": round(
@@ -374,9 +426,11 @@ def train(name, data, steps=None, overwrite=False):
 
 
 def corpora(data):
-    """What a table of recordings holds of each corpus, as the card says it."""
+    """What the card says of each corpus in a table of recordings."""
     from keras_audio_ssl.data import read_manifest
 
+    if data == "synthetic":
+        return [{"corpus": data, **CORPORA[data]}]
     table = read_manifest(data, where=WHERE)
     out = []
     for corpus in sorted(set(table["corpus"])):
