@@ -10,6 +10,9 @@ from keras_audio_ssl.backend import portable
 from keras_audio_ssl.backend.portable import both
 from keras_audio_ssl.backend.portable import prepared
 
+# Values, 4 MiB.
+COLUMNS = 2**20
+
 
 def conv(x, kernel, stride=1, pad=None):
     x, kernel, pad = prepared(x, kernel, pad)
@@ -114,9 +117,22 @@ def _conv_backward(stride, pad, saved, grad):
         columns = as_rows(shifts(x, height, width, stride, pad))
         d_kernel = columns @ grad.reshape(-1, filters)
     else:
+        # As many clips at a time as have their columns in the cache: sums for
+        # each clip cost more than the products where maps are small.
+        clips, places = len(x), grad.shape[1] * grad.shape[2]
+        most = COLUMNS // (places * height * width * channels)
+        several = max(
+            n
+            for n in range(1, clips + 1)
+            if clips % n == 0 and n <= max(most, 1)
+        )
+        parts = [
+            a.reshape(clips // several, several, *a.shape[1:])
+            for a in (x, grad)
+        ]
 
-        def add_clip(total, clip):
-            x, grad = clip
+        def add_clips(total, clips):
+            x, grad = clips
             columns = jnp.concatenate(
                 shifts(x, height, width, stride, pad), axis=-1
             )
@@ -128,7 +144,7 @@ def _conv_backward(stride, pad, saved, grad):
             return total + product, None
 
         total = jnp.zeros((filters, height * width * channels), "float32")
-        d_kernel = lax.scan(add_clip, total, (x, grad))[0].T
+        d_kernel = lax.scan(add_clips, total, tuple(parts))[0].T
     d_kernel = d_kernel.reshape(kernel.shape).astype(kernel.dtype)
     return pull(grad)[0], d_kernel
 
