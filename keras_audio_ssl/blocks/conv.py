@@ -418,7 +418,7 @@ class ConvNorm(Layer):
     def convolved(self, x: Tensor, kernel: Tensor) -> Tensor:
         """`x` convolved, without the norm."""
         if self.depthwise:
-            return backend.depthwise_conv(x, kernel, self.strides, self.pad)
+            return backend.depthwise_conv(x, kernel, self.strides[0], self.pad)
         if x.shape[2] == kernel.shape[1] == 1 and self.strides[1] == 1:
             pad = (self.pad or backend.half_pad(kernel.shape))[0]
             y = conv_1d(x[:, :, 0], kernel[:, 0], self.strides[0], pad)
