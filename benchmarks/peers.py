@@ -15,6 +15,27 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+# ------------------------------------------------------------------- update
+
+
+def updated(loss, optimizer, clip=None):
+    """Updates the weights by a loss, of which it gives the value.
+
+    Args:
+        loss: Scalar tensor.
+        optimizer: Of the weights.
+        clip: Largest norm of all gradients; any if None.
+    """
+    optimizer.zero_grad()
+    loss.backward()
+    if clip is not None:
+        groups = optimizer.param_groups
+        weights = [w for group in groups for w in group["params"]]
+        nn.utils.clip_grad_norm_(weights, clip, foreach=True)
+    optimizer.step()
+    return loss.detach()
+
+
 # ---------------------------------------------------------------- front end
 
 
@@ -176,12 +197,10 @@ class _BYOL:
             prediction = self.predictor(self.online(view))
             cosine = F.cosine_similarity(prediction, target, dim=-1)
             loss = loss + (2 - 2 * cosine).mean()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        value = updated(loss, self.optimizer)
         with torch.no_grad():
             torch._foreach_lerp_(*self.pairs, 1 - self.momentum)
-        return loss.detach()
+        return value
 
 
 def byol_a(batch=64, dim=512, frames=96, n_mels=64, device="cpu"):
@@ -408,11 +427,7 @@ def cola(
     )
 
     def step():
-        loss = model(x)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
+        return updated(model(x), optimizer)
 
     return step
 
@@ -446,11 +461,7 @@ def apc(
 
     def step():
         loss = F.l1_loss(model(x[:, :-ahead]), x[:, ahead:])
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
-        optimizer.step()
-        return loss.detach()
+        return updated(loss, optimizer, clip=1.0)
 
     return step
 
@@ -555,11 +566,7 @@ def tera(
         hidden = alter()
         error = (model(x.masked_fill(hidden, 0.0)) - x).abs()
         loss = (error * hidden).sum() / hidden.sum()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0, foreach=True)
-        optimizer.step()
-        return loss.detach()
+        return updated(loss, optimizer, clip=5.0)
 
     return step
 
@@ -623,11 +630,7 @@ def dapc(
         loss = -_information(z, 4) + 0.1 * off.square().sum()
         error = (seen - x).abs() * hidden
         loss = loss + 5.0 * error.sum() / hidden.sum()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0, foreach=True)
-        optimizer.step()
-        return loss.detach()
+        return updated(loss, optimizer, clip=5.0)
 
     return step
 
@@ -704,11 +707,7 @@ def npc(
 
     def step():
         loss = F.l1_loss(model(x), x)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0, foreach=True)
-        optimizer.step()
-        return loss.detach()
+        return updated(loss, optimizer, clip=5.0)
 
     return step
 
@@ -773,11 +772,7 @@ def speech2vec(
         y = model.decode(z, frames).unflatten(0, (batch, words))[:, :, None]
         error = (y - target).square().mean(-1) * mask
         loss = error.sum() / mask.sum()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0, foreach=True)
-        optimizer.step()
-        return loss.detach()
+        return updated(loss, optimizer, clip=5.0)
 
     return step
 
@@ -850,11 +845,7 @@ def _on_slices(parts, loss, device):
     optimizer = torch.optim.Adam(weights, lr=1e-3, fused=True)
 
     def step():
-        value = loss(*parts)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        return value.detach()
+        return updated(loss(*parts), optimizer)
 
     return step
 
@@ -993,11 +984,7 @@ def _rebuilding(model, x, optimizer, hide, clip):
     def step():
         hidden, loss_of = hide(x)
         loss = loss_of(model(hidden))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), clip, foreach=True)
-        optimizer.step()
-        return loss.detach()
+        return updated(loss, optimizer, clip=clip)
 
     return step
 
@@ -1140,10 +1127,7 @@ def _contrasting(encoder, deep, x, temperature, optimizer, device):
 
     def step():
         loss = _nt_xent(*(model(view) for view in views), temperature)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
+        return updated(loss, optimizer)
 
     return step
 
@@ -1265,10 +1249,7 @@ def lim(batch=16, samples=3200, device="cpu"):
         positive = score(torch.cat([first, second], 1))
         negative = score(torch.cat([first, other], 1))
         loss = F.softplus(-positive).mean() + F.softplus(negative).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
+        return updated(loss, optimizer)
 
     return step
 
@@ -1333,10 +1314,7 @@ def multi_format(batch=4, seconds=1.0, n_mels=80, device="cpu"):
         z = F.normalize(torch.cat(z), dim=1)
         scores = (z @ z.T / 0.1).masked_fill(hide, -1e9)
         loss = F.cross_entropy(scores, pair)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
+        return updated(loss, optimizer)
 
     return step
 
@@ -1356,22 +1334,3 @@ def embedding(clips=32, seconds=2.0, dim=512, batched=False, device="cpu"):
     if batched:
         return lambda: embed(x)
     return lambda: torch.cat([embed(clip) for clip in x.split(1)])
-
-
-PEERS = {
-    "log_mel": log_mel,
-    "byol_a": byol_a,
-    "byol_a_from_waveforms": byol_a_from_waveforms,
-    "cola": cola,
-    "apc": apc,
-    "tera": tera,
-    "dapc": dapc,
-    "npc": npc,
-    "mpc": mpc,
-    "mam": mam,
-    "audio2vec": audio2vec,
-    "speech2vec": speech2vec,
-    "temporal_gap": temporal_gap,
-    "permutations": permutations,
-    "embedding": embedding,
-}

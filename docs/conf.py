@@ -4,7 +4,9 @@ It needs the extra `docs` and a backend, since the reference is made of the
 docstrings.
 """
 
+import importlib
 import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -58,12 +60,53 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 
+# The rooms that the reference has pages of.
+ROOMS = re.findall(
+    r"^ +(keras_audio_ssl\.\w+)$",
+    (Path(__file__).parent / "reference/index.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
 
-def shorten_bases(app, name, obj, options, bases):
-    """Keras' classes under the names that users know."""
-    for i, base in enumerate(bases):
+
+def shown_bases(cls):
+    """A class's bases that a page shows, or those above what none shows."""
+    for base in cls.__bases__:
+        room = ".".join(base.__module__.split(".")[:2])
         if base.__module__.startswith("keras.src"):
-            bases[i] = f"``keras.{base.__name__}``"
+            shown = keras_name(base) is not None
+        elif base.__module__.startswith("keras_audio_ssl."):
+            shown = room in ROOMS and base.__name__ in public_names(room)
+        else:
+            shown = True
+        if shown:
+            yield base
+        else:
+            yield from shown_bases(base)
+
+
+def public_names(room):
+    """What a room offers, as `autosummary` lists it."""
+    module = importlib.import_module(room)
+    return getattr(module, "__all__", dir(module))
+
+
+def show_bases(app, name, obj, options, bases):
+    """Bases that users know; Keras' classes by the names they have there."""
+    shown = dict.fromkeys(shown_bases(obj))
+    if len(shown) > 1:
+        shown.pop(object, None)
+    bases[:] = [
+        f"``{keras_name(base)}``"
+        if base.__module__.startswith("keras.src")
+        else base
+        for base in shown
+    ]
+
+
+def keras_name(cls):
+    """Where Keras offers one of its classes; None for those it keeps."""
+    names = vars(cls).get("_api_export_path")
+    return names[0] if isinstance(names, list) else names
 
 
 def sign(app, what, name, obj, options, text, returned):
@@ -82,4 +125,4 @@ def link_pages(app, name, content):
 def setup(app):
     app.connect("source-read", link_pages)
     app.connect("autodoc-process-signature", sign)
-    app.connect("autodoc-process-bases", shorten_bases)
+    app.connect("autodoc-process-bases", show_bases)

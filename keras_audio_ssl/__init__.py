@@ -3,6 +3,7 @@
 import importlib
 import sys
 from typing import TYPE_CHECKING
+from typing import Any
 
 from keras_audio_ssl._backend import choose_backend
 from keras_audio_ssl._registration import register_with_keras
@@ -73,7 +74,7 @@ _NAMES = {
 if not TYPE_CHECKING:
     # Out of a type checker's sight, for which every name would be right.
 
-    def __getattr__(name):
+    def __getattr__(name: str) -> Any:
         if name in _ROOMS:
             announce_backend()
             return importlib.import_module(f"keras_audio_ssl.{name}")
@@ -87,7 +88,7 @@ if not TYPE_CHECKING:
         room = _NAMES.get(name, "methods")
         return getattr(importlib.import_module(f"keras_audio_ssl.{room}"), name)
 
-    def __dir__():
+    def __dir__() -> list[str]:
         from keras_audio_ssl import methods
 
         return sorted({*_ROOMS, *_NAMES, *methods.__all__, "__version__"})

@@ -10,12 +10,12 @@ BACKENDS = ("tensorflow", "jax", "torch")
 INSTALL = "Install one: pip install jax (or tensorflow, or torch)."
 
 
-def installed_backends():
+def installed_backends() -> list[str]:
     """Names of the backends whose packages are installed, Keras' order."""
     return [b for b in BACKENDS if importlib.util.find_spec(b) is not None]
 
 
-def configured_backend():
+def configured_backend() -> str:
     """The backend Keras would take: KERAS_BACKEND, keras.json or default."""
     if os.environ.get("KERAS_BACKEND"):
         return os.environ["KERAS_BACKEND"]
@@ -26,7 +26,7 @@ def configured_backend():
         return "tensorflow"
 
 
-def choose_backend():
+def choose_backend() -> str | None:
     """Sets KERAS_BACKEND to an installed backend where Keras' is missing.
 
     Does nothing once Keras is imported, if the user named a backend, or if
@@ -51,7 +51,7 @@ def choose_backend():
     )
 
 
-def check_backend():
+def check_backend() -> None:
     """Refuses to begin without the backend that Keras would take.
 
     Keras itself would say no more than which module is missing.

@@ -154,7 +154,7 @@ def as_json(value: Any) -> str:
         The text, with a line feed at its end.
     """
 
-    def plain(x):
+    def plain(x: Any) -> Any:
         if isinstance(x, dict):
             return {str(k): plain(v) for k, v in x.items()}
         if isinstance(x, (list, tuple)):
@@ -221,14 +221,14 @@ def drafts(path: str | os.PathLike) -> list[Path]:
     return sorted(found)
 
 
-def _size(path):
+def _size(path: Path | None) -> int:
     try:
-        return path.stat().st_size
-    except (AttributeError, OSError):
+        return path.stat().st_size if path else 0
+    except OSError:
         return 0
 
 
-def _sync_folder(folder):
+def _sync_folder(folder: Path) -> None:
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

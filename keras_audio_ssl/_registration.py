@@ -4,6 +4,9 @@ import importlib
 import importlib.machinery
 import sys
 from collections.abc import Callable
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 from keras_audio_ssl._backend import check_backend
 
@@ -21,7 +24,7 @@ ROOMS = (
 )
 
 
-def register_all():
+def register_all() -> None:
     """Imports all rooms that define classes which Keras saves."""
     for room in ROOMS:
         module = importlib.import_module(f"keras_audio_ssl.{room}")
@@ -39,10 +42,15 @@ class Registration:
     imported, it imports the rest and goes.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.depth = 0
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
         """Finds a module as Python does, and notes when its import is done.
 
         Args:
@@ -64,7 +72,7 @@ class Registration:
             return spec
         run = spec.loader.exec_module
 
-        def exec_module(module):
+        def exec_module(module: ModuleType) -> None:
             self.depth += 1
             try:
                 run(module)
@@ -73,17 +81,18 @@ class Registration:
             if not self.depth and "keras" in sys.modules:
                 self.end()
 
-        spec.loader.exec_module = exec_module
+        # This one loader does what it did, and says so.
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
-    def end(self):
+    def end(self) -> None:
         """Goes from the finders, and registers every class."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
             register_all()
 
 
-def register_with_keras():
+def register_with_keras() -> None:
     """Now, if Keras is imported already; otherwise as soon as it is."""
     registration = Registration()
     sys.meta_path.insert(0, registration)

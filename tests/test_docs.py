@@ -5,14 +5,19 @@ shell would run them; epochs and steps are fewer.
 """
 
 import csv
+import importlib
+import inspect
 import re
+import runpy
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from keras_audio_ssl import methods
 from keras_audio_ssl.cli import main
 from keras_audio_ssl.cli import make_parser
 from keras_audio_ssl.hub import encoder_names
@@ -125,6 +130,29 @@ def test_the_site_begins_with_the_lines_of_the_readme():
         for page in (README, ROOT / "docs/index.md")
     )
     assert first == site
+
+
+@pytest.mark.no_backend
+def test_the_reference_shows_bases_that_users_know(monkeypatch):
+    pytest.importorskip("sphinx")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    conf = runpy.run_path(str(ROOT / "docs/conf.py"))
+    told = {}
+    for room in conf["ROOMS"]:
+        module = importlib.import_module(room)
+        for name in conf["public_names"](room):
+            thing = getattr(module, name)
+            if inspect.isclass(thing):
+                told[name] = [*thing.__bases__]
+                conf["show_bases"](None, "", thing, None, told[name])
+    assert told["AudioDataset"] == ["``keras.utils.PyDataset``"]
+    assert told["COLA"] == [methods.PretextModel]
+    assert told["PretextModel"] == ["``keras.Model``"]
+    for bases in told.values():
+        for base in bases:
+            assert isinstance(base, str) or (
+                base.__name__ in told or not base.__module__.startswith("keras")
+            ), base
 
 
 def test_the_page_of_the_methods_tells_what_they_are():

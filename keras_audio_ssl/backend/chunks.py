@@ -3,10 +3,12 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import keras
 from keras import ops
+
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 
 # What takes more bytes than the first is computed in pieces of about the
 # second: twice as fast on JAX.
@@ -22,7 +24,7 @@ def one_cpu() -> bool:
     return len(devices) == 1 and devices[0].startswith("cpu")
 
 
-def clips_at_once(x: Any, clip_bytes: Any, above: int, about: int) -> int:
+def clips_at_once(x: Tensor, clip_bytes: Size, above: int, about: int) -> int:
     """How many clips of a batch a piece should have; 0 for all at once."""
     batch = x.shape[0]
     if not isinstance(batch, int) or not isinstance(clip_bytes, int):
@@ -30,7 +32,9 @@ def clips_at_once(x: Any, clip_bytes: Any, above: int, about: int) -> int:
     return max(1, about // clip_bytes) if batch * clip_bytes >= above else 0
 
 
-def in_pieces(function: Callable[[Any], Any], x: Any, clips: int) -> Any:
+def in_pieces(
+    function: Callable[[Tensor], Tensor], x: Tensor, clips: int
+) -> Tensor:
     """`function(x)`, computed for so many clips at a time or more."""
     batch = x.shape[0]
     clips = max(clips, math.ceil(batch / MOST_PIECES))

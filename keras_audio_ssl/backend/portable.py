@@ -5,11 +5,15 @@ out)`.
 """
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 
 __all__ = [
     "Constant",
@@ -44,6 +48,7 @@ __all__ = [
 ]
 
 Pad = tuple[tuple[int, int], tuple[int, int]]
+Stride = int | tuple[int, int]
 
 
 # The backend itself.
@@ -69,29 +74,29 @@ def reads_ahead() -> bool:
     return False
 
 
-def is_known(size: Any) -> bool:
+def is_known(size: Size) -> bool:
     """Whether an entry of a shape can be compared while a graph is made."""
     return isinstance(size, int)
 
 
-def at_least(size: Any, least: int) -> Any:
+def at_least(size: Size, least: int) -> Size:
     """A size, raised to a number; an entry of a shape, as `size` is."""
     if isinstance(size, int):
         return max(size, least)
     return ops.maximum(size, least)
 
 
-def copied(variable: Any) -> Any:
+def copied(variable: keras.Variable) -> Tensor:
     """A variable's value, which later writes to it do not change."""
     return ops.copy(variable.value)
 
 
 def update_if(
-    finite: Any,
-    flag: Any,
-    update: Callable[[list, list], None],
-    gradients: list,
-    variables: list,
+    finite: Tensor,
+    flag: keras.Variable,
+    update: Callable[..., Any],
+    gradients: list[Tensor],
+    variables: list[keras.Variable] | None,
 ) -> None:
     """Updates by finite gradients alone.
 
@@ -111,7 +116,7 @@ def replicas() -> int:
     return 1
 
 
-def gathered(x: Any) -> Any:
+def gathered(x: Tensor) -> Tensor:
     """The rows of all replicas, `(replicas * batch, ...)`, with gradients.
 
     As they are where a step sees the whole batch.
@@ -122,13 +127,13 @@ def gathered(x: Any) -> Any:
 # Convolution, batch statistics and pooling.
 
 
-def half_pad(kernel_shape: Any) -> Pad:
+def half_pad(kernel_shape: Sequence[int]) -> Pad:
     """Padding by half of a kernel on every side."""
     height, width = int(kernel_shape[0]) // 2, int(kernel_shape[1]) // 2
     return (height, height), (width, width)
 
 
-def both(stride: int | tuple[int, int]) -> tuple[int, int]:
+def both(stride: Stride) -> tuple[int, int]:
     """The stride along time and along frequency, of one or two numbers."""
     if isinstance(stride, int):
         return stride, stride
@@ -136,15 +141,17 @@ def both(stride: int | tuple[int, int]) -> tuple[int, int]:
     return along, across
 
 
-def prepared(x: Any, kernel: Any, pad: Pad | None) -> tuple[Any, Any, Pad]:
+def prepared(
+    x: Tensor, kernel: Tensor, pad: Pad | None
+) -> tuple[Tensor, Tensor, Pad]:
     """A map, its kernel in the map's dtype, and the padding in numbers."""
     x = ops.convert_to_tensor(x)
     return x, ops.cast(kernel, x.dtype), pad or half_pad(kernel.shape)
 
 
 def _padded(
-    x: Any, kernel: Any, stride: tuple[int, int], pad: Pad | None
-) -> tuple[Any, Any, str]:
+    x: Tensor, kernel: Tensor, stride: tuple[int, int], pad: Pad | None
+) -> tuple[Tensor, Tensor, str]:
     """A map, its kernel, and the padding that is left to the convolution."""
     x, kernel, pad = prepared(x, kernel, pad)
     odd = kernel.shape[0] % 2 and kernel.shape[1] % 2
@@ -156,11 +163,11 @@ def _padded(
 
 
 def conv(
-    x: Any,
-    kernel: Any,
-    stride: int | tuple[int, int] = 1,
+    x: Tensor,
+    kernel: Tensor,
+    stride: Stride = 1,
     pad: Pad | None = None,
-) -> Any:
+) -> Tensor:
     """Convolves a map; the kernel takes its dtype.
 
     Args:
@@ -183,7 +190,7 @@ def conv(
     return ops.conv(x, kernel, stride, padding, "channels_last")
 
 
-def doubling_conv(x: Any, kernel: Any) -> Any:
+def doubling_conv(x: Tensor, kernel: Tensor) -> Tensor:
     """Convolves a map, transposed, to twice its time and frequency.
 
     Args:
@@ -204,8 +211,8 @@ def doubling_conv(x: Any, kernel: Any) -> Any:
 
 
 def depthwise_conv(
-    x: Any, kernel: Any, stride: int = 1, pad: Pad | None = None
-) -> Any:
+    x: Tensor, kernel: Tensor, stride: int = 1, pad: Pad | None = None
+) -> Tensor:
     """Convolves each channel with its own kernel, which takes the map's dtype.
 
     Args:
@@ -227,8 +234,8 @@ def depthwise_conv(
 
 
 def max_pool(
-    x: Any, pool: tuple[int, int], stride: tuple[int, int] | None = None
-) -> Any:
+    x: Tensor, pool: tuple[int, int], stride: tuple[int, int] | None = None
+) -> Tensor:
     """Maxima of windows; a remainder is dropped.
 
     Args:
@@ -251,7 +258,7 @@ def max_pool(
     return ops.max_pool(x, pool, stride, "valid", "channels_last")
 
 
-def max_over_time(x: Any) -> Any:
+def max_over_time(x: Tensor) -> Tensor:
     """Largest value of each channel, `(batch, time, dim)` to `(batch, dim)`.
 
     With a gradient that is finite however the input was computed.
@@ -260,8 +267,13 @@ def max_over_time(x: Any) -> Any:
 
 
 def affine(
-    x: Any, mean: Any, variance: Any, gamma: Any, beta: Any, epsilon: float
-) -> Any:
+    x: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+) -> Tensor:
     """Normalises the last axis by given statistics.
 
     Args:
@@ -285,8 +297,8 @@ def affine(
 
 
 def batch_norm(
-    x: Any, gamma: Any, beta: Any, epsilon: float
-) -> tuple[Any, Any, Any]:
+    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Normalises the last axis by the mean and variance over all others.
 
     Args:
@@ -312,21 +324,21 @@ def batch_norm(
 
 
 def norm_silu(
-    x: Any, gamma: Any, beta: Any, epsilon: float
-) -> tuple[Any, Any, Any]:
+    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """`batch_norm`, then SiLU (`x * sigmoid(x)`)."""
     y, mean, variance = batch_norm(x, gamma, beta, epsilon)
     return ops.silu(y), mean, variance
 
 
 def conv_norm_pool(
-    x: Any,
-    kernel: Any,
-    gamma: Any,
-    beta: Any,
+    x: Tensor,
+    kernel: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
     epsilon: float,
     pool: tuple[int, int],
-) -> tuple[Any, Any, Any]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Convolves, normalises by the batch's statistics, rectifies and pools.
 
     Args:
@@ -359,8 +371,12 @@ def conv_norm_pool(
 
 
 def gru(
-    x: Any, state: Any, kernel: Any, recurrent_kernel: Any, bias: Any
-) -> Any:
+    x: Tensor,
+    state: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+) -> Tensor:
     """Runs a GRU over all frames.
 
     The weights have Keras' layout: gates update, reset, candidate, the reset
@@ -387,7 +403,7 @@ def gru(
     x = ops.matmul(ops.cast(x, kernel.dtype), kernel)
     x = ops.transpose(ops.cast(x, state.dtype) + bias[0], (1, 0, 2))
 
-    def step(h, x):
+    def step(h: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         inner = ops.matmul(h, recurrent_kernel) + bias[1]
         gates = ops.sigmoid(x[:, : 2 * units] + inner[:, : 2 * units])
         z, r = gates[:, :units], gates[:, units:]
@@ -399,14 +415,14 @@ def gru(
 
 
 def lstm(
-    x: Any,
-    state: Any,
-    cell: Any,
-    kernel: Any,
-    recurrent_kernel: Any,
-    bias: Any,
+    x: Tensor,
+    state: Tensor,
+    cell: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
     frames: int | None = None,
-) -> Any:
+) -> Tensor:
     """Runs an LSTM over all frames.
 
     The weights have Keras' layout: gates input, forget, candidate, output.
@@ -438,7 +454,7 @@ def lstm(
         x = ops.repeat(x, frames, axis=1)
 
     # One tensor, as a scan on TensorFlow gives what it carries.
-    def step(carry, x):
+    def step(carry: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         h, c = ops.split(carry, 2, axis=-1)
         inner = x + ops.matmul(h, recurrent_kernel)
         i, f = ops.split(ops.sigmoid(inner[:, : 2 * units]), 2, axis=-1)
@@ -464,9 +480,9 @@ class Constant:
 
     def __init__(self, array: Any) -> None:
         self.array = np.asarray(array)
-        self._copies: dict[Any, Any] = {}
+        self._copies: dict[Any, Tensor] = {}
 
-    def __call__(self, like: Any, dtype: str = "float32") -> Any:
+    def __call__(self, like: Tensor, dtype: str = "float32") -> Tensor:
         """The tensor, on the device of the tensor `like`."""
         return ops.convert_to_tensor(self._as(dtype))
 
@@ -475,16 +491,16 @@ class Constant:
             self._copies[dtype] = self.array.astype(dtype)
         return self._copies[dtype]
 
-    def __deepcopy__(self, memo: Any) -> Any:
+    def __deepcopy__(self, memo: Any) -> "Constant":
         return type(self)(self.array)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.array,)
 
 
 def sliding_frames(
-    x: Any, frame_length: int, hop_length: int, frames: Any
-) -> Any:
+    x: Tensor, frame_length: int, hop_length: int, frames: Size
+) -> Tensor:
     """Frames of a signal that is long enough for them.
 
     Args:
@@ -501,7 +517,9 @@ def sliding_frames(
     return ops.extract_sequences(x, frame_length, hop_length)
 
 
-def in_chunks(function: Callable[[Any], Any], x: Any, clip_bytes: Any) -> Any:
+def in_chunks(
+    function: Callable[[Tensor], Tensor], x: Tensor, clip_bytes: Size
+) -> Tensor:
     """Applies a function to a few clips at a time, where that is faster.
 
     Args:
@@ -515,7 +533,7 @@ def in_chunks(function: Callable[[Any], Any], x: Any, clip_bytes: Any) -> Any:
     return function(x)
 
 
-def in_float64(function: Callable[[Any], Any], x: Any) -> Any:
+def in_float64(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Applies a function that computes in float64 inside.
 
     Args:
@@ -543,12 +561,12 @@ def as_one(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def rounds_coarsely(x: Any) -> bool:
+def rounds_coarsely(x: Tensor) -> bool:
     """Whether the FFT of a tensor rounds more coarsely than float32 must."""
     return False
 
 
-def splitting_pays(x: Any) -> bool:
+def splitting_pays(x: Tensor) -> bool:
     """Whether two small products take less time than a large one.
 
     Half of the large one is zeros.

@@ -1,10 +1,15 @@
 """What is quicker, or only possible, in TensorFlow's own words."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
+import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.backend import chunks
 from keras_audio_ssl.backend import portable
 from keras_audio_ssl.backend.exported import is_for_export
@@ -26,22 +31,28 @@ __all__ = [
 ]
 
 
-def is_accelerated():
+def is_accelerated() -> bool:
     return any(
         device.device_type in ("GPU", "TPU")
         for device in tf.config.list_logical_devices()
     )
 
 
-def reads_ahead():
+def reads_ahead() -> bool:
     return True
 
 
-def copied(variable):
+def copied(variable: keras.Variable) -> Tensor:
     return variable.value.read_value()
 
 
-def update_if(finite, flag, update, gradients, variables):
+def update_if(
+    finite: Tensor,
+    flag: keras.Variable,
+    update: Callable[..., Any],
+    gradients: list[Tensor],
+    variables: list[keras.Variable] | None,
+) -> None:
     """On the replicas of `tf.distribute`, one bad replica holds back all."""
     if not tf.distribute.has_strategy():
         portable.update_if(finite, flag, update, gradients, variables)
@@ -52,11 +63,11 @@ def update_if(finite, flag, update, gradients, variables):
     )
 
     # The branches call all replicas together, so they must stand outside.
-    def on_all(distribution, bad, gradients):
+    def on_all(distribution: Any, bad: Tensor, gradients: list[Tensor]) -> None:
         good = tf.equal(distribution.experimental_local_results(bad)[0], 0)
         flag.value.assign(good)
 
-        def on_each():
+        def on_each() -> None:
             distribution.extended.call_for_each_replica(
                 update, args=(gradients, variables)
             )
@@ -66,11 +77,11 @@ def update_if(finite, flag, update, gradients, variables):
     context.merge_call(on_all, args=(bad, gradients))
 
 
-def replicas():
+def replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def gathered(x):
+def gathered(x: Tensor) -> Tensor:
     if (count := replicas()) == 1:
         return x
     # As a sum, whose gradient is one too.
@@ -81,7 +92,9 @@ def gathered(x):
     return tf.reshape(rows, tf.concat([[-1], tf.shape(x)[1:]], axis=0))
 
 
-def batch_norm(x, gamma, beta, epsilon):
+def batch_norm(
+    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
     if len(x.shape) != 4:
         return portable.batch_norm(x, gamma, beta, epsilon)
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -92,31 +105,46 @@ def batch_norm(x, gamma, beta, epsilon):
     return y, mean, variance * ((count - 1) / count)
 
 
-def conv_norm_pool(x, kernel, gamma, beta, epsilon, pool):
+def conv_norm_pool(
+    x: Tensor,
+    kernel: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    pool: tuple[int, int],
+) -> tuple[Tensor, Tensor, Tensor]:
     y = portable.conv(x, kernel)
     y, mean, variance = batch_norm(y, gamma, beta, epsilon)
     y = tf.nn.relu(portable.max_pool(y, pool))
     return y, tf.stop_gradient(mean), tf.stop_gradient(variance)
 
 
-def norm_silu(x, gamma, beta, epsilon):
+def norm_silu(
+    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
     y, mean, variance = batch_norm(x, gamma, beta, epsilon)
     return _silu(y), mean, variance
 
 
 # Five passes over the map, or one when compiled: a third of the time.
 @tf.function(jit_compile=True)
-def _silu_gradient(x, grad):
+def _silu_gradient(x: Tensor, grad: Tensor) -> Tensor:
     gate = tf.sigmoid(x)
     return grad * (gate * (1 + x * (1 - gate)))
 
 
 @tf.custom_gradient
-def _silu(x):
+def _silu(x: Tensor) -> Tensor:
     return tf.nn.silu(x), lambda grad: _silu_gradient(x, grad)
 
 
-def gru(x, state, kernel, recurrent_kernel, bias):
+def gru(
+    x: Tensor,
+    state: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+) -> Tensor:
     """The gradient of the recurrent kernel is one product over all frames."""
     if is_for_export():
         return portable.gru(x, state, kernel, recurrent_kernel, bias)
@@ -136,19 +164,21 @@ def gru(x, state, kernel, recurrent_kernel, bias):
 
 
 @tf.custom_gradient
-def _recurrence(projected, state, recurrent_kernel, bias):
+def _recurrence(
+    projected: Tensor, state: Tensor, recurrent_kernel: Tensor, bias: Tensor
+) -> Tensor:
     units = int(recurrent_kernel.shape[0])
     forward, backward = _graphs(units, _forward, _backward)
     saved = forward(projected, state, recurrent_kernel, bias)
 
-    def gradient(grad):
+    def gradient(grad: Tensor) -> tuple[Tensor, ...]:
         return backward(grad, state, recurrent_kernel, *saved)
 
     return saved[0], gradient
 
 
 @functools.cache
-def _graphs(units, *functions):
+def _graphs(units: int, *functions: Callable[..., Any]) -> list[Any]:
     # A graph also when the caller runs eagerly: one operation for the loop,
     # not a dozen for each frame. A pair for each size, as shapes that were
     # relaxed to save a trace would not tell it.
@@ -158,8 +188,14 @@ def _graphs(units, *functions):
     ]
 
 
-def _forward(units, projected, state, recurrent_kernel, bias):
-    def step(t, h):
+def _forward(
+    units: int,
+    projected: Tensor,
+    state: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+) -> list[Tensor]:
+    def step(t: Tensor, h: Tensor) -> tuple[Any, Any]:
         x = projected[t]
         inner = h @ recurrent_kernel
         gates = tf.sigmoid(x[:, : 2 * units] + inner[:, : 2 * units])
@@ -173,12 +209,21 @@ def _forward(units, projected, state, recurrent_kernel, bias):
     return _loop(step, frames, state, widths)[1]
 
 
-def _backward(units, grad, state, recurrent_kernel, outputs, gates, n, c):
+def _backward(
+    units: int,
+    grad: Tensor,
+    state: Tensor,
+    recurrent_kernel: Tensor,
+    outputs: Tensor,
+    gates: Tensor,
+    n: Tensor,
+    c: Tensor,
+) -> tuple[Tensor, ...]:
     previous = tf.concat([state[None], outputs[:-1]], 0)
     # Transposed once: the flag of `matmul` costs twice the time.
     transposed = tf.transpose(recurrent_kernel)
 
-    def step(t, carry):
+    def step(t: Tensor, carry: Any) -> tuple[Any, Any]:
         # Two slices, as XLA misreads one that moves and cuts.
         z, r = gates[t][:, :units], gates[t][:, units:]
         total = grad[t] + carry
@@ -209,7 +254,15 @@ def _backward(units, grad, state, recurrent_kernel, outputs, gates, n, c):
     )
 
 
-def lstm(x, state, cell, kernel, recurrent_kernel, bias, frames=None):
+def lstm(
+    x: Tensor,
+    state: Tensor,
+    cell: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+    frames: int | None = None,
+) -> Tensor:
     """The gradient of the recurrent kernel is one product over all frames."""
     if is_for_export():
         weights = kernel, recurrent_kernel, bias
@@ -223,19 +276,27 @@ def lstm(x, state, cell, kernel, recurrent_kernel, bias, frames=None):
 
 
 @tf.custom_gradient
-def _lstm_recurrence(projected, state, cell, recurrent_kernel):
+def _lstm_recurrence(
+    projected: Tensor, state: Tensor, cell: Tensor, recurrent_kernel: Tensor
+) -> Tensor:
     units = int(recurrent_kernel.shape[0])
     forward, backward = _graphs(units, _lstm_forward, _lstm_backward)
     outputs, *saved = forward(projected, state, cell, recurrent_kernel)
 
-    def gradient(grad):
+    def gradient(grad: Tensor) -> tuple[Tensor, ...]:
         return backward(grad, state, cell, recurrent_kernel, outputs, *saved)
 
     return outputs, gradient
 
 
-def _lstm_forward(units, projected, state, cell, recurrent_kernel):
-    def step(t, carry):
+def _lstm_forward(
+    units: int,
+    projected: Tensor,
+    state: Tensor,
+    cell: Tensor,
+    recurrent_kernel: Tensor,
+) -> list[Tensor]:
+    def step(t: Tensor, carry: Any) -> tuple[Any, Any]:
         h, c = carry
         inner = projected[t] + h @ recurrent_kernel
         gates = tf.sigmoid(inner[:, : 2 * units])
@@ -250,13 +311,21 @@ def _lstm_forward(units, projected, state, cell, recurrent_kernel):
     return _loop(step, frames, (state, cell), [units] * 6)[1]
 
 
-def _lstm_backward(units, grad, state, cell, recurrent_kernel, outputs, *saved):
+def _lstm_backward(
+    units: int,
+    grad: Tensor,
+    state: Tensor,
+    cell: Tensor,
+    recurrent_kernel: Tensor,
+    outputs: Tensor,
+    *saved: Tensor,
+) -> tuple[Tensor, ...]:
     *gates, cells = saved
     previous = tf.concat([state[None], outputs[:-1]], 0)
     before, tanhs = tf.concat([cell[None], cells[:-1]], 0), tf.tanh(cells)
     transposed = tf.transpose(recurrent_kernel)
 
-    def step(t, carry):
+    def step(t: Tensor, carry: Any) -> tuple[Any, Any]:
         d_h, d_c = carry
         i, f, g, o = (gate[t] for gate in gates)
         d_h += grad[t]
@@ -287,7 +356,13 @@ def _lstm_backward(units, grad, state, cell, recurrent_kernel, outputs, *saved):
     return inner, d_state, d_cell, d_recurrent
 
 
-def _loop(step, frames, carry, widths, reverse=False):
+def _loop(
+    step: Callable[..., Any],
+    frames: Size,
+    carry: Any,
+    widths: list[int],
+    reverse: bool = False,
+) -> tuple[Any, list[Tensor]]:
     """The last carry, and what the steps gave for all frames."""
     dtype = tf.nest.flatten(carry)[0].dtype
     arrays = [
@@ -295,7 +370,9 @@ def _loop(step, frames, carry, widths, reverse=False):
         for width in widths
     ]
 
-    def body(i, carry, arrays):
+    def body(
+        i: Tensor, carry: Any, arrays: list[Any]
+    ) -> tuple[Tensor, Any, list[Any]]:
         t = frames - 1 - i if reverse else i
         carry, values = step(t, carry)
         arrays = [a.write(t, v) for a, v in zip(arrays, values, strict=True)]
@@ -310,12 +387,14 @@ def _loop(step, frames, carry, widths, reverse=False):
     return carry, [a.stack() for a in arrays]
 
 
-def in_chunks(function, x, clip_bytes):
+def in_chunks(
+    function: Callable[[Tensor], Tensor], x: Tensor, clip_bytes: Size
+) -> Tensor:
     clips = chunks.clips_at_once(x, clip_bytes, chunks.ABOVE, chunks.ABOUT)
     if clips and chunks.one_cpu():
         return chunks.in_pieces(function, x, clips)
     return function(x)
 
 
-def splitting_pays(x):
+def splitting_pays(x: Tensor) -> bool:
     return chunks.one_cpu()

@@ -3,14 +3,22 @@
 Maps stay channels last in memory, uncopied.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+import keras
 import torch
 from keras import ops
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.backend import chunks
 from keras_audio_ssl.backend import portable
 from keras_audio_ssl.backend.exported import is_for_export
+from keras_audio_ssl.backend.portable import Pad
+from keras_audio_ssl.backend.portable import Stride
 from keras_audio_ssl.backend.portable import prepared
 
 __all__ = [
@@ -40,27 +48,29 @@ ABOVE = 48 * 2**20
 ABOUT = 24 * 2**20
 
 
-def is_accelerated():
+def is_accelerated() -> bool:
     # Where Keras puts its tensors: a GPU's name differs from maker to maker.
     return ops.zeros(()).device.type != "cpu"
 
 
-def is_known(size):
+def is_known(size: Size) -> bool:
     # Where it is no int, it is a symbol that compares like one; but what is
     # compared while an export is traced must hold for every clip.
     return isinstance(size, int) or not is_for_export()
 
 
-def at_least(size, least):
+def at_least(size: Size, least: int) -> Size:
     # Of a symbol one, which a tensor is not.
     return torch.sym_max(size, least)
 
 
-def copied(variable):
+def copied(variable: keras.Variable) -> Tensor:
     return variable.value.detach().clone()
 
 
-def conv(x, kernel, stride=1, pad=None):
+def conv(
+    x: Tensor, kernel: Tensor, stride: Stride = 1, pad: Pad | None = None
+) -> Tensor:
     x, kernel, pad = prepared(x, kernel, pad)
     height, width, channels, filters = kernel.shape
     # Turned over as a matrix, for which PyTorch has a quick way; left to the
@@ -70,12 +80,16 @@ def conv(x, kernel, stride=1, pad=None):
     return _conv(x, kernel.permute(0, 3, 1, 2), stride, pad, 1)
 
 
-def depthwise_conv(x, kernel, stride=1, pad=None):
+def depthwise_conv(
+    x: Tensor, kernel: Tensor, stride: Stride = 1, pad: Pad | None = None
+) -> Tensor:
     x, kernel, pad = prepared(x, kernel, pad)
     return _conv(x, kernel.permute(2, 3, 0, 1), stride, pad, x.shape[-1])
 
 
-def _conv(x, kernel, stride, pad, groups):
+def _conv(
+    x: Tensor, kernel: Tensor, stride: Stride, pad: Pad, groups: int
+) -> Tensor:
     (top, bottom), (left, right) = pad
     # Channels last in memory, seen as PyTorch wants it: nothing is copied.
     x = x.permute(0, 3, 1, 2)
@@ -87,7 +101,9 @@ def _conv(x, kernel, stride, pad, groups):
     return y.permute(0, 2, 3, 1).contiguous()
 
 
-def max_pool(x, pool, stride=None):
+def max_pool(
+    x: Tensor, pool: tuple[int, int], stride: tuple[int, int] | None = None
+) -> Tensor:
     x = ops.convert_to_tensor(x)
     if tuple(pool) == tuple(stride or pool) == (1, 1):
         return x
@@ -96,7 +112,14 @@ def max_pool(x, pool, stride=None):
     return y.permute(0, 2, 3, 1)
 
 
-def affine(x, mean, variance, gamma, beta, epsilon):
+def affine(
+    x: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+) -> Tensor:
     scale = gamma * torch.rsqrt(variance + epsilon)
     # One pass instead of two.
     return torch.addcmul(
@@ -104,7 +127,9 @@ def affine(x, mean, variance, gamma, beta, epsilon):
     )
 
 
-def batch_norm(x, gamma, beta, epsilon):
+def batch_norm(
+    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
     channels = x.shape[-1]
     mean = torch.zeros(channels, dtype=gamma.dtype, device=x.device)
     variance = torch.ones_like(mean)
@@ -126,12 +151,14 @@ def batch_norm(x, gamma, beta, epsilon):
     return y, mean, variance
 
 
-def is_plain(x):
+def is_plain(x: Tensor) -> bool:
     """Whether a map is float32 on a CPU, for which two functions are made."""
     return x.device.type == "cpu" and x.dtype == torch.float32
 
 
-def norm_silu(x, gamma, beta, epsilon):
+def norm_silu(
+    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
     if is_plain(x):
         return NormSiLU.apply(x, gamma, beta, epsilon)
     y, mean, variance = batch_norm(x, gamma, beta, epsilon)
@@ -142,7 +169,9 @@ class NormSiLU(torch.autograd.Function):
     """Normalisation and SiLU in one operation."""
 
     @staticmethod
-    def forward(ctx, y, gamma, beta, epsilon):
+    def forward(
+        ctx: Any, y: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         view = y.permute(0, 3, 1, 2)
         mean, variance = torch.batch_norm_update_stats(view, None, None, 0.0)
         inverse = torch.rsqrt(variance + epsilon)
@@ -156,7 +185,7 @@ class NormSiLU(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad, *_):
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         y, gamma, mean, inverse, scale, offset = ctx.saved_tensors
         # Computed again: cheaper than a map kept since the forward pass.
         out = torch.addcmul(offset, y, scale)
@@ -176,7 +205,14 @@ class NormSiLU(torch.autograd.Function):
         return d_y.permute(0, 2, 3, 1), d_gamma, d_beta, None
 
 
-def conv_norm_pool(x, kernel, gamma, beta, epsilon, pool):
+def conv_norm_pool(
+    x: Tensor,
+    kernel: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    pool: tuple[int, int],
+) -> tuple[Tensor, Tensor, Tensor]:
     if is_plain(x):
         # A rising function of the map may as well be applied after pooling,
         # to a fraction of the values. A negative gamma turns the map over.
@@ -193,7 +229,14 @@ class NormPool(torch.autograd.Function):
     """Normalisation, pooling and ReLU in one operation, gamma positive."""
 
     @staticmethod
-    def forward(ctx, y, gamma, beta, epsilon, pool):
+    def forward(
+        ctx: Any,
+        y: Tensor,
+        gamma: Tensor,
+        beta: Tensor,
+        epsilon: float,
+        pool: tuple[int, int],
+    ) -> tuple[Tensor, Tensor, Tensor]:
         y = y.permute(0, 3, 1, 2)
         mean, variance = torch.batch_norm_update_stats(y, None, None, 0.0)
         inverse = torch.rsqrt(variance + epsilon)
@@ -207,7 +250,7 @@ class NormPool(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad, *_):
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         y, index, normal, out, mean, inverse, gamma = ctx.saved_tensors
         batch, channels = len(y), y.shape[-1]
         grad = torch.ops.aten.threshold_backward(grad, out, 0)
@@ -228,7 +271,13 @@ class NormPool(torch.autograd.Function):
         return d_y, d_gamma, d_beta, None, None
 
 
-def gru(x, state, kernel, recurrent_kernel, bias):
+def gru(
+    x: Tensor,
+    state: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+) -> Tensor:
     dtype = state.dtype
     x, kernel = x.to(dtype), kernel.to(dtype)
     recurrent_kernel, bias = recurrent_kernel.to(dtype), bias.to(dtype)
@@ -249,7 +298,7 @@ def gru(x, state, kernel, recurrent_kernel, bias):
     )[0]
 
 
-def _reordered(weights):
+def _reordered(weights: Tensor) -> Tensor:
     """Gates in PyTorch's order."""
     z, r, c = weights.chunk(3, dim=-1)
     return torch.cat([r, z, c], dim=-1)
@@ -267,7 +316,14 @@ class GRU(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, state, kernel, recurrent_kernel, bias):
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        state: Tensor,
+        kernel: Tensor,
+        recurrent_kernel: Tensor,
+        bias: Tensor,
+    ) -> Tensor:
         frames, batch, dim = x.shape
         units = state.shape[-1]
         x = x.contiguous()
@@ -303,7 +359,7 @@ class GRU(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, kernel, recurrent_kernel, states, d_outer, d_inner = (
             ctx.saved_tensors
         )
@@ -352,7 +408,15 @@ class GRU(torch.autograd.Function):
         )
 
 
-def lstm(x, state, cell, kernel, recurrent_kernel, bias, frames=None):
+def lstm(
+    x: Tensor,
+    state: Tensor,
+    cell: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+    frames: int | None = None,
+) -> Tensor:
     x, kernel, recurrent_kernel, bias = (
         v.to(state.dtype) for v in (x, kernel, recurrent_kernel, bias)
     )
@@ -398,14 +462,14 @@ def lstm_whole(
 
 @gru_whole.register_fake
 @lstm_whole.register_fake
-def _of_shape(x, state, *weights):
+def _of_shape(x: Tensor, state: Tensor, *weights: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], state.shape[1])
 
 
 class Constant(portable.Constant):
     """Its copy on an accelerator is kept, as each makes the host wait."""
 
-    def __call__(self, like, dtype="float32"):
+    def __call__(self, like: Tensor, dtype: str = "float32") -> Tensor:
         if like.device.type in ("cpu", "meta"):
             return super().__call__(like, dtype)
         key = (str(like.device), dtype)
@@ -418,18 +482,22 @@ class Constant(portable.Constant):
         return self._copies[key]
 
 
-def sliding_frames(x, frame_length, hop_length, frames):
+def sliding_frames(
+    x: Tensor, frame_length: int, hop_length: int, frames: Size
+) -> Tensor:
     # A view; nothing is copied.
     return x.unfold(-1, frame_length, hop_length)[:, :frames]
 
 
-def in_chunks(function, x, clip_bytes):
+def in_chunks(
+    function: Callable[[Tensor], Tensor], x: Tensor, clip_bytes: Size
+) -> Tensor:
     clips = chunks.clips_at_once(x, clip_bytes, ABOVE, ABOUT)
     if clips and x.device.type == "cpu":
         return chunks.in_pieces(function, x, clips)
     return function(x)
 
 
-def rounds_coarsely(x):
+def rounds_coarsely(x: Tensor) -> bool:
     # Four times as coarsely as the other backends' on a CPU.
     return x.device.type == "cpu"

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from keras_audio_ssl import hub
 from keras_audio_ssl._files import as_json
 from keras_audio_ssl._files import drafts
@@ -14,6 +16,7 @@ from keras_audio_ssl._text import printable
 from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.engine import keep_metrics
 from keras_audio_ssl.engine import kept_metrics
+from keras_audio_ssl.engine import renamed
 from keras_audio_ssl.engine import unwrapped
 
 
@@ -63,22 +66,28 @@ def changes(before: Any, now: Any, table: Any, data: Any) -> list[str]:
     """
     old, new = ({**r.get("signature", {})} for r in (before, now))
     lines = differences(
-        without_names(before.get("model")), without_names(now["model"]), "model"
+        comparable(before.get("model")), comparable(now["model"]), "model"
     )
     if old.pop("files", None) != new.pop("files", None):
         lines.append(changed_files(table, data))
     return lines + differences(old, new, "data")
 
 
-def without_names(tree: Any) -> Any:
-    """A configuration without names, which count the models of a process."""
+def comparable(tree: Any) -> Any:
+    """A configuration without names, which count the models of a process.
+
+    Arguments that an earlier version wrote have the names of today.
+    """
     if isinstance(tree, dict):
         if tree.get("class_name") == "DTypePolicy":
             # Its name is all that it says.
             return tree
-        return {k: without_names(v) for k, v in tree.items() if k != "name"}
+        cls = keras.saving.get_registered_object(tree.get("registered_name"))
+        if cls is not None and isinstance(tree.get("config"), dict):
+            tree = {**tree, "config": renamed(cls, tree["config"])}
+        return {k: comparable(v) for k, v in tree.items() if k != "name"}
     if isinstance(tree, (list, tuple)):
-        return [without_names(v) for v in tree]
+        return [comparable(v) for v in tree]
     return tree
 
 

@@ -87,13 +87,15 @@ def run(args: argparse.Namespace) -> None:
     with only_one(output.with_name(f".{output.name}.lock")):
         if output.exists() and not args.overwrite:
             raise ValueError(f"{output} exists; replace it with --overwrite.")
-        embed(args, output)
+        from keras_audio_ssl.data import isolated
+
+        with isolated(args.isolate):
+            embed(args, output)
 
 
 def embed(args: argparse.Namespace, output: Path) -> None:
     """A run, from the arguments to the table."""
     from keras_audio_ssl import hub
-    from keras_audio_ssl.data import isolated
     from keras_audio_ssl.encoders import Readout
 
     encoder = hub.load_encoder(args.encoder)
@@ -111,8 +113,7 @@ def embed(args: argparse.Namespace, output: Path) -> None:
     if len(journal):
         say(f"going on after {len(journal)} vectors of an interrupted run")
     try:
-        with isolated(args.isolate):
-            long = embed_files(encoder, clips, journal, args)
+        long = embed_files(encoder, clips, journal, args)
         skipped = unread + [(files[i], why) for i, why in journal.skipped]
         if not len(journal):
             journal.remove()
@@ -197,14 +198,11 @@ def audio_files(args: argparse.Namespace) -> tuple[Any, list[tuple[str, str]]]:
     if path.is_dir():
         if args.where:
             raise ValueError("--where needs a manifest as --data.")
-        data = from_folder(
-            path, batch_size=1, shuffle=False, isolate=args.isolate
-        )
+        data = from_folder(path, batch_size=1, shuffle=False)
     elif is_table(path):
         data = from_manifest(
-            path, batch_size=1, shuffle=False, where=args.where,
-            isolate=args.isolate,
-        )  # fmt: skip
+            path, batch_size=1, shuffle=False, where=args.where
+        )
         if args.window and any(map(data.part, range(data.num_clips))):
             raise ValueError(
                 f"--window reads whole files, and {path} names parts of "
@@ -214,7 +212,7 @@ def audio_files(args: argparse.Namespace) -> tuple[Any, list[tuple[str, str]]]:
         if args.where:
             raise ValueError("--where needs a manifest as --data.")
         try:
-            data = from_file(path, isolate=args.isolate)
+            data = from_file(path)
         except ValueError as error:
             raise Failure(str(error)) from None
     return data, list(data.skipped)

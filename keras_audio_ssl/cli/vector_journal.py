@@ -192,7 +192,7 @@ class VectorJournal:
 
 
 def check_sum(number: float, second: float, vector: bytes) -> int:
-    """Of a row and the bytes of its vector."""
+    """The check sum of a row: file, second and the bytes of its vector."""
     import struct
 
     return zlib.crc32(vector, zlib.crc32(struct.pack("<dd", number, second)))

@@ -109,6 +109,9 @@ def from_file(
         isolate: As for `from_folder`.
         **options: The other arguments of `AudioDataset`.
 
+    Returns:
+        An `AudioDataset` of one clip, without labels.
+
     Raises:
         ValueError: If it cannot be read.
 
@@ -143,9 +146,11 @@ def from_manifest(
 
     Where the table names more than 10,000 files, they are not opened before
     training, and what a first look at their sizes has found is kept for the
-    next start, in the folder `keras_audio_ssl/manifests` of `XDG_CACHE_HOME`
-    (by default `~/.cache`). It holds until the table is changed; a file that
-    vanishes or breaks meanwhile is skipped when its turn comes, as always.
+    next start, in the folder `keras_audio_ssl/manifests` where the system
+    keeps caches (Linux: `XDG_CACHE_HOME`, by default `~/.cache`; macOS:
+    `~/Library/Caches`; Windows: the local application data). It holds until
+    the table is changed; a file that vanishes or breaks meanwhile is skipped
+    when its turn comes, as always.
     To look anew, `touch` the table or delete that folder.
 
     Args:

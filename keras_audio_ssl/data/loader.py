@@ -100,7 +100,7 @@ class Loader:
         return self._collect(self._submit(self._same(epoch), step))
 
     def fetch(self, epoch: int, step: int) -> Any:
-        """The same, with the following ones begun."""
+        """A batch, while threads read the `ahead` ones that follow it."""
         if not self.ahead:
             return self.batch(epoch, step)
         window = []
@@ -121,7 +121,7 @@ class Loader:
         return self._collect(batch)
 
     def _same(self, epoch: int) -> int:
-        """The first epoch that is as this one."""
+        """The epoch to read: the first one where all are alike."""
         varies = self.order.shuffle or self.crops.crop == "random"
         return epoch if varies else 0
 

@@ -294,6 +294,7 @@ def _read(
     mark = _mark(path)
     try:
         with open_audio(path, isolate=isolate) as audio:
+            # It passes on what it has not itself, which no type says.
             facts = examine(_Stoppable(audio, stop))  # type: ignore[arg-type]
     except AudioError as error:
         return None, error

@@ -31,6 +31,7 @@ from keras_audio_ssl.encoders.vgg import CRNN
 from keras_audio_ssl.encoders.vgg import VGG
 from keras_audio_ssl.engine import KERAS_ARGUMENTS
 from keras_audio_ssl.engine import constructors
+from keras_audio_ssl.engine import renamed
 from keras_audio_ssl.features import RECIPES
 from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import recipe
@@ -146,8 +147,11 @@ def with_overrides(
     Where the user names another backbone or front end, what the paper says of
     its own means nothing and is left out.
     """
+    chosen = parts({**paper, **settings})
+    for part in chosen:
+        settings = renamed(part, settings)
     merged = {**paper, **settings}
-    known = {name for part in parts(merged) for name in arguments_of(part)}
+    known = {name for part in chosen for name in arguments_of(part)}
     other = any(merged[key] != paper[key] for key in ("backbone", "frontend"))
     return {
         name: value

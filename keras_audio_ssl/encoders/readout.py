@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from typing import Self
 
 from keras import ops
 
@@ -53,13 +54,8 @@ class Readout(Encoder):
         rate: str = "coarsest",
         **kwargs: Any,
     ) -> None:
-        if levels != "all":
-            levels = [int(i) for i in levels]
-        super().__init__(
-            encoder.frontend,
-            LevelsBackbone(encoder.backbone, levels, tuple(pooling), rate),
-            **kwargs,
-        )
+        backbone = LevelsBackbone.of(encoder, levels, pooling, rate)
+        super().__init__(encoder.frontend, backbone, **kwargs)
 
 
 class LevelsBackbone(Backbone):
@@ -106,8 +102,24 @@ class LevelsBackbone(Backbone):
             self.pace = None
         self.pooling = FramePool(pooling, join="concat", name="pooling")
 
+    @classmethod
+    def of(
+        cls,
+        encoder: Encoder,
+        levels: str | Sequence[int],
+        pooling: Sequence[str],
+        rate: str,
+    ) -> Self:
+        """The levels of an encoder; arguments as of `Readout`."""
+        # An array would be compared value by value.
+        if not (isinstance(levels, str) and levels == "all"):
+            levels = [int(i) for i in levels]
+        return cls(encoder.backbone, levels, tuple(pooling), rate)
+
     def level_lengths(self, lengths: Tensor, level: int = -1) -> Tensor:
         return self.backbone.level_lengths(lengths, self.indices[level])
+
+    # Both are attributes of the class in `Backbone`.
 
     @property
     def exact_lengths(self) -> bool:  # type: ignore[override]
@@ -138,7 +150,7 @@ class LevelsBackbone(Backbone):
         lengths: Tensor | None = None,
         training: bool | None = None,
         return_attention: bool = False,
-    ) -> Any:
+    ) -> tuple[dict[str, Any], list[Tensor], list[Tensor]]:
         """The levels, each at its own rate and at the common one.
 
         Returns:
@@ -178,9 +190,17 @@ class LevelsBackbone(Backbone):
         training: bool | None = None,
         return_attention: bool = False,
     ) -> dict[str, Any]:
-        outputs, hidden, paced = self.read(
-            features, lengths, training, return_attention
-        )
+        read = self.read(features, lengths, training, return_attention)
+        return self.joined(*read, lengths)
+
+    def joined(
+        self,
+        outputs: dict[str, Tensor],
+        hidden: list[Tensor],
+        paced: list[Tensor],
+        lengths: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """What `call` returns, of what `read` did."""
         clip = [
             self.pooling(level, lengths=self.lengths_of(lengths, i))
             for i, level in enumerate(hidden)
@@ -227,13 +247,8 @@ class WeightedSum(Encoder):
         rate: str = "coarsest",
         **kwargs: Any,
     ) -> None:
-        if levels != "all":
-            levels = [int(i) for i in levels]
-        super().__init__(
-            encoder.frontend,
-            MixedBackbone(encoder.backbone, levels, tuple(pooling), rate),
-            **kwargs,
-        )
+        backbone = MixedBackbone.of(encoder, levels, pooling, rate)
+        super().__init__(encoder.frontend, backbone, **kwargs)
 
     @property
     def level_weights(self) -> Any:
@@ -252,7 +267,7 @@ class WeightedSum(Encoder):
         )
         # The encoder is frozen, the shares of its levels learn.
         paced = [ops.stop_gradient(level) for level in paced]
-        outputs = self.backbone.mixed(outputs, hidden, paced, valid)
+        outputs = self.backbone.joined(outputs, hidden, paced, valid)
         return {k: ops.cast(outputs[k], "float32") for k in ("frames", "clip")}
 
 
@@ -289,14 +304,13 @@ class MixedBackbone(LevelsBackbone):
     def dim(self) -> int:
         return self.dims[0]
 
-    def mixed(
+    def joined(
         self,
         outputs: dict[str, Tensor],
         hidden: list[Tensor],
-        paced: Any,
+        paced: list[Tensor],
         lengths: Tensor | None = None,
     ) -> dict[str, Any]:
-        """What `call` returns, of what `read` did."""
         shares = ops.unstack(softmax(self.mixture), len(paced))
         frames = sum(
             ops.cast(share, level.dtype) * level
@@ -305,18 +319,6 @@ class MixedBackbone(LevelsBackbone):
         valid = None if lengths is None else self.frame_lengths(lengths)
         clip = self.pooling(frames, lengths=valid)
         return {**outputs, "frames": frames, "clip": clip, "hidden": hidden}
-
-    def call(
-        self,
-        features: Tensor,
-        lengths: Tensor | None = None,
-        training: bool | None = None,
-        return_attention: bool = False,
-    ) -> dict[str, Any]:
-        outputs, hidden, paced = self.read(
-            features, lengths, training, return_attention
-        )
-        return self.mixed(outputs, hidden, paced, lengths)
 
 
 def averaged(

@@ -62,6 +62,7 @@ class SincNetChunk(Backbone):
                 f"Received: n_features={n_features}"
             )
         if not isinstance(pools, (list, tuple)):
+            # One number, of whatever kind.
             pools = [pools] * (1 + len(conv))  # type: ignore[list-item]
         if len(pools) != 1 + len(conv) or min(pools) < 1 or not dense:
             raise ValueError(

@@ -47,7 +47,6 @@ class Vectors(Layer):
                 f"Received: {type(encoder).__name__}"
             )
         check_choice("of", of, ("clip", "frames"))
-        self.encoder, self.of = encoder, of
 
     def call(self, x: Batch, training: bool | None = None) -> Tensor:
         return self.encoder(x, training=training)[self.of]

@@ -25,6 +25,7 @@ from keras_audio_ssl.engine.recording import Recorded
 from keras_audio_ssl.engine.recording import RecordedLayer
 from keras_audio_ssl.engine.recording import Registered
 from keras_audio_ssl.engine.recording import constructors
+from keras_audio_ssl.engine.recording import renamed
 from keras_audio_ssl.engine.schedules import WarmUpDecay
 from keras_audio_ssl.engine.schedules import WarmUpRoot
 from keras_audio_ssl.engine.step import FiniteStep

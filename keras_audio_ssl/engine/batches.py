@@ -1,6 +1,7 @@
 """What a batch is, and the first batches of whatever `fit` takes."""
 
 import os
+from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from keras import ops
 
 from keras_audio_ssl._shapes import rows
 from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Size
 from keras_audio_ssl._types import Tensor
 
 # Clips that `fit` reads to measure a front end's statistics.
@@ -38,7 +40,7 @@ def waveform_and_lengths(x: Batch) -> tuple[Tensor, Tensor | None]:
     return x, None
 
 
-def checked(x: Tensor, sample_rate: int | None) -> Any:
+def checked(x: Any, sample_rate: int | None) -> Any:
     """What `fit`, `evaluate` and `predict` are given, if they can use it.
 
     Args:
@@ -84,13 +86,13 @@ def checked(x: Tensor, sample_rate: int | None) -> Any:
     return x
 
 
-def rate_of(model: Any) -> Any:
+def rate_of(model: Any) -> int | None:
     """Hz of the waveforms that a model takes; None where it has none."""
     encoder = getattr(model, "encoder", None)
     return getattr(model, "sample_rate", getattr(encoder, "sample_rate", None))
 
 
-def frame_mask(lengths: Any, frames: Any) -> Any:
+def frame_mask(lengths: Tensor, frames: Size) -> Tensor:
     """True for the frames before a clip's end.
 
     Args:
@@ -104,24 +106,24 @@ def frame_mask(lengths: Any, frames: Any) -> Any:
     return steps[None, :] < ops.cast(lengths, "int32")[:, None]
 
 
-def as_float32(x: Tensor) -> Any:
+def as_float32(x: Tensor) -> Tensor:
     """A tensor in float32, if it has floating point; integers as they are."""
     if keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
         return ops.cast(x, "float32")
     return x
 
 
-def clips_in(batch: Batch) -> Any:
+def clips_in(batch: Batch) -> Size:
     """Clips of a batch: a number, or a tensor where it is not known yet."""
     return ops.shape(keras.tree.flatten(batch)[0])[0]
 
 
-def is_arrays(x: Tensor) -> bool:
+def is_arrays(x: Any) -> bool:
     """Whether `x` is one array, or a dict of them, and no data set."""
     return isinstance(x, dict) or hasattr(x, "shape")
 
 
-def whole(x: Tensor) -> Any:
+def whole(x: Any) -> Any:
     """Data for `evaluate` and `predict`: all clips of a data set.
 
     Args:
@@ -131,7 +133,7 @@ def whole(x: Tensor) -> Any:
     return x.whole() if hasattr(x, "whole") else in_tuples(x)
 
 
-def in_tuples(x: Tensor) -> Any:
+def in_tuples(x: Any) -> Any:
     """An iterator as Keras wants one, of tuples; other data as they are."""
     if not hasattr(x, "__next__"):
         return x
@@ -139,8 +141,8 @@ def in_tuples(x: Tensor) -> Any:
 
 
 def first_batches(
-    x: Tensor, batch_size: int | None = None, clips: int = 1
-) -> Any:
+    x: Any, batch_size: int | None = None, clips: int = 1
+) -> tuple[list[Batch], Any]:
     """The first batches of whatever `fit` takes, and data still whole.
 
     Args:
@@ -179,13 +181,13 @@ def first_batches(
     return [b[0] if isinstance(b, (tuple, list)) else b for b in batches], x
 
 
-def chained(batches: Any, source: Any) -> Iterator[Any]:
+def chained(batches: Iterable[Any], source: Iterable[Any]) -> Iterator[Any]:
     """A generator, as Keras wants one, of batches and those that follow."""
     yield from batches
     yield from source
 
 
-def steps_of(x: Tensor, options: Any) -> Any:
+def steps_of(x: Any, options: dict[str, Any]) -> int | None:
     """Steps that a `fit` makes in all; None where its data do not tell.
 
     Args:

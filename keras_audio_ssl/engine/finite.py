@@ -1,18 +1,20 @@
 """Batches whose loss or gradients are not finite change nothing."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Tensor
 
 # So many batches in a row end a run.
 PATIENCE = 10
 
 
-def all_finite(tensors: Any) -> Any:
+def all_finite(tensors: Iterable[Tensor | None]) -> Tensor:
     """Whether no tensor has a NaN or an infinity, a scalar.
 
     Args:
@@ -48,7 +50,7 @@ class KeepFinite(keras.optimizers.Optimizer):
         finite: Variable, whether the last step was.
     """
 
-    def __init__(self, optimizer: Any) -> None:
+    def __init__(self, optimizer: keras.Optimizer) -> None:
         super().__init__(learning_rate=0.0, name=optimizer.name)
         # A method: as an attribute, Keras would save it a second time.
         self.wrapped = lambda: optimizer
@@ -64,7 +66,7 @@ class KeepFinite(keras.optimizers.Optimizer):
             raise AttributeError(name)
         return getattr(self.wrapped(), name)
 
-    def __dir__(self) -> Any:
+    def __dir__(self) -> list[str]:
         return dir(self.wrapped())
 
     @property
@@ -73,7 +75,7 @@ class KeepFinite(keras.optimizers.Optimizer):
         return isinstance(self.wrapped(), keras.optimizers.LossScaleOptimizer)
 
     @property
-    def variables(self) -> list[Any]:
+    def variables(self) -> list[keras.Variable]:
         return [*self.wrapped().variables, self.finite]
 
     @property
@@ -85,32 +87,39 @@ class KeepFinite(keras.optimizers.Optimizer):
         self.wrapped().learning_rate = value
 
     @property
-    def iterations(self) -> Any:
+    def iterations(self) -> keras.Variable:
         return self.wrapped().iterations
 
-    def build(self, variables: Any) -> None:
+    def build(self, variables: list[keras.Variable] | None) -> None:
         if not self.wrapped().built:
             self.wrapped().build(variables)
         self.built = True
 
-    def scale_loss(self, loss: Any) -> Any:
+    def scale_loss(self, loss: Tensor) -> Tensor:
         if not backend.is_stateless():
             self._loss = loss
         return self.wrapped().scale_loss(loss)
 
-    def _is_finite(self, gradients: Any) -> Any:
+    def _is_finite(self, gradients: list[Tensor | None]) -> Tensor:
         loss, self._loss = self._loss, None
         return all_finite([loss, *(() if self.scales else gradients)])
 
     def stateless_apply(
-        self, variables: Any, gradients: Any, trainable_variables: Any
-    ) -> Any:
+        self,
+        variables: list[Tensor],
+        gradients: list[Tensor | None],
+        trainable_variables: list[Tensor],
+    ) -> tuple[list[Tensor], list[Tensor]]:
         trained, new = self.wrapped().stateless_apply(
             variables[:-1], gradients, trainable_variables
         )
         return trained, [*new, self._is_finite(gradients)]
 
-    def apply(self, gradients: Any, trainable_variables: Any = None) -> Any:
+    def apply(
+        self,
+        gradients: Iterable[Tensor | None],
+        trainable_variables: list[keras.Variable] | None = None,
+    ) -> None:
         gradients = list(gradients)
         if not self.built:
             self.build(trainable_variables)
@@ -122,7 +131,7 @@ class KeepFinite(keras.optimizers.Optimizer):
             trainable_variables,
         )
 
-    def finalize_variable_values(self, variables: Any) -> None:
+    def finalize_variable_values(self, variables: list[keras.Variable]) -> None:
         self.wrapped().finalize_variable_values(variables)
 
     def save_own_variables(self, store: Any) -> None:

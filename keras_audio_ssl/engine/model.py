@@ -1,5 +1,7 @@
 """What all models of the package share."""
 
+from typing import Any
+
 import keras
 
 from keras_audio_ssl.engine.batches import checked
@@ -23,25 +25,31 @@ class Model(Whole, RecordedLayer, keras.Model):
     any policy, and `evaluate` and `predict` see all clips of a data set.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         check_default_type(type(self).__name__)
         super().__init__(autocast=False, **kwargs)
 
-    def evaluate(self, x=None, *args, **kwargs):
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         x = whole(checked(x, rate_of(self)))
         return super().evaluate(x, *args, **kwargs)
 
-    def predict(self, x, *args, **kwargs):
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         x = whole(checked(x, rate_of(self)))
         return super().predict(x, *args, **kwargs)
 
-    def compile(self, optimizer="rmsprop", *, jit_compile="auto", **kwargs):
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        *,
+        jit_compile: bool | str = "auto",
+        **kwargs: Any,
+    ) -> None:
         self._jit_wanted = jit_compile
         super().compile(
             optimizer=unwrapped(optimizer), jit_compile=jit_compile, **kwargs
         )
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any] | None:
         config = super().get_compile_config()
         if config and config.get("optimizer") is not None:
             config["optimizer"] = portable_optimizer(config["optimizer"])
@@ -51,7 +59,7 @@ class Model(Whole, RecordedLayer, keras.Model):
             config["undecayed"] = places
         return config
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         config = keras.saving.deserialize_keras_object(config)
         places = config.pop("undecayed", ())
         self.compile(**config)
@@ -63,7 +71,7 @@ class Model(Whole, RecordedLayer, keras.Model):
         self.optimizer.build(variables)
 
 
-def check_default_type(name):
+def check_default_type(name: str) -> None:
     """Refuses another default type of Keras than float32.
 
     Raises:
@@ -76,7 +84,7 @@ def check_default_type(name):
         )
 
 
-def undecayed(model):
+def undecayed(model: keras.Model) -> list[int]:
     """Places among the trainable variables of those without weight decay."""
     optimizer = updating(model.optimizer)
     if optimizer is None or optimizer.weight_decay is None:
@@ -88,13 +96,13 @@ def undecayed(model):
     ]
 
 
-def updating(optimizer):
+def updating(optimizer: keras.Optimizer) -> Any:
     """The optimizer that updates, inside of those that scale or withhold."""
     optimizer = unwrapped(optimizer)
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def portable_optimizer(config):
+def portable_optimizer(config: Any) -> Any:
     """An optimizer's config without the name of PyTorch's own class."""
     if isinstance(config, dict):
         config = {k: portable_optimizer(v) for k, v in config.items()}

@@ -1,16 +1,31 @@
 """An optimizer of the model's own, whose schedule spans a `fit`."""
 
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
 from keras_audio_ssl.engine.batches import steps_of
+from keras_audio_ssl.engine.before_model import BeforeModel
 
 
-class Planned:
+class Planned(BeforeModel):
     """`compile()` without an optimizer takes the model's own.
 
     The class has `default_optimizer(total_steps)`, and its `fit` calls `plan`
     before it trains.
     """
 
-    def compile(self, optimizer=None, *, total_steps=None, **kwargs):
+    default_optimizer: Callable[[int | None], keras.Optimizer]
+    _to_plan: dict[str, Any] | None
+
+    def compile(
+        self,
+        optimizer: Any = None,
+        *,
+        total_steps: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         """As `keras.Model.compile`; without optimizer, the model's own.
 
         Args:
@@ -26,7 +41,7 @@ class Planned:
         # Until the steps are known, and the first is made.
         self._to_plan = kwargs if own and total_steps is None else None
 
-    def plan(self, x, options):
+    def plan(self, x: Any, options: dict[str, Any]) -> None:
         """Compiles the schedule for the steps of this `fit`.
 
         Args:

@@ -2,9 +2,11 @@
 
 import functools
 import inspect
+from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 from typing import ClassVar
+from typing import Self
 
 import keras
 import numpy as np
@@ -16,7 +18,7 @@ KERAS_ARGUMENTS = ("name", "trainable", "dtype")
 class Registered:
     """Registers its subclasses with Keras, which then opens their files."""
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         package = cls.__module__.split(".")[0]
         keras.saving.register_keras_serializable(package)(cls)
@@ -35,17 +37,23 @@ class Recorded(Registered):
             class has some, its constructor takes `preset` too.
         RETIRED: Arguments that files written earlier hold, and which say
             nothing any more.
+        RENAMED: Arguments that have another name now, by the one that files
+            written earlier hold; constructors take both.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     RETIRED: ClassVar[tuple[str, ...]] = ()
+    RENAMED: ClassVar[dict[str, str]] = {}
+    _arguments: "Arguments"
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         if "__init__" in vars(cls):
-            cls.__init__ = recorded(cls, cls.__init__)
+            # It records, and then is what it was.
+            init = recorded(cls, cls.__init__)
+            cls.__init__ = init  # type: ignore[method-assign]
         super().__init_subclass__(**kwargs)
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         # Where no class on the way here has a constructor, nothing is there.
         self.__dict__.setdefault("_arguments", Arguments({}))
         super().__init__(**kwargs)
@@ -55,13 +63,17 @@ class Recorded(Registered):
             if not (method or holds_layers(value)):
                 setattr(self, name, value)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The arguments that make the object again, in JSON's words."""
         # Not Keras' own, which for models gives arguments of other classes.
         return serialized(self._arguments.given)
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls,
+        config: dict[str, Any],
+        custom_objects: dict[str, Any] | None = None,
+    ) -> Self:
         """Makes an object of what `get_config` gave.
 
         Args:
@@ -88,7 +100,11 @@ class RecordedLayer(Recorded):
     constructor, and counts as built.
     """
 
-    def get_config(self):
+    name: str
+    trainable: bool
+    dtype_policy: keras.DTypePolicy
+
+    def get_config(self) -> dict[str, Any]:
         """The arguments, Keras' own, and which inner layers are frozen."""
         config = {
             "name": self.name,
@@ -101,7 +117,11 @@ class RecordedLayer(Recorded):
         return config
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls,
+        config: dict[str, Any],
+        custom_objects: dict[str, Any] | None = None,
+    ) -> Self:
         """Makes a layer of what `get_config` gave, frozen where it was."""
         config = dict(config)
         trainable = config.pop("trainable", True)
@@ -128,12 +148,14 @@ class Arguments:
         seen: Of all constructors on the way to Keras' own.
     """
 
-    def __init__(self, given):
+    def __init__(self, given: dict[str, Any]) -> None:
         self.given = given
         self.seen: dict[str, Any] = {}
 
 
-def recorded(cls, init):
+def recorded(
+    cls: type[Recorded], init: Callable[..., None]
+) -> Callable[..., None]:
     """A constructor that records its arguments; see `Recorded`."""
     signature = inspect.signature(init)
     rest = next(
@@ -141,7 +163,10 @@ def recorded(cls, init):
     )
 
     @functools.wraps(init)
-    def wrapped(self, *args, preset=None, **kwargs):
+    def wrapped(
+        self: Any, *args: Any, preset: str | None = None, **kwargs: Any
+    ) -> None:
+        kwargs = renamed(type(self), kwargs)
         arguments = by_name(signature.bind_partial(self, *args, **kwargs), rest)
         for name, value in preset_of(type(self), preset).items():
             own = arguments.get(name)
@@ -167,11 +192,34 @@ def recorded(cls, init):
         if getattr(type(self), "build", None) is keras.layers.Layer.build:
             self.built = True
 
-    wrapped.__signature__ = with_preset(signature) if cls.PRESETS else signature
+    shown = with_preset(signature) if cls.PRESETS else signature
+    # No attribute of all functions: `inspect.signature` looks there.
+    wrapped.__signature__ = shown  # type: ignore[attr-defined]
     return wrapped
 
 
-def by_name(bound, rest):
+def renamed(cls: type, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a class by the names that they have now.
+
+    Args:
+        cls: Any class; what has no `RENAMED` has its names.
+        arguments: Name to value, whoever wrote them and when.
+
+    Raises:
+        ValueError: One is given by both of its names.
+    """
+    names = getattr(cls, "RENAMED", {})
+    for old in names.keys() & arguments.keys():
+        if names[old] in arguments:
+            raise ValueError(
+                f"`{old}` is an earlier name of `{names[old]}`: give that one "
+                f"alone. Received: {old}={arguments[old]!r}, "
+                f"{names[old]}={arguments[names[old]]!r}"
+            )
+    return {names.get(name, name): v for name, v in arguments.items()}
+
+
+def by_name(bound: inspect.BoundArguments, rest: str) -> dict[str, Any]:
     """Bound arguments without the first, `self`; the `rest` by their names."""
     _, *arguments = bound.arguments.items()
     named = dict(arguments)
@@ -179,7 +227,7 @@ def by_name(bound, rest):
     return {**named, **more}
 
 
-def with_preset(signature):
+def with_preset(signature: inspect.Signature) -> inspect.Signature:
     """A signature with `preset` after the arguments that have names."""
     *parameters, last = signature.parameters.values()
     preset = inspect.Parameter("preset", last.KEYWORD_ONLY, default=None)
@@ -187,7 +235,7 @@ def with_preset(signature):
     return signature.replace(parameters=[*parameters, *ends])
 
 
-def is_rest(parameter):
+def is_rest(parameter: inspect.Parameter) -> bool:
     """Whether a parameter takes all further keywords (`**kwargs`)."""
     return parameter.kind is parameter.VAR_KEYWORD
 
@@ -216,7 +264,7 @@ def constructors(
             )
 
 
-def preset_of(cls, preset):
+def preset_of(cls: type[Recorded], preset: str | None) -> dict[str, Any]:
     """The arguments of a preset; none for None and `"paper"`.
 
     Raises:
@@ -232,9 +280,9 @@ def preset_of(cls, preset):
     return cls.PRESETS[preset]
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """What JSON has a word for; Keras' objects stay themselves for now."""
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, range)):
         return [plain(v) for v in value]
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
@@ -243,14 +291,14 @@ def plain(value):
     return value
 
 
-def holds_layers(value):
+def holds_layers(value: Any) -> bool:
     """Whether Keras would track a value, or something in it."""
     return any(
         isinstance(x, keras.layers.Layer) for x in keras.tree.flatten(value)
     )
 
 
-def serialized(value):
+def serialized(value: Any) -> Any:
     """The same with Keras' objects as their configurations."""
     if isinstance(value, dict):
         return {k: serialized(v) for k, v in value.items()}
@@ -259,11 +307,11 @@ def serialized(value):
     return keras.saving.serialize_keras_object(value)
 
 
-def inner_layers(layer):
+def inner_layers(layer: Any) -> list[keras.layers.Layer]:
     """All layers inside of one, in the order in which they were made."""
     return list(layer._flatten_layers(include_self=False))
 
 
-def frozen_layers(layer):
+def frozen_layers(layer: Any) -> list[int]:
     """Places among `inner_layers` of those that are not to be trained."""
     return [i for i, x in enumerate(inner_layers(layer)) if not x.trainable]

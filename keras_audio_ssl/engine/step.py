@@ -1,17 +1,23 @@
 """Keras' own training step, then one pure hook."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine.batches import as_float32
 from keras_audio_ssl.engine.batches import clips_in
+from keras_audio_ssl.engine.before_model import BeforeModel
 from keras_audio_ssl.engine.finite import KeepFinite
 from keras_audio_ssl.engine.finite import all_finite
 
 
-class FiniteStep:
+class FiniteStep(BeforeModel):
     """Stands before a `Model` among a class's bases.
 
     The loss is the class's `pretext_loss`. After each update of the optimizer
@@ -26,12 +32,18 @@ class FiniteStep:
         min_batch: Fewest clips that a batch needs.
     """
 
+    updates: keras.Variable
+    skipped: keras.Variable
+    # Of the class, see `PretextModel`.
+    pretext_loss: Callable[..., Tensor]
+    after_update: Callable[[], list[tuple[keras.Variable, Tensor]]]
+
     min_batch = 1
     # Whether its loss sees the clips of all replicas of `tf.distribute`, or
     # those of its own; contrastive methods take it as an argument.
     gather_negatives = False
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         # Small steps are lost in half precision.
         if self.dtype_policy.variable_dtype != "float32":
@@ -47,14 +59,19 @@ class FiniteStep:
             )  # fmt: skip
             setattr(self, name, weight)
 
-    def compile(self, *args, **kwargs):
+    def compile(self, *args: Any, **kwargs: Any) -> None:
         """Keras' own, with an optimizer that withholds what is not finite."""
         super().compile(*args, **kwargs)
         self.optimizer = KeepFinite(self.optimizer)
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
+        self,
+        x: Batch = None,
+        y: Tensor | None = None,
+        y_pred: Any = None,
+        sample_weight: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
         """`pretext_loss` in float32, and the losses that layers have added."""
         outputs = keras.tree.map_structure(as_float32, y_pred)
         loss = ops.cast(self.pretext_loss(outputs, x, y), "float32")
@@ -64,7 +81,7 @@ class FiniteStep:
         count = backend.replicas()
         return loss if count == 1 else loss / count
 
-    def compared(self, *tensors):
+    def compared(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Tensors `(batch, ...)` whose rows a loss sets against each other.
 
         Under `tf.distribute`, those of all replicas with
@@ -77,11 +94,17 @@ class FiniteStep:
             return tensors
         return tuple(backend.gathered(x) for x in tensors)
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(
+        self,
+        x: Batch,
+        y: Tensor | None,
+        y_pred: Any,
+        sample_weight: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """What is tracked: losses update their metrics themselves."""
         return self.get_metrics_result()
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
         """Keras' own step, undone where the loss or a gradient is not finite.
 
         A batch of fewer clips than `min_batch` changes nothing.
@@ -95,7 +118,7 @@ class FiniteStep:
             enough, lambda: self._train_step(*args), lambda: self._idle(*args)
         )
 
-    def test_step(self, *args):
+    def test_step(self, *args: Any) -> Any:
         """Keras' own step, on batches of at least `min_batch` clips."""
         enough = clips_in(args[-1]) >= self.min_batch
         if isinstance(enough, bool):
@@ -107,7 +130,7 @@ class FiniteStep:
             lambda: self._idle(*args),
         )
 
-    def _idle(self, *args):
+    def _idle(self, *args: Any) -> Any:
         """What a step returns that does nothing."""
         if not backend.is_stateless():
             return self.get_metrics_result()
@@ -116,7 +139,7 @@ class FiniteStep:
         with keras.StatelessScope(list(pairs)):
             return self.get_metrics_result(), state
 
-    def _train_step(self, *args):
+    def _train_step(self, *args: Any) -> dict[str, Tensor]:
         kept = [*forward_state(self), *self.metrics_variables]
         before = [backend.copied(v) for v in kept]
         super().train_step(*args)
@@ -126,7 +149,9 @@ class FiniteStep:
         self._after_step(finite)
         return self.get_metrics_result()
 
-    def _jax_train_step(self, state, data):
+    def _jax_train_step(
+        self, state: tuple[Any, ...], data: Any
+    ) -> tuple[dict[str, Tensor], tuple[Any, ...]]:
         _, new = super().train_step(state, data)
         groups = (
             self.trainable_variables,
@@ -155,7 +180,7 @@ class FiniteStep:
             [scope.get_current_value(v) for v in group] for group in groups
         )
 
-    def _after_step(self, finite):
+    def _after_step(self, finite: Tensor) -> None:
         iterations = ops.cast(self.optimizer.iterations, "int32")
         updated = iterations > self.updates.value
         for variable, new in self.after_update():
@@ -166,14 +191,14 @@ class FiniteStep:
         bad = ops.cast(ops.logical_not(finite), "int32")
         self.skipped.assign(ops.stack([total + bad, (running + 1) * bad]))
 
-    def zero_grad(self, set_to_none=True):
+    def zero_grad(self, set_to_none: bool = True) -> None:
         """PyTorch's; called by Keras' step on that backend only."""
         # Keras registers parameters by path there, and a network and its
         # target have the same paths: one of the two would keep its gradients.
         for variable in self.variables:
             variable.value.grad = None
 
-    def skipped_batches(self):
+    def skipped_batches(self) -> tuple[int, int]:
         """Batches that were skipped: in all, and in a row up to now."""
         value = self.skipped.value
         if backend.is_stateless() and not self._jax_state_synced:
@@ -184,7 +209,7 @@ class FiniteStep:
         total, running = ops.convert_to_numpy(value)
         return int(total), int(running)
 
-    def _free_variables(self):
+    def _free_variables(self) -> list[keras.Variable]:
         """Variables that go on whatever a step gives, on JAX."""
         return [
             self.optimizer.finite,
@@ -200,7 +225,7 @@ class FiniteStep:
     # `.keras` files omit the state of seed generators, so that a resumed
     # run would replay its first masks.
 
-    def _seed_states(self):
+    def _seed_states(self) -> list[keras.Variable]:
         kept = {id(v) for v in self.weights}
         kept.update(id(v) for v in self.metrics_variables)
         return [v for v in self.variables if id(v) not in kept]
@@ -208,7 +233,7 @@ class FiniteStep:
     # They omit the metrics too, so that the mean that a resumed run goes on
     # with would lack the steps before.
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         """Saves random generators and metrics too."""
         super().save_own_variables(store)
         for i, state in enumerate(self._seed_states()):
@@ -216,7 +241,7 @@ class FiniteStep:
         for i, value in enumerate(self.metrics_variables):
             store[f"metric_{i}"] = value.numpy()
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         """Loads what `save_own_variables` saved.
 
         Raises:
@@ -245,18 +270,18 @@ class FiniteStep:
             state.assign(np.asarray(seeds[f"seed_{i}"]).astype(state.dtype))
 
 
-def kept_metrics(model):
+def kept_metrics(model: keras.Model) -> list[np.ndarray]:
     """What was saved of a model's metrics, for `go_on_with_metrics`."""
     return vars(model).get("_kept_metrics", [])
 
 
-def keep_metrics(model, values):
+def keep_metrics(model: Any, values: list[np.ndarray]) -> None:
     """Sets what `go_on_with_metrics` gives; `[]` for an epoch's own."""
     # Past Keras' tracking.
     vars(model)["_kept_metrics"] = values
 
 
-def go_on_with_metrics(model):
+def go_on_with_metrics(model: keras.Model) -> None:
     """Gives metrics the values that were saved with the model, once.
 
     To be called when an epoch has begun, which sets them to zero.
@@ -269,7 +294,7 @@ def go_on_with_metrics(model):
             variable.assign(value)
 
 
-def forward_state(model):
+def forward_state(model: Any) -> list[keras.Variable]:
     """Variables that a forward pass may write: moving statistics and such.
 
     Not random generators, which go on, nor layers that look after

@@ -1,9 +1,13 @@
 """How a pretext model is compiled and fitted, whatever its method."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
+from keras_audio_ssl._types import Batch
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine.batches import ADAPT_CLIPS
 from keras_audio_ssl.engine.batches import checked
 from keras_audio_ssl.engine.batches import first_batches
@@ -24,7 +28,11 @@ class Trained(Planned, FiniteStep, Model):
     `check_clips` and `unmeasured`.
     """
 
-    def compile(self, optimizer=None, **kwargs):
+    clips: Callable[[Batch], Batch]
+    check_clips: Callable[[Tensor, Tensor | None], None]
+    unmeasured: Callable[[], list[Any]]
+
+    def compile(self, optimizer: Any = None, **kwargs: Any) -> None:
         """As `Planned.compile`, but no `metrics`: a method has its own."""
         for name in ("loss", "metrics", "weighted_metrics"):
             if kwargs.get(name) is not None:
@@ -36,7 +44,9 @@ class Trained(Planned, FiniteStep, Model):
                 )
         super().compile(optimizer, **kwargs)
 
-    def fit(self, x=None, y=None, *args, **kwargs):
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
         """As `keras.Model.fit`, on waveforms.
 
         A batch whose loss or gradients are not finite changes nothing; ten
@@ -76,7 +86,7 @@ class Trained(Planned, FiniteStep, Model):
             options["shuffle"] = False
         return super().fit(*bound.args[1:], **bound.kwargs)
 
-    def _prepare(self, x, batch_size):
+    def _prepare(self, x: Any, batch_size: int | None) -> Any:
         """Looks at the first batches of the data; returns the data."""
         if x is None:
             return x

@@ -263,7 +263,7 @@ class Classifier(Planned, Model):
             weight_decay=HEAD_DECAY if self.freeze else 0.0,
         )
 
-    def fit(  # type: ignore[override]
+    def fit(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
         """As `keras.Model.fit`, on waveforms and integer labels.
@@ -432,7 +432,7 @@ class Classifier(Planned, Model):
             y = np.concatenate(labels)
         return np.concatenate(vectors), y
 
-    def evaluate(  # type: ignore[override]
+    def evaluate(
         self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
         """As `keras.Model.evaluate`, on waveforms and integer labels.

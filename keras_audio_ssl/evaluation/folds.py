@@ -52,7 +52,18 @@ class Fold:
 def make_folds(
     table: Table, labels: Sequence[str], division: Division, seed: int
 ) -> tuple[list[Fold], np.ndarray | None]:
-    """Folds and groups of examples: `(folds, groups or None)`."""
+    """Folds of examples, and what of them stays together.
+
+    Args:
+        table: The manifest, a row for each example.
+        labels: A name for each example.
+        division: The columns that say how; five parts at random without.
+        seed: Of the order of the examples.
+
+    Returns:
+        `(folds, groups)`: `groups` `(examples,)`, values of the column of
+        that name, or None.
+    """
     from sklearn.model_selection import PredefinedSplit
 
     codes = np.unique(labels, return_inverse=True)[1]

@@ -84,7 +84,8 @@ def probe(
             path as it is or beside the manifest. The frame at the middle of
             each interval is classified; then all labelled frames are, by a
             classifier trained on at most 20,000 of them.
-        every_frame: Whether they are: it takes most of the time.
+        every_frame: `False` leaves out the part about all labelled frames,
+            which takes most of the time.
         halves: Train on the first half of each clip, test on the second; C
             is chosen with the two halves of the first half.
         classifier: `"logistic"`, or `"knn"` for nearest neighbours.

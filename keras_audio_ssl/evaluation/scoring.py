@@ -269,7 +269,7 @@ def choose(
     seed: int,
     told: Callable[..., object],
 ) -> float:
-    """The value that does best inside the training examples."""
+    """The C (or k) that does best in divisions of the training examples."""
     # Not by `GridSearchCV`: it averages the folds whatever their size, which
     # chose another C on spoken digits, and fits each C anew, which took a
     # third longer.

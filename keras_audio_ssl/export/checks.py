@@ -1,8 +1,11 @@
 """Whether a file gives what Keras does."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.export.formats import ExportError
 
 # How far a file's vectors may be from Keras', absolute or, of vectors larger
@@ -17,7 +20,9 @@ BATCHES = (1, 3, 2)
 MORE_FRAMES = (1, 2, 3, 4, 6, 9, 16, 33)
 
 
-def clips_for(model, samples=None):
+def clips_for(
+    model: keras.Model, samples: int | None = None
+) -> list[np.ndarray]:
     """Waveforms to compare with, the longest last.
 
     Args:
@@ -44,8 +49,19 @@ def clips_for(model, samples=None):
     ]
 
 
-def compare(model, clips, found, title):
+def compare(
+    model: keras.Model,
+    clips: list[np.ndarray],
+    found: list[dict[str, np.ndarray]],
+    title: str,
+) -> None:
     """Compares what a file gives with what Keras does.
+
+    Args:
+        model: As of `clips_for`.
+        clips: What it gave.
+        found: What the file makes of each.
+        title: The format, in words.
 
     Raises:
         ExportError: They differ.
@@ -76,7 +92,7 @@ def compare(model, clips, found, title):
                 )
 
 
-def vectors(model, clip):
+def vectors(model: keras.Model, clip: np.ndarray) -> dict[str, np.ndarray]:
     """A model's outputs by name, numpy."""
     return {
         key: np.asarray(keras.ops.convert_to_numpy(value))
@@ -84,7 +100,7 @@ def vectors(model, clip):
     }
 
 
-def named(outputs):
+def named(outputs: Any) -> dict[str, Tensor]:
     """Outputs of a model by name, whether it has several or one."""
     if isinstance(outputs, dict):
         return {key: outputs[key] for key in sorted(outputs)}

@@ -6,9 +6,11 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
+from typing import Any
 
 import keras
 
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.export.checks import clips_for
 from keras_audio_ssl.export.checks import compare
 from keras_audio_ssl.export.formats import FORMATS
@@ -22,7 +24,7 @@ from keras_audio_ssl.export.write import RESULT
 REASON = 400
 
 
-def main(folder):
+def main(folder: FilePath) -> None:
     """Writes and checks what the folder's request says."""
     work = Path(folder)
     request = json.loads((work / REQUEST).read_text(encoding="utf-8"))
@@ -38,7 +40,7 @@ def main(folder):
     )
 
 
-def load(path, classes):
+def load(path: Path, classes: list[tuple[str, str]]) -> keras.Model:
     """The model, all of it in float32."""
     custom = {}
     for module, name in classes:
@@ -54,7 +56,9 @@ def load(path, classes):
     return model
 
 
-def write_checked(model, draft, request):
+def write_checked(
+    model: keras.Model, draft: Path, request: dict[str, Any]
+) -> None:
     """Writes a file, and compares it with Keras.
 
     Args:
@@ -94,7 +98,7 @@ def write_checked(model, draft, request):
     )
 
 
-def short(error):
+def short(error: Exception) -> str:
     """What an error says, in as many words as a screen has room for."""
     text = " ".join(str(error).split())
     if len(text) > REASON:

@@ -1,9 +1,10 @@
 """The formats, and what it takes to write and to check each."""
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import NamedTuple
+
+from keras_audio_ssl._types import FilePath
 
 
 class ExportError(ValueError):
@@ -44,7 +45,7 @@ FORMATS = {
 }
 
 
-def format_of(path: str | os.PathLike, name: str | None = None) -> str:
+def format_of(path: FilePath, name: str | None = None) -> str:
     """The format of a file.
 
     Args:

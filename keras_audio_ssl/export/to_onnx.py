@@ -1,16 +1,36 @@
 """ONNX, traced on PyTorch and run by onnxruntime."""
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from typing import TypeAlias
 
+import keras
+import numpy as np
+
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.backend import for_export
 from keras_audio_ssl.export.checks import named
 from keras_audio_ssl.export.formats import FORMATS
+
+# A value of an ONNX graph that is being written.
+Symbol: TypeAlias = Any
 
 # Clips of a batch, tried in this order; None for any number.
 BATCHES = {"onnx": (None, 1)}
 
 
-def write(model, path, name, batch, samples, longest, facts):
+def write(
+    model: keras.Model,
+    path: Path,
+    name: str,
+    batch: int | None,
+    samples: int | None,
+    longest: int,
+    facts: dict[str, Any],
+) -> None:
     """Writes a model.
 
     Args:
@@ -29,11 +49,11 @@ def write(model, path, name, batch, samples, longest, facts):
     keys: list[str] = []
 
     class Network(torch.nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.model = model
 
-        def forward(self, waveform):
+        def forward(self, waveform: Tensor) -> tuple[Tensor, ...]:
             outputs = named(self.model(waveform, training=False))
             keys[:] = outputs
             return tuple(outputs.values())
@@ -41,7 +61,13 @@ def write(model, path, name, batch, samples, longest, facts):
     class Sizes(torch.overrides.TorchFunctionMode):
         """What Keras does with sizes and traces cannot follow."""
 
-        def __torch_function__(self, function, types, args=(), kwargs=None):
+        def __torch_function__(
+            self,
+            function: Any,
+            types: Any,
+            args: tuple[Any, ...] = (),
+            kwargs: dict[str, Any] | None = None,
+        ) -> Any:
             kwargs = kwargs or {}
             if function in (torch.as_tensor, torch.tensor):
                 if isinstance(args[0], (torch.SymInt, torch.SymFloat)):
@@ -57,7 +83,7 @@ def write(model, path, name, batch, samples, longest, facts):
     shape = {0: anything} if batch is None else {}
     shape |= {1: anything} if samples is None else {}
     example = torch.zeros(2 if batch is None else batch, samples or longest)
-    operations = torch.ops.keras_audio_ssl
+    ours = torch.ops.keras_audio_ssl
     transforms = FORMATS[name].transforms
     with torch.no_grad(), for_export(transforms), Sizes():
         traced = torch.export.export(
@@ -66,15 +92,15 @@ def write(model, path, name, batch, samples, longest, facts):
             dynamic_shapes={"waveform": shape},
             strict=False,
         )
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             traced,
             dynamo=True,
             verbose=False,
             input_names=["waveform"],
             output_names=keys,
             custom_translation_table={
-                operations.gru.default: gru,
-                operations.lstm.default: lstm,
+                ours.gru.default: gru,
+                ours.lstm.default: lstm,
             },
         )
     for key, value in facts.items():
@@ -82,7 +108,9 @@ def write(model, path, name, batch, samples, longest, facts):
     program.save(str(path))
 
 
-def scalar(torch, size, dtype=None, device=None):
+def scalar(
+    torch: Any, size: Size, dtype: Any = None, device: Any = None
+) -> Tensor:
     """A symbol as a tensor, which stays one."""
     if dtype is None:
         whole = isinstance(size, torch.SymInt)
@@ -90,9 +118,22 @@ def scalar(torch, size, dtype=None, device=None):
     return torch.scalar_tensor(size, dtype=dtype, device=device)
 
 
-def gru(x, state, kernel, recurrent_kernel, bias):
+def operations() -> Any:
+    """Those of ONNX, to write a graph with."""
+    from onnxscript import opset18
+
+    return opset18
+
+
+def gru(
+    x: Symbol,
+    state: Symbol,
+    kernel: Symbol,
+    recurrent_kernel: Symbol,
+    bias: Symbol,
+) -> Symbol:
     """`backend.gru` in ONNX' words, which has Keras' order of gates."""
-    from onnxscript import opset18 as op
+    op = operations()
 
     return recurrence(
         op.GRU, x, state, kernel, recurrent_kernel, op.Reshape(bias, [1, -1]),
@@ -100,11 +141,18 @@ def gru(x, state, kernel, recurrent_kernel, bias):
     )  # fmt: skip
 
 
-def lstm(x, state, cell, kernel, recurrent_kernel, bias):
+def lstm(
+    x: Symbol,
+    state: Symbol,
+    cell: Symbol,
+    kernel: Symbol,
+    recurrent_kernel: Symbol,
+    bias: Symbol,
+) -> Symbol:
     """`backend.lstm` in ONNX' words: gates input, output, forget, cell."""
-    from onnxscript import opset18 as op
+    op = operations()
 
-    def reordered(weights):
+    def reordered(weights: Symbol) -> Symbol:
         i, f, c, o = op.Split(weights, num_outputs=4, axis=-1)
         return op.Concat(i, o, f, c, axis=-1)
 
@@ -118,8 +166,15 @@ def lstm(x, state, cell, kernel, recurrent_kernel, bias):
 
 
 def recurrence(
-    operation, x, state, kernel, recurrent_kernel, bias, *more, **kw
-):
+    operation: Callable[..., Any],
+    x: Symbol,
+    state: Symbol,
+    kernel: Symbol,
+    recurrent_kernel: Symbol,
+    bias: Symbol,
+    *more: Symbol,
+    **kw: int,
+) -> Symbol:
     """A recurrent operation of ONNX on tensors laid out as ours are.
 
     Args:
@@ -135,7 +190,7 @@ def recurrence(
     Returns:
         `(batch, frames, units)`.
     """
-    from onnxscript import opset18 as op
+    op = operations()
 
     outputs = operation(
         op.Transpose(x, perm=[1, 0, 2]),
@@ -151,7 +206,9 @@ def recurrence(
     return op.Transpose(op.Squeeze(outputs[0], [1]), perm=[1, 0, 2])
 
 
-def run(path, name, clips):
+def run(
+    path: Path, name: str, clips: list[np.ndarray]
+) -> list[dict[str, np.ndarray]]:
     """What the file gives for waveforms: dicts of numpy arrays."""
     import onnxruntime
 

@@ -1,7 +1,14 @@
 """SavedModel and LiteRT, traced on TensorFlow and run by its runtimes."""
 
 import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import keras
+import numpy as np
+
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.backend import for_export
 from keras_audio_ssl.export.checks import named
 from keras_audio_ssl.export.formats import FORMATS
@@ -11,13 +18,21 @@ from keras_audio_ssl.export.formats import FORMATS
 BATCHES = {"tf_saved_model": (None, 1), "litert": (None, 1)}
 
 
-def write(model, path, name, batch, samples, longest, facts):
+def write(
+    model: keras.Model,
+    path: Path,
+    name: str,
+    batch: int | None,
+    samples: int | None,
+    longest: int,
+    facts: dict[str, Any],
+) -> None:
     """Writes a model; arguments as of `to_onnx.write`."""
     import tensorflow as tf
 
     lite = name == "litert"
 
-    def serve(waveform):
+    def serve(waveform: Tensor) -> dict[str, Tensor]:
         with for_export(FORMATS[name].transforms), added_axes(tf, lite):
             return named(model(waveform, training=False))
 
@@ -40,14 +55,14 @@ def write(model, path, name, batch, samples, longest, facts):
 
 
 @contextlib.contextmanager
-def added_axes(tf, wanted):
+def added_axes(tf: Any, wanted: bool) -> Iterator[None]:
     """`x[:, None]` as an operation of its own, which LiteRT has."""
     if not wanted:
         yield
         return
     plain = tf.Tensor.__getitem__
 
-    def getitem(x, spec, *args, **kwargs):
+    def getitem(x: Tensor, spec: Any, *args: Any, **kwargs: Any) -> Tensor:
         items = list(spec) if isinstance(spec, tuple) else [spec]
         if not any(item is None for item in items):
             return plain(x, spec, *args, **kwargs)
@@ -71,7 +86,9 @@ def added_axes(tf, wanted):
         tf.Tensor.__getitem__ = plain
 
 
-def run(path, name, clips):
+def run(
+    path: Path, name: str, clips: list[np.ndarray]
+) -> list[dict[str, np.ndarray]]:
     """What the file gives for waveforms: dicts of numpy arrays."""
     import tensorflow as tf
 
@@ -85,7 +102,7 @@ def run(path, name, clips):
     ]
 
 
-def interpreter_class(tf):
+def interpreter_class(tf: Any) -> type[Any]:
     """LiteRT's interpreter, or the one that TensorFlow had before."""
     try:
         from ai_edge_litert.interpreter import Interpreter
@@ -94,7 +111,7 @@ def interpreter_class(tf):
     return Interpreter
 
 
-def of_interpreter(interpreter, clip):
+def of_interpreter(interpreter: Any, clip: np.ndarray) -> dict[str, np.ndarray]:
     """What an interpreter makes of a waveform, by the outputs' names."""
     (place,) = interpreter.get_input_details()
     interpreter.resize_tensor_input(place["index"], clip.shape)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_audio_ssl._files import written_whole
+from keras_audio_ssl._types import FilePath
 from keras_audio_ssl.export.formats import FORMATS
 from keras_audio_ssl.export.formats import ExportError
 from keras_audio_ssl.export.formats import check_installed
@@ -29,7 +30,7 @@ LAST_WORDS = 2000
 
 def export_model(
     model: Any,
-    path: str | os.PathLike,
+    path: FilePath,
     format: str | None = None,
     samples: int | None = None,
 ) -> Path:
@@ -84,7 +85,7 @@ def export_model(
     return path
 
 
-def check_place(path, name):
+def check_place(path: Path, name: str) -> None:
     """Refuses to put a file where a folder is, and a folder where else is."""
     if FORMATS[name].suffix:
         if path.is_dir():
@@ -98,7 +99,7 @@ def check_place(path, name):
         )
 
 
-def own_classes(model):
+def own_classes(model: Any) -> list[tuple[str, str]]:
     """`[module, name]` of the user's own classes in a model.
 
     Raises:
@@ -119,7 +120,7 @@ def own_classes(model):
     return sorted(found)
 
 
-def ask_child(work, name):
+def ask_child(work: Path, name: str) -> None:
     """Runs `child` on a folder.
 
     Raises:
@@ -154,7 +155,7 @@ def ask_child(work, name):
         raise ExportError(result["refused"])
 
 
-def put_in_place(draft, path):
+def put_in_place(draft: Path, path: Path) -> None:
     """Moves what was written and checked to where it belongs."""
     if draft.is_file():
         with written_whole(path) as beside:

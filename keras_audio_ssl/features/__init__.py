@@ -17,7 +17,7 @@ from keras_audio_ssl.features.polar import MagnitudePhaseMel
 from keras_audio_ssl.features.recipes import RECIPES
 from keras_audio_ssl.features.recipes import recipe
 from keras_audio_ssl.features.statistics import deltas
-from keras_audio_ssl.features.statistics import scale_level
+from keras_audio_ssl.features.statistics import scale_amplitude
 from keras_audio_ssl.features.statistics import utterance_norm
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
     "pad_reflect",
     "recipe",
     "reflect_index",
-    "scale_level",
+    "scale_amplitude",
     "utterance_norm",
     "window_function",
 ]

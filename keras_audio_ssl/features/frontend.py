@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -13,10 +14,10 @@ from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
-from keras_audio_ssl.features.statistics import LEVELS
+from keras_audio_ssl.features.statistics import AMPLITUDES
 from keras_audio_ssl.features.statistics import RunningMoments
 from keras_audio_ssl.features.statistics import deltas
-from keras_audio_ssl.features.statistics import scale_level
+from keras_audio_ssl.features.statistics import scale_amplitude
 from keras_audio_ssl.features.statistics import utterance_norm
 
 NORMALIZATIONS = (None, "utterance", "utterance_mean", "scalar", "per_bin")
@@ -40,10 +41,11 @@ class FrontEnd(Layer):
         hop_length: Samples between frames.
         n_bins: Features of a frame, before deltas.
         min_samples: Fewest samples that give one frame.
-        level: Scaling of each clip, default None: as it is. `"l2"`, `"rms"`,
-            `"peak"`, `"centred_peak"`: see `scale_level`.
-        level_samples: For `"l2"`, the length at which the norm is 1; longer
-            clips have it in as many samples on average. None: at any length.
+        amplitude: What each clip is scaled to, default None: as it is. `"l2"`,
+            `"rms"`, `"peak"`, `"centred_peak"`: see `scale_amplitude`.
+        amplitude_samples: For `"l2"`, the length at which the norm is 1;
+            longer clips have it in as many samples on average. None: at any
+            length.
         deltas: How many orders of deltas are appended, default 0; up to 2.
         normalize: Default None. `"utterance"`: each clip by the mean and
             deviation of its own frames; `"utterance_mean"`: by the mean only;
@@ -59,7 +61,7 @@ class FrontEnd(Layer):
         waveform: float tensor `(batch, samples)`.
         lengths: int tensor `(batch,)`, valid samples of each clip; all if
             None.
-        levelled: Whether the waveform is scaled as `level` says already.
+        scaled: Whether the waveform is scaled as `amplitude` says already.
 
     Returns:
         A float32 tensor `(batch, time, n_features)`.
@@ -74,14 +76,19 @@ class FrontEnd(Layer):
         (2, 98, 64)
     """
 
+    RENAMED: ClassVar = {
+        "level": "amplitude",
+        "level_samples": "amplitude_samples",
+    }
+
     def __init__(
         self,
         sample_rate: int,
         hop_length: int,
         n_bins: int,
         min_samples: int,
-        level: str | None = None,
-        level_samples: int | None = None,
+        amplitude: str | None = None,
+        amplitude_samples: int | None = None,
         deltas: int = 0,
         normalize: str | None = None,
         mean: Tensor | None = None,
@@ -95,10 +102,10 @@ class FrontEnd(Layer):
         super().__init__(**kwargs)
         _check_positive("sample_rate", sample_rate)
         _check_positive("hop_length", hop_length)
-        check_choice("level", level, LEVELS)
-        if level_samples is not None:
-            _check_positive("level_samples", level_samples)
-            check_choice("level", level, ("l2",))
+        check_choice("amplitude", amplitude, AMPLITUDES)
+        if amplitude_samples is not None:
+            _check_positive("amplitude_samples", amplitude_samples)
+            check_choice("amplitude", amplitude, ("l2",))
         check_choice("deltas", deltas, (0, 1, 2))
         check_choice("normalize", normalize, NORMALIZATIONS)
         check_choice("norm_ddof", norm_ddof, (0, 1))
@@ -117,8 +124,8 @@ class FrontEnd(Layer):
         """Features before deltas and normalisation.
 
         Args:
-            waveform: Tensor `(batch, samples)`, levelled, zero past each
-                clip's end.
+            waveform: Tensor `(batch, samples)`, scaled as `amplitude` says,
+                zero past each clip's end.
             lengths: int tensor `(batch,)` in samples, or None.
 
         Returns:
@@ -161,11 +168,11 @@ class FrontEnd(Layer):
         self,
         waveform: Tensor,
         lengths: Tensor | None = None,
-        levelled: bool = False,
+        scaled: bool = False,
     ) -> Tensor:
         x = self._check_waveform(waveform)
         lengths = self._check_lengths(lengths)
-        return self.normalized(*self._raw(x, lengths, levelled=levelled))
+        return self.normalized(*self._raw(x, lengths, scaled=scaled))
 
     def normalized(self, x: Tensor, frames: Size | None = None) -> Tensor:
         """Features as `normalize` says, of features that are not.
@@ -264,7 +271,7 @@ class FrontEnd(Layer):
         self,
         waveform: Tensor,
         lengths: Tensor | None = None,
-        levelled: bool = False,
+        scaled: bool = False,
     ) -> Any:
         self._check_waveform(waveform)
         shape = self.compute_output_shape(waveform.shape)
@@ -347,7 +354,7 @@ class FrontEnd(Layer):
         waveform: Tensor,
         lengths: Tensor | None,
         *,
-        levelled: bool = False,
+        scaled: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         x = ops.cast(waveform, "float32")
         frames = None
@@ -356,8 +363,10 @@ class FrontEnd(Layer):
             frames = self.frame_lengths(lengths)
             # Not a product: whatever lies past the end, even NaN, is gone.
             x = ops.where(frame_mask(lengths, ops.shape(x)[1]), x, 0.0)
-        if self.level is not None and not levelled:
-            x = scale_level(x, self.level, lengths, self.level_samples)
+        if self.amplitude is not None and not scaled:
+            x = scale_amplitude(
+                x, self.amplitude, lengths, self.amplitude_samples
+            )
         x = self.extract(x, lengths)
         if self.deltas:
             orders = [x]

@@ -145,8 +145,8 @@ class LogSpectrum(SpectralFrontEnd):
         hop_length: Samples between frames, default 160.
         **kwargs: `window`, `center`, `pad_mode`, `power`, `log`, `log_add`,
             `log_floor`, `log_ceiling`, `preemphasis`, `remove_dc` and
-            `precision` of `LogMel`; `level`, `deltas`, `normalize`, `mean`,
-            `std`, ... of `FrontEnd`.
+            `precision` of `LogMel`; `amplitude`, `deltas`, `normalize`,
+            `mean`, `std`, ... of `FrontEnd`.
 
     Call arguments:
         waveform: float tensor `(batch, samples)`.
@@ -203,7 +203,7 @@ class LogMel(SpectralFrontEnd):
             rounding of a float32 transform shows beside them) or `"auto"`
             (default): float32, except for Kaldi's frames under PyTorch on a
             CPU.
-        **kwargs: `level`, `deltas`, `normalize`, `mean`, `std`, ... of
+        **kwargs: `amplitude`, `deltas`, `normalize`, `mean`, `std`, ... of
             `FrontEnd`.
 
     Call arguments:
@@ -326,7 +326,7 @@ class Waveform(FrontEnd):
 
     Args:
         sample_rate: Hz, default 16000.
-        **kwargs: `level`, `normalize`, `mean`, `std`, ... of `FrontEnd`.
+        **kwargs: `amplitude`, `normalize`, `mean`, `std`, ... of `FrontEnd`.
 
     Call arguments:
         waveform: float tensor `(batch, samples)`.
@@ -340,7 +340,7 @@ class Waveform(FrontEnd):
             `(batch, samples)`.
 
     Example:
-        >>> frontend = kas.features.Waveform(level="peak")
+        >>> frontend = kas.features.Waveform(amplitude="peak")
         >>> tuple(frontend(np.ones((2, 800), "float32")).shape)
         (2, 800, 1)
     """

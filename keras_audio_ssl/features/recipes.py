@@ -3,6 +3,7 @@
 from typing import Any
 
 from keras_audio_ssl.engine import constructors
+from keras_audio_ssl.engine import renamed
 from keras_audio_ssl.features.frontend import FrontEnd
 from keras_audio_ssl.features.layers import MFCC
 from keras_audio_ssl.features.layers import LogMel
@@ -42,7 +43,7 @@ _BYOL_A = {
 _ONLINE_SPECTRUM = {
     "n_fft": 400,
     "log_add": 1e-10,
-    "level": "rms",
+    "amplitude": "rms",
     "normalize": "utterance",
 }
 _ONLINE = dict(_ONLINE_SPECTRUM, n_mels=80, f_min=0.0, f_max=None)
@@ -74,7 +75,7 @@ RECIPES: dict[str, Recipe] = {
         MFCC,
         dict(_MOBILE, n_mels=64, n_mfcc=32, normalize="per_bin"),
     ),
-    "cola": (LogMel, dict(_MOBILE, level="l2")),
+    "cola": (LogMel, dict(_MOBILE, amplitude="l2")),
     "byol_a": (LogMel, dict(_BYOL_A, mel_scale="slaney", mel_norm="slaney")),
     # The README example of BYOL-A v1, about 4.5 nats higher.
     "byol_a_torchaudio": (LogMel, _BYOL_A),
@@ -85,7 +86,7 @@ RECIPES: dict[str, Recipe] = {
         LogMel,
         {"n_mels": 80, "log_add": 1e-6, "normalize": "scalar"},
     ),
-    "multi_format_waveform": (Waveform, {"level": "rms"}),
+    "multi_format_waveform": (Waveform, {"amplitude": "rms"}),
     "fonseca": (
         LogMel,
         {
@@ -100,7 +101,7 @@ RECIPES: dict[str, Recipe] = {
             "mel_scale": "slaney",
             "log": "log10",
             "log_add": 1.1e-8,
-            "level": "centred_peak",
+            "amplitude": "centred_peak",
             "normalize": "scalar",
         },
     ),
@@ -108,7 +109,7 @@ RECIPES: dict[str, Recipe] = {
     # Of speech's usual windows and hops, for models of a laptop's size.
     "clar_short": (MagnitudePhaseMel, {"n_fft": 512, "hop_length": 160}),
     "waveform": (Waveform, {}),
-    "lim": (Waveform, {"level": "peak"}),
+    "lim": (Waveform, {"amplitude": "peak"}),
 }
 RECIPES |= {
     name: RECIPES[same]
@@ -154,6 +155,7 @@ def recipe(name: str, **overrides: Any) -> FrontEnd:
             f"Unknown recipe {name!r}. Known: {', '.join(sorted(RECIPES))}"
         )
     layer, settings = RECIPES[name]
+    overrides = renamed(layer, overrides)
     return layer(**{**at_rate(layer, settings, overrides), **overrides})
 
 

@@ -1,65 +1,65 @@
-"""Level, deltas and normalisation; each clip by its own valid part."""
+"""Amplitude, deltas and normalisation; each clip by its own valid part."""
 
 import numpy as np
 from keras import ops
 
 from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import frame_mask
 
-LEVELS = (None, "l2", "rms", "peak", "centred_peak")
+# What `scale_amplitude` scales to; None in a front end that leaves it.
+AMPLITUDES = (None, "l2", "rms", "peak", "centred_peak")
 
 # Far below the power of any sample, and its square root is a normal float32.
 TINY = 1e-24
 
 
-def scale_level(
+def scale_amplitude(
     waveform: Tensor,
-    level: str,
+    amplitude: str,
     lengths: Tensor | None = None,
-    level_samples: int | None = None,
+    amplitude_samples: int | None = None,
 ) -> Tensor:
-    """Scales each clip to a common level.
+    """Scales each clip to a common amplitude.
 
     Args:
         waveform: Tensor `(batch, samples)`, zero past each clip's end.
-        level: `"l2"`: unit norm, `x / sqrt(max(sum x^2, 1e-9))` (COLA).
+        amplitude: `"l2"`: unit norm, `x / sqrt(max(sum x^2, 1e-9))` (COLA).
             `"rms"`: root mean square of -25 dB, as s3prl. `"peak"`: largest
             absolute sample 1. `"centred_peak"`: mean removed, then divided by
             the largest absolute sample + 0.005 (Fonseca et al.).
         lengths: int tensor `(batch,)`, valid samples of each clip.
-        level_samples: For `"l2"`: clips longer than this are scaled so that
-            as many samples have unit norm on average, whatever the length.
+        amplitude_samples: For `"l2"`: clips longer than this are scaled so
+            that as many samples have unit norm on average, whatever the
+            length.
 
     Returns:
         A tensor of the same shape. Silence stays silence.
 
     Raises:
-        ValueError: For an unknown level.
+        ValueError: For an unknown amplitude.
 
     Example:
-        >>> x = kas.features.scale_level(np.array([[0.1, -0.4]]), "peak")
+        >>> x = kas.features.scale_amplitude(np.array([[0.1, -0.4]]), "peak")
         >>> round(float(x[0, 0]), 6)
         0.25
     """
     x = ops.convert_to_tensor(waveform)
-    if level not in LEVELS[1:]:
-        raise ValueError(
-            f"`level` must be one of {LEVELS}. Received: level={level!r}"
-        )
-    if level == "l2":
+    check_choice("amplitude", amplitude, AMPLITUDES[1:])
+    if amplitude == "l2":
         energy = ops.sum(ops.square(x), axis=1, keepdims=True)
-        if level_samples is not None:
+        if amplitude_samples is not None:
             count = ops.shape(x)[1] if lengths is None else lengths[:, None]
             count = ops.cast(count, x.dtype)
-            energy *= level_samples / ops.maximum(count, level_samples)
+            energy *= amplitude_samples / ops.maximum(count, amplitude_samples)
         return x / ops.sqrt(ops.maximum(energy, 1e-9))
-    if level == "peak":
+    if amplitude == "peak":
         return x / ops.maximum(ops.max(ops.abs(x), 1, keepdims=True), 1e-8)
     if lengths is not None:
         lengths = ops.convert_to_tensor(lengths, "int32")
     count = ops.shape(x)[1] if lengths is None else lengths[:, None]
     count = ops.maximum(ops.cast(count, x.dtype), 1.0)
-    if level == "rms":
+    if amplitude == "rms":
         power = ops.sum(ops.square(x), axis=1, keepdims=True) / count
         rms = ops.sqrt(ops.maximum(power, TINY))
         return x * (10 ** (-25 / 20) / (rms + 1e-10))

@@ -16,8 +16,11 @@ from keras_audio_ssl.blocks import BilinearSimilarity
 from keras_audio_ssl.blocks import COLAHead
 from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import check_choice
+from keras_audio_ssl.engine import renamed
 from keras_audio_ssl.engine import waveform_and_lengths
-from keras_audio_ssl.features import scale_level
+from keras_audio_ssl.features import RECIPES
+from keras_audio_ssl.features import FrontEnd
+from keras_audio_ssl.features import scale_amplitude
 from keras_audio_ssl.losses import contrastive_accuracy
 from keras_audio_ssl.losses import cosine_similarity
 from keras_audio_ssl.losses import row_cross_entropy
@@ -112,15 +115,15 @@ class COLA(PretextModel):
             "backbone": "efficientnet_b0",
             "frontend": "cola",
         }
-        if normalize == "segment":
-            # A clip of any length has the level its segments were trained at.
-            paper["level_samples"] = round(seconds * 16000)
+        if normalize == "segment" and usual_amplitude(encoder) == "l2":
+            # Clips of any length are scaled as segments are in training.
+            paper["amplitude_samples"] = round(seconds * 16000)
         if legacy_rescale:
             paper["rescale"] = 1 / 255
         super().__init__(encoder, paper, seed, **kwargs)
         if temperature is None:
             self.temperature = 1.0 if similarity == "bilinear" else 0.2
-        self.levelled = self.encoder.frontend.level == "l2"
+        self.scaled = self.encoder.frontend.amplitude == "l2"
         self.crop = RandomCrop(self.segment_samples(seconds))
         self.projector = COLAHead(
             self.encoder.dim,
@@ -130,8 +133,9 @@ class COLA(PretextModel):
         )
         if similarity == "bilinear":
             self.bilinear = BilinearSimilarity(embedding_dim)
-        # Another front end's waveforms keep their level: so does noise.
-        self.faint_noise = FaintNoise(noise, relative=not self.levelled)
+        # With another front end waveforms keep their amplitude, and noise is
+        # measured by it.
+        self.faint_noise = FaintNoise(noise, relative=not self.scaled)
         self.augmentations = make_augmentations(augmentations, "waveform")
         self.accuracy = keras.metrics.Mean(name="contrastive_accuracy")
         self.scale = keras.metrics.Mean(name="max_similarity")
@@ -147,23 +151,21 @@ class COLA(PretextModel):
             anchor, positive = x["anchor"], x["positive"]
         else:
             waveform, lengths = waveform_and_lengths(x)
-            if self.levelled and self.normalize == "clip":
-                waveform = scale_level(waveform, "l2", lengths)
+            if self.scaled and self.normalize == "clip":
+                waveform = scale_amplitude(waveform, "l2", lengths)
             anchor = self.crop(waveform, lengths=lengths, seed=seed)
             positive = self.crop(waveform, lengths=lengths, seed=seed)
         for layer in self.augmentations:
             positive = layer(positive, seed=seed)
-        if self.levelled and self.normalize == "segment":
-            anchor = scale_level(anchor, "l2")
-            positive = scale_level(positive, "l2")
+        if self.scaled and self.normalize == "segment":
+            anchor = scale_amplitude(anchor, "l2")
+            positive = scale_amplitude(positive, "l2")
         positive = self.faint_noise(positive, seed=seed)
         return ops.concatenate([anchor, positive], axis=0)
 
     def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         # Both in one batch: they share the statistics of the batch norm.
-        features = self.encoder.frontend(
-            self.segments(x), levelled=self.levelled
-        )
+        features = self.encoder.frontend(self.segments(x), scaled=self.scaled)
         return self.embeddings(features, training)
 
     def embeddings(
@@ -206,3 +208,16 @@ class COLA(PretextModel):
         if self.symmetric:
             loss = 0.5 * (loss + row_cross_entropy(ops.transpose(s)))
         return loss
+
+
+def usual_amplitude(encoder: EncoderLike) -> str | None:
+    """What the front end that is asked for scales waveforms to.
+
+    Args:
+        encoder: Settings, or what else `COLA` takes.
+    """
+    given = encoder if isinstance(encoder, dict) else {}
+    settings = renamed(FrontEnd, given)
+    name = str(settings.get("frontend", "cola"))
+    _, usual = RECIPES.get(name, (FrontEnd, {}))
+    return settings.get("amplitude", usual.get("amplitude"))

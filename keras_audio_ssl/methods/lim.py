@@ -16,7 +16,7 @@ from keras_audio_ssl.encoders import Windowed
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import count_classes
 from keras_audio_ssl.engine import waveform_and_lengths
-from keras_audio_ssl.features import scale_level
+from keras_audio_ssl.features import scale_amplitude
 from keras_audio_ssl.losses import bce_information
 from keras_audio_ssl.losses import embedding_std
 from keras_audio_ssl.losses import labelled_cross_entropy
@@ -137,7 +137,7 @@ class LIM(PretextModel):
         samples = self.segment_samples(seconds)
         self.network = chunk_network(self.encoder.backbone, samples)
         self.crop = RandomCrop(samples, pad="repeat")
-        self.levelled = self.encoder.frontend.level is not None
+        self.scaled = self.encoder.frontend.amplitude is not None
         policy = {"dtype": self.dtype_policy}
         self.hidden = keras.layers.Dense(
             disc_hidden, "relu", name="hidden", **policy
@@ -156,7 +156,7 @@ class LIM(PretextModel):
             self.label_accuracy = keras.metrics.Mean(name="label_accuracy")
 
     def chunks(self, x: Batch, training: bool = False) -> Tensor:
-        """Two chunks of each utterance, at the level of the utterance.
+        """Two chunks of each utterance, scaled as the whole of it.
 
         Returns:
             `(2 * batch, samples)`, first chunks first.
@@ -166,10 +166,13 @@ class LIM(PretextModel):
             chunks = ops.concatenate([x["first"], x["second"]], axis=0)
         else:
             waveform, lengths = waveform_and_lengths(x)
-            if self.levelled:
+            if self.scaled:
                 frontend = self.encoder.frontend
-                waveform = scale_level(
-                    waveform, frontend.level, lengths, frontend.level_samples
+                waveform = scale_amplitude(
+                    waveform,
+                    frontend.amplitude,
+                    lengths,
+                    frontend.amplitude_samples,
                 )
             twice = ops.concatenate([waveform, waveform], axis=0)
             if lengths is not None:
@@ -194,7 +197,7 @@ class LIM(PretextModel):
 
     def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         chunks = self.chunks(x, training)
-        features = self.encoder.frontend(chunks, levelled=self.levelled)
+        features = self.encoder.frontend(chunks, scaled=self.scaled)
         z = self.network(features, training=training)["clip"]
         first, second = ops.split(z, 2)
         # z_rand of the negatives: the second chunk of another utterance.

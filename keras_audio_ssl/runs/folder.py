@@ -17,7 +17,7 @@ from keras_audio_ssl._types import FilePath
 def claim(
     output: Path, folder: Path, resume: bool = False, overwrite: bool = False
 ) -> bool:
-    """Refuses a second run into the same output; goes on with half a one.
+    """Says whether a run goes on or begins, or refuses to begin it.
 
     Args:
         output: The encoder to write.
@@ -79,7 +79,7 @@ def is_finished(outputs: Iterable[Path], folder: Path) -> bool:
 
 
 def any_in(folder: Path) -> bool:
-    """Whether a folder holds more than a run leaves that never began."""
+    """Whether there is more than the table of files, which comes first."""
     return any(
         path.name != contents_file(folder).name
         and not path.name.startswith(".")

@@ -19,6 +19,7 @@ from keras_audio_ssl import _text
 from keras_audio_ssl.cli import embed
 from keras_audio_ssl.cli import main
 from keras_audio_ssl.cli.vector_journal import VectorJournal
+from keras_audio_ssl.data.isolation import opening
 from keras_audio_ssl.methods import METHODS
 from keras_audio_ssl.runs import pretraining as pretrain
 from keras_audio_ssl.runs.progress import Progress
@@ -289,6 +290,24 @@ def test_embed(trained, audio, tmp_path, capsys):
     with np.load(output) as saved:
         assert code == 0
         np.testing.assert_allclose(saved["start"], [0, 0.25, 0.5, 0.75])
+
+
+@pytest.mark.parametrize("window", [[], ["--window", 0.5]])
+def test_embed_decodes_nothing_in_this_process_if_so_asked(
+    trained, audio, tmp_path, monkeypatch, capsys, window
+):
+    def here(*args):
+        raise AssertionError("decoded in this process")
+
+    monkeypatch.setattr(opening, "AudioFile", here)
+    for source, clips in ((audio, 12), (audio / "clip 0.wav", 1)):
+        argv = ["embed", trained, "--data", source, *window, "--overwrite"]
+        argv += ["--output", tmp_path / "emb.npz", "--json"]
+        code, out, err = run(capsys, *argv, "--isolate")
+        assert code == 0, err
+        assert json.loads(out)["vectors"] == clips * (3 if window else 1)
+    code, _, err = run(capsys, *argv)
+    assert code == 1 and "decoded in this process" in err
 
 
 @pytest.mark.parametrize("window", [[], ["--window", 0.3, "--hop", 0.2]])

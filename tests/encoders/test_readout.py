@@ -130,3 +130,12 @@ def test_at_the_finest_rate_padding_stays_out(strides, tmp_path):
 def test_an_unknown_rate_is_refused():
     with pytest.raises(ValueError, match="rate"):
         readout(rate="fine")
+
+
+def test_levels_may_be_any_whole_numbers():
+    inner = Encoder(LogMel(n_mels=5), RoundsUp())
+    for cls in (kas.Readout, kas.WeightedSum):
+        for levels in (range(2), np.arange(2), (0, 1)):
+            encoder = cls(inner, levels=levels)
+            assert encoder.get_config()["levels"] == [0, 1]
+            assert encoder.backbone.indices == [0, 1]

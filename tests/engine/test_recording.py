@@ -34,6 +34,7 @@ class Shift(Scale):
     """A second level, which fixes an argument of the first."""
 
     RETIRED = ("old",)
+    RENAMED = {"shift": "offset"}
 
     def __init__(self, offset=np.float32(0.5), **kwargs):
         super().__init__(factor=3.0, **kwargs)
@@ -70,6 +71,11 @@ def test_two_levels_a_preset_and_a_nested_layer_come_back():
     assert config == json.loads(json.dumps(layer.get_config()))
     assert "factor" not in config and config["offset"] == 0.5
     assert Shift.from_config({**config, "old": 3}).offset == 0.5
+    before = {k: v for k, v in config.items() if k != "offset"}
+    assert Shift.from_config({**before, "shift": 0.25}).offset == 0.25
+    assert Shift(shift=0.25).get_config()["offset"] == 0.25
+    with pytest.raises(ValueError, match="earlier name of `offset`"):
+        Shift(shift=1.0, offset=2.0)
     with pytest.raises(ValueError, match=r"'double'\. Received: 'half'"):
         Scale(preset="half")
 

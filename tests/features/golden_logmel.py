@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_audio_ssl.features import mel_filterbank
 from keras_audio_ssl.features import recipe
-from keras_audio_ssl.features import scale_level
+from keras_audio_ssl.features import scale_amplitude
 from tests.features.helpers import numpy
 
 # Every float32 transform is off by more than these limits in bins 100 dB
@@ -44,9 +44,9 @@ def cola(golden):
             got = numpy(frontend(golden[wave][None]))[0]
             golden.close(got, key, atol=1e-3, where=loud)
     if golden.has(wave):
-        levelled = numpy(scale_level(golden[wave][None], "l2"))
+        scaled = numpy(scale_amplitude(golden[wave][None], "l2"))
         golden.close(
-            np.linalg.norm(levelled),
+            np.linalg.norm(scaled),
             "logmel/wav_l2_normalised_norm",
             atol=1e-5,
         )

@@ -69,7 +69,7 @@ def test_frame_lengths(center):
 
 
 def test_what_lies_past_the_end_is_not_seen():
-    frontend = small(level="rms", deltas=1, normalize="utterance")
+    frontend = small(amplitude="rms", deltas=1, normalize="utterance")
     x, lengths = waves(), np.array([800, 333, 0], "int32")
     want = numpy(frontend(x, lengths=lengths))
     for rubbish in (np.nan, np.inf, 1e6):
@@ -104,8 +104,8 @@ def test_lengths_as_list_and_tensor():
     "settings",
     [
         {"power": 1, "log_floor": 1e-10},
-        {"power": 1, "level": "rms", "normalize": "utterance"},
-        {"power": 2, "level": "l2", "normalize": "per_bin", "deltas": 1},
+        {"power": 1, "amplitude": "rms", "normalize": "utterance"},
+        {"power": 2, "amplitude": "l2", "normalize": "per_bin", "deltas": 1},
         {"power": 1, "log": None},
     ],
 )
@@ -225,7 +225,7 @@ def test_statistics_are_saved_with_a_model(tmp_path):
             preemphasis=0.9,
             remove_dc=True,
             precision="float64",
-            level="rms",
+            amplitude="rms",
             deltas=2,
             normalize="utterance",
             norm_epsilon=1e-5,
@@ -235,7 +235,7 @@ def test_statistics_are_saved_with_a_model(tmp_path):
         LogMel(normalize="scalar", mean=1.0, std=3.0, log_add=1e-6),
         MFCC(n_mfcc=12, lifter=22, pad_mode="constant", log="log10"),
         LogSpectrum(n_fft=400, log_add=1e-8, normalize="utterance_mean"),
-        Waveform(sample_rate=8000, level="peak"),
+        Waveform(sample_rate=8000, amplitude="peak"),
     ],
     ids=lambda f: type(f).__name__,
 )
@@ -327,15 +327,15 @@ def test_it_has_no_weights_but_statistics():
     assert not frontend.trainable_weights
 
 
-def test_unnormalized_and_levelled():
-    frontend = small(normalize="scalar", mean=1.0, std=2.0, level="l2")
-    raw = numpy(small(level="l2")(waves()))
+def test_unnormalized_and_scaled():
+    frontend = small(normalize="scalar", mean=1.0, std=2.0, amplitude="l2")
+    raw = numpy(small(amplitude="l2")(waves()))
     np.testing.assert_allclose(
         numpy(frontend.unnormalized(waves())), raw, atol=1e-6
     )
-    levelled = waves() / np.linalg.norm(waves(), axis=1, keepdims=True)
+    scaled = waves() / np.linalg.norm(waves(), axis=1, keepdims=True)
     np.testing.assert_allclose(
-        numpy(frontend(levelled, levelled=True)),
+        numpy(frontend(scaled, scaled=True)),
         numpy(frontend(3 * waves())),
         atol=1e-4,
     )

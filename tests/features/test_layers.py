@@ -223,7 +223,7 @@ def test_waveform_is_the_waveform():
     np.testing.assert_array_equal(numpy(frontend(x))[..., 0], x)
     assert frontend.frame_rate == 8000
     assert frontend.n_features == 1
-    loud = numpy(Waveform(level="peak")(x))
+    loud = numpy(Waveform(amplitude="peak")(x))
     np.testing.assert_allclose(np.abs(loud).max(1), 1.0, rtol=1e-6)
     got = numpy(frontend(x, lengths=np.array([800, 3])))
     np.testing.assert_array_equal(got[1, :3, 0], x[1, :3])
@@ -242,7 +242,7 @@ def test_waveform_is_the_waveform():
             power=1,
             center=False,
             log_floor=1e-3,
-            level="l2",
+            amplitude="l2",
             mel_scale="kaldi",
         ),
         LogMel(
@@ -263,7 +263,7 @@ def test_waveform_is_the_waveform():
             win_length=64,
             n_fft=64,
             hop_length=32,
-            level="rms",
+            amplitude="rms",
             log_add=1e-3,
             n_mfcc=5,
         ),
@@ -320,7 +320,7 @@ def test_gradient_against_finite_differences(frontend):
         (LogMel, {"precision": "half"}, "half"),
         (LogMel, {"sample_rate": 0}, "sample_rate"),
         (LogMel, {"sample_rate": 8000}, "f_max"),
-        (LogMel, {"level": "loud"}, "loud"),
+        (LogMel, {"amplitude": "loud"}, "loud"),
         (LogMel, {"deltas": 3}, "deltas"),
         (LogMel, {"normalize": "batch"}, "batch"),
         (LogMel, {"norm_ddof": 2}, "norm_ddof"),

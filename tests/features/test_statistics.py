@@ -3,7 +3,7 @@ import pytest
 from keras import ops
 
 from keras_audio_ssl.features import deltas
-from keras_audio_ssl.features import scale_level
+from keras_audio_ssl.features import scale_amplitude
 from keras_audio_ssl.features import utterance_norm
 from keras_audio_ssl.features.statistics import RunningMoments
 from tests.features import reference
@@ -18,30 +18,32 @@ def batch(scale=1.0, offset=0.0, shape=(4, 40, 6), seed=0):
     return (offset + scale * x).astype("float32")
 
 
-def level_of_clip(x, level):
+def amplitude_of_clip(x, amplitude):
     x = x.astype("float64")
-    if level == "l2":
+    if amplitude == "l2":
         return x / np.sqrt(max(np.sum(x**2), 1e-9))
-    if level == "rms":
+    if amplitude == "rms":
         return reference.rms_level(x)
-    if level == "peak":
+    if amplitude == "peak":
         return x / np.abs(x).max()
     x = x - x.mean()
     return x / (np.abs(x).max() + 0.005)
 
 
-@pytest.mark.parametrize("level", ["l2", "rms", "peak", "centred_peak"])
-def test_scale_level(level):
+@pytest.mark.parametrize("amplitude", ["l2", "rms", "peak", "centred_peak"])
+def test_scale_amplitude(amplitude):
     x = batch(0.1, 0.02, (4, 40))
-    got = numpy(scale_level(ops.convert_to_tensor(x), level))
-    want = np.stack([level_of_clip(row, level) for row in x])
+    got = numpy(scale_amplitude(ops.convert_to_tensor(x), amplitude))
+    want = np.stack([amplitude_of_clip(row, amplitude) for row in x])
     np.testing.assert_allclose(got, want, rtol=2e-6, atol=1e-6)
 
     lengths = ops.convert_to_tensor(LENGTHS)
     padded = np.where(np.arange(40) < LENGTHS[:, None], x, 0.0)
-    got = numpy(scale_level(ops.convert_to_tensor(padded), level, lengths))
+    got = numpy(
+        scale_amplitude(ops.convert_to_tensor(padded), amplitude, lengths)
+    )
     for row, clip, n in zip(got, x, LENGTHS, strict=True):
-        want = level_of_clip(clip[:n], level)
+        want = amplitude_of_clip(clip[:n], amplitude)
         np.testing.assert_allclose(row[:n], want, rtol=2e-6, atol=1e-6)
         assert not row[n:].any()
 
@@ -51,24 +53,28 @@ def test_l2_of_long_clips_is_that_of_a_stretch():
     x = rng.standard_normal((3, 4000)).astype("float32")
     lengths = np.array([4000, 1000, 300], "int32")
     x = np.where(np.arange(4000) < lengths[:, None], x, 0).astype("float32")
-    got = numpy(scale_level(ops.convert_to_tensor(x), "l2", lengths, 1000))
+    got = numpy(scale_amplitude(ops.convert_to_tensor(x), "l2", lengths, 1000))
     norm = np.linalg.norm(got.astype("float64"), axis=1)
     np.testing.assert_allclose(norm, [2, 1, 1], rtol=1e-5)
-    alone = numpy(scale_level(ops.convert_to_tensor(x[:1]), "l2", None, 1000))
+    alone = numpy(
+        scale_amplitude(ops.convert_to_tensor(x[:1]), "l2", None, 1000)
+    )
     np.testing.assert_allclose(alone, got[:1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("level", ["l2", "rms", "peak", "centred_peak"])
-def test_level_of_silence(level):
+@pytest.mark.parametrize("amplitude", ["l2", "rms", "peak", "centred_peak"])
+def test_amplitude_of_silence(amplitude):
     x = np.zeros((2, 50), "float32")
-    assert not numpy(scale_level(ops.convert_to_tensor(x), level)).any()
-    gradient = input_gradient(lambda v: ops.sum(scale_level(v, level)), x)
+    assert not numpy(scale_amplitude(ops.convert_to_tensor(x), amplitude)).any()
+    gradient = input_gradient(
+        lambda v: ops.sum(scale_amplitude(v, amplitude)), x
+    )
     assert np.isfinite(gradient).all()
 
 
-def test_scale_level_refuses():
+def test_scale_amplitude_refuses():
     with pytest.raises(ValueError, match="loud"):
-        scale_level(ops.zeros((1, 5)), "loud")
+        scale_amplitude(ops.zeros((1, 5)), "loud")
 
 
 @pytest.mark.parametrize("width", [3, 5, 9])

@@ -5,7 +5,7 @@ from keras import ops
 
 import keras_audio_ssl as kas
 from keras_audio_ssl.blocks import BilinearSimilarity
-from keras_audio_ssl.features import scale_level
+from keras_audio_ssl.features import scale_amplitude
 from tests.contract import batch
 from tests.contract import step
 from tests.contract import waves
@@ -118,7 +118,7 @@ def test_segments_have_unit_norm_and_the_noise_is_on_the_positive():
     assert abs(noise.mean()) < 1e-5
 
 
-def test_a_long_clip_has_the_level_of_its_segments():
+def test_a_long_clip_has_the_amplitude_of_its_segments():
     x = waves(2, seconds=4.0)
     for normalize, shift in (("segment", 0.0), ("clip", np.log(4.0))):
         model = kas.COLA(preset="tiny", seconds=1.0, normalize=normalize)
@@ -136,14 +136,14 @@ def test_the_clip_can_be_normalised_in_place_of_the_segment():
     x = ops.convert_to_tensor(waves(4))
     got = array(tiny(noise=0.0, normalize="clip").segments(x))
     assert np.linalg.norm(got, axis=1).max() < 1.0
-    whole = array(scale_level(x, "l2"))[0]
+    whole = array(scale_amplitude(x, "l2"))[0]
     start = np.argmin(
         [np.abs(whole[s : s + 7760] - got[0]).sum() for s in range(11440)]
     )
     np.testing.assert_allclose(got[0], whole[start : start + 7760], atol=1e-6)
 
 
-def test_a_level_that_the_front_end_does_not_take_is_kept():
+def test_an_amplitude_that_the_front_end_does_not_take_is_kept():
     other = kas.BYOLA(preset="tiny").encoder
     model = tiny(encoder=other)
     x = waves(5)
@@ -151,6 +151,14 @@ def test_a_level_that_the_front_end_does_not_take_is_kept():
     assert np.linalg.norm(got, axis=1).max() > 2.0
     model.compile()
     assert np.isfinite(model.fit(x, batch_size=5, verbose=0).history["loss"][0])
+    for settings, amplitude in (
+        ({"frontend": "byol_a"}, None),
+        ({"amplitude": "rms"}, "rms"),
+        ({"frontend": "byol_a", "amplitude": "l2"}, "l2"),
+    ):
+        frontend = tiny(encoder=settings).encoder.frontend
+        assert frontend.amplitude == amplitude
+        assert bool(frontend.amplitude_samples) == (amplitude == "l2")
 
 
 def test_the_exported_encoder_has_neither_head_nor_matrix():

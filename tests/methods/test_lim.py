@@ -51,7 +51,7 @@ def test_the_paper_is_the_default():
     assert (type(optimizer).__name__, optimizer.rho) == ("RMSprop", 0.95)
     assert float(array(optimizer.learning_rate)) == pytest.approx(1e-3)
     assert optimizer.global_clipnorm is None
-    assert model.encoder.frontend.level == "peak"
+    assert model.encoder.frontend.amplitude == "peak"
 
 
 def test_only_scores_without_an_end_are_clipped():

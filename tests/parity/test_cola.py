@@ -15,7 +15,7 @@ from keras_audio_ssl.encoders import AudioNTT
 from keras_audio_ssl.encoders import EfficientNetB0
 from keras_audio_ssl.features import mel_filterbank
 from keras_audio_ssl.features import recipe
-from keras_audio_ssl.features import scale_level
+from keras_audio_ssl.features import scale_amplitude
 from keras_audio_ssl.losses import contrastive_accuracy
 from keras_audio_ssl.methods.cola import COLA
 from tests.gradients import gradients
@@ -127,7 +127,7 @@ def test_log_mel(golden):
     if not golden.has("logmel/log_mel_time_by_band"):
         pytest.skip("no log-mel")
     frontend, wave = front_end(golden)
-    scaled = numpy(scale_level(ops.convert_to_tensor(wave), "l2"))
+    scaled = numpy(scale_amplitude(ops.convert_to_tensor(wave), "l2"))
     norm = np.linalg.norm(scaled.astype("float64"))
     golden.close(norm, "logmel/wav_l2_normalised_norm", atol=1e-5)
     want = golden["logmel/log_mel_time_by_band"]

@@ -99,12 +99,12 @@ def test_padded_batch_of_the_reference(golden, precision, slack):
     lengths = np.array([len(c) for c in clips], "int32")
     # The reference scales each wave, pads it with zeros and lets the
     # transform see them; ours, with `lengths`, would not.
-    level = recipe("lim", level="rms")
+    scaled = recipe("lim", amplitude="rms")
     padded = np.zeros((2, lengths.max()), "float32")
     for row, clip in zip(padded, clips, strict=True):
-        row[: len(clip)] = numpy(level(clip[None]))[0, :, 0]
+        row[: len(clip)] = numpy(scaled(clip[None]))[0, :, 0]
     settings = {"precision": precision, "n_mels": bins(golden, key)}
-    plain = recipe("online_logmel", level=None, normalize=None, **settings)
+    plain = recipe("online_logmel", amplitude=None, normalize=None, **settings)
     x = plain(padded)
     frames = np.round(lengths / (lengths.max() / x.shape[1])).astype("int32")
     golden.equal(frames, "out/online_batch_frames")

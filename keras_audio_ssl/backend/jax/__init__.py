@@ -37,9 +37,9 @@ __all__ = [
 ]
 
 
-def is_accelerated():
+def is_accelerated() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def is_stateless():
+def is_stateless() -> bool:
     return True

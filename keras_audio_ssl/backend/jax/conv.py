@@ -1,12 +1,17 @@
 """Convolutions with gradients that XLA does not find on a CPU."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.backend import portable
+from keras_audio_ssl.backend.portable import Pad
+from keras_audio_ssl.backend.portable import Stride
 from keras_audio_ssl.backend.portable import both
 from keras_audio_ssl.backend.portable import prepared
 
@@ -14,7 +19,9 @@ from keras_audio_ssl.backend.portable import prepared
 COLUMNS = 2**20
 
 
-def conv(x, kernel, stride=1, pad=None):
+def conv(
+    x: Tensor, kernel: Tensor, stride: Stride = 1, pad: Pad | None = None
+) -> Tensor:
     x, kernel, pad = prepared(x, kernel, pad)
     stride = both(stride)
     if kernel.shape[:2] == (1, 1) and stride == (1, 1):
@@ -23,7 +30,7 @@ def conv(x, kernel, stride=1, pad=None):
     return (cpu_conv if on_cpu else plain_conv)(x, kernel, stride, pad)
 
 
-def doubling_conv(x, kernel):
+def doubling_conv(x: Tensor, kernel: Tensor) -> Tensor:
     if jax.default_backend() != "cpu":
         return portable.doubling_conv(x, kernel)
     # A map between whose values lie zeros is slow to convolve. Of each two
@@ -37,7 +44,7 @@ def doubling_conv(x, kernel):
     return y.reshape(batch, 2 * time, 2 * frequency, -1)
 
 
-def halves(kernel, axis):
+def halves(kernel: Tensor, axis: int) -> list[Tensor]:
     """What the even and the odd outputs of a doubling see, two rows each."""
     now, odd, before = jnp.split(kernel, 3, axis)
     return [
@@ -46,7 +53,9 @@ def halves(kernel, axis):
     ]
 
 
-def depthwise_conv(x, kernel, stride=1, pad=None):
+def depthwise_conv(
+    x: Tensor, kernel: Tensor, stride: Stride = 1, pad: Pad | None = None
+) -> Tensor:
     x, kernel, pad = prepared(x, kernel, pad)
     if jax.default_backend() == "cpu":
         return cpu_depthwise(x, kernel[..., 0], stride, pad)
@@ -55,7 +64,13 @@ def depthwise_conv(x, kernel, stride=1, pad=None):
     return plain_conv(x, kernel, stride, pad, groups=x.shape[-1])
 
 
-def plain_conv(x, kernel, stride, pad, groups=1):
+def plain_conv(
+    x: Tensor,
+    kernel: Tensor,
+    stride: tuple[int, int],
+    pad: Pad,
+    groups: int = 1,
+) -> Tensor:
     """XLA's own convolution, channels last."""
     return lax.conv_general_dilated(
         x,
@@ -67,7 +82,9 @@ def plain_conv(x, kernel, stride, pad, groups=1):
     )
 
 
-def shifts(x, height, width, stride, pad):
+def shifts(
+    x: Tensor, height: int, width: int, stride: Stride, pad: Pad
+) -> list[Tensor]:
     """What each weight of a kernel sees of `(..., time, frequency, dim)`."""
     x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [*pad, (0, 0)])
     down, along = both(stride)
@@ -85,12 +102,12 @@ def shifts(x, height, width, stride, pad):
     ]
 
 
-def as_rows(parts):
+def as_rows(parts: list[Tensor]) -> Tensor:
     """Parts of equal size as the rows of a matrix."""
     return jnp.stack(parts).reshape(len(parts), -1)
 
 
-def over_clips(function, clips):
+def over_clips(function: Callable[..., Any], clips: Tensor) -> Tensor:
     """Applies a function to each clip of a batch in turn."""
     # One clip at a time stays in the cache; XLA's grouped convolutions take
     # ten times as long on a CPU.
@@ -98,16 +115,22 @@ def over_clips(function, clips):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def cpu_conv(x, kernel, stride, pad):
+def cpu_conv(
+    x: Tensor, kernel: Tensor, stride: tuple[int, int], pad: Pad
+) -> Tensor:
     """`plain_conv` with another gradient of the kernel."""
     return plain_conv(x, kernel, stride, pad)
 
 
-def _conv_forward(x, kernel, stride, pad):
+def _conv_forward(
+    x: Tensor, kernel: Tensor, stride: tuple[int, int], pad: Pad
+) -> tuple[Any, Any]:
     return plain_conv(x, kernel, stride, pad), (x, kernel)
 
 
-def _conv_backward(stride, pad, saved, grad):
+def _conv_backward(
+    stride: tuple[int, int], pad: Pad, saved: tuple[Any, ...], grad: Tensor
+) -> tuple[Tensor, ...]:
     # XLA's own gradient of the kernel takes longer than these matrix products
     # on a CPU.
     x, kernel = saved
@@ -131,7 +154,7 @@ def _conv_backward(stride, pad, saved, grad):
             for a in (x, grad)
         ]
 
-        def add_clips(total, clips):
+        def add_clips(total: Tensor, clips: Any) -> tuple[Tensor, None]:
             x, grad = clips
             columns = jnp.concatenate(
                 shifts(x, height, width, stride, pad), axis=-1
@@ -152,12 +175,14 @@ def _conv_backward(stride, pad, saved, grad):
 cpu_conv.defvjp(_conv_forward, _conv_backward)
 
 
-def shift_and_add(x, kernel, stride, pad):
+def shift_and_add(
+    x: Tensor, kernel: Tensor, stride: Stride, pad: Pad
+) -> Tensor:
     """Depthwise convolution: shifted maps times their weights, added up."""
     height, width, _ = kernel.shape
     weights = kernel.reshape(height * width, -1)
 
-    def of_clip(x):
+    def of_clip(x: Tensor) -> Tensor:
         parts = shifts(x, height, width, stride, pad)
         return sum(p * w for p, w in zip(parts, weights, strict=True))
 
@@ -165,16 +190,22 @@ def shift_and_add(x, kernel, stride, pad):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def cpu_depthwise(x, kernel, stride, pad):
+def cpu_depthwise(
+    x: Tensor, kernel: Tensor, stride: Stride, pad: Pad
+) -> Tensor:
     """`shift_and_add` with a gradient of its own."""
     return shift_and_add(x, kernel, stride, pad)
 
 
-def _depthwise_forward(x, kernel, stride, pad):
+def _depthwise_forward(
+    x: Tensor, kernel: Tensor, stride: Stride, pad: Pad
+) -> tuple[Any, Any]:
     return shift_and_add(x, kernel, stride, pad), (x, kernel)
 
 
-def _depthwise_backward(stride, pad, saved, grad):
+def _depthwise_backward(
+    stride: Stride, pad: Pad, saved: tuple[Any, ...], grad: Tensor
+) -> tuple[Tensor, ...]:
     x, kernel = saved
     height, width, _ = kernel.shape
     time, frequency, channels = grad.shape[1:]
@@ -183,12 +214,12 @@ def _depthwise_backward(stride, pad, saved, grad):
         (time - 1) * steps[0] + 1, (frequency - 1) * steps[1] + 1, channels,
     )  # fmt: skip
 
-    def add_clip(total, clip):
+    def add_clip(total: Tensor, clip: Any) -> tuple[Tensor, None]:
         x, grad = clip
         x = jnp.pad(x, (*pad, (0, 0)))
 
         # A loop, not a list: XLA compiles one product, not 25.
-        def weight(place):
+        def weight(place: Tensor) -> Tensor:
             start = place // width, place % width, 0
             part = lax.dynamic_slice(x, start, sizes)
             product = part[:: steps[0], :: steps[1]] * grad

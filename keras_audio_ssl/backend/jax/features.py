@@ -1,15 +1,22 @@
 """What the front ends compute in JAX's own words."""
 
+import contextlib
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from keras_audio_ssl._types import Size
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.backend import chunks
 
 
-def sliding_frames(x, frame_length, hop_length, frames):
+def sliding_frames(
+    x: Tensor, frame_length: int, hop_length: int, frames: Size
+) -> Tensor:
     # Slices of whole hops: a gather is several times slower.
     pieces = -(-frame_length // hop_length)
     rows = frames + pieces - 1
@@ -24,7 +31,9 @@ def sliding_frames(x, frame_length, hop_length, frames):
     return jnp.concatenate(parts, axis=-1) if pieces > 1 else parts[0]
 
 
-def in_chunks(function, x, clip_bytes):
+def in_chunks(
+    function: Callable[[Tensor], Tensor], x: Tensor, clip_bytes: Size
+) -> Tensor:
     clips = chunks.clips_at_once(x, clip_bytes, chunks.ABOVE, chunks.ABOUT)
     if not clips or not chunks.one_cpu():
         return function(x)
@@ -40,36 +49,41 @@ def in_chunks(function, x, clip_bytes):
     return y
 
 
-def splitting_pays(x):
+def splitting_pays(x: Tensor) -> bool:
     return chunks.one_cpu()
 
 
-def as_one(function):
+def as_one(function: Callable[..., Any]) -> Callable[..., Any]:
     names = inspect.signature(function).parameters.values()
     static = [p.name for p in names if p.kind is p.KEYWORD_ONLY]
     return jax.jit(function, static_argnames=static)
 
 
-def wide():
+def wide() -> contextlib.AbstractContextManager[Any]:
     """JAX's own context, outside of which it knows no float64."""
     if hasattr(jax, "enable_x64"):
         return jax.enable_x64(True)
-    from jax.experimental import enable_x64
+    # Where it was before, which newer versions do not tell of.
+    from jax.experimental import enable_x64  # type: ignore[attr-defined]
 
     return enable_x64(True)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def in_float64(function, x):
+def in_float64(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     with wide():
         return function(x)
 
 
-def _float64_forward(function, x):
+def _float64_forward(
+    function: Callable[[Tensor], Tensor], x: Tensor
+) -> tuple[Any, Any]:
     return in_float64(function, x), x
 
 
-def _float64_backward(function, x, grad):
+def _float64_backward(
+    function: Callable[[Tensor], Tensor], x: Tensor, grad: Tensor
+) -> tuple[Tensor, ...]:
     # The gradient has to enter the context again.
     with wide():
         return jax.vjp(function, x)[1](grad)

@@ -1,23 +1,40 @@
 """The GRU's recurrence: the kernel's gradient is one product of all frames."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
+from keras_audio_ssl._types import Tensor
 
-def gru(x, state, kernel, recurrent_kernel, bias):
+
+def gru(
+    x: Tensor,
+    state: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+) -> Tensor:
     x = x.astype(kernel.dtype).transpose(1, 0, 2)
     outputs = recurrence(x, state, kernel, recurrent_kernel, bias)
     return outputs.transpose(1, 0, 2)
 
 
-def frames_first(x, state, kernel, recurrent_kernel, bias, keep):
+def frames_first(
+    x: Tensor,
+    state: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+    keep: bool,
+) -> Any:
     """States of all frames; with `keep` what the gradient needs besides."""
     units = state.shape[-1]
     projected = x @ kernel
     both = (bias[0] + bias[1])[: 2 * units]
     outer, inner_bias = bias[:, 2 * units :]
 
-    def step(h, x):
+    def step(h: Tensor, x: Tensor) -> tuple[Any, Any]:
         x = x.astype(h.dtype)
         inner = h @ recurrent_kernel
         gates = jax.nn.sigmoid(x[:, : 2 * units] + inner[:, : 2 * units] + both)
@@ -31,12 +48,24 @@ def frames_first(x, state, kernel, recurrent_kernel, bias, keep):
 
 
 @jax.custom_vjp
-def recurrence(x, state, kernel, recurrent_kernel, bias):
+def recurrence(
+    x: Tensor,
+    state: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+) -> Tensor:
     """States `(frames, batch, units)`; the kernel's gradient is one product."""
     return frames_first(x, state, kernel, recurrent_kernel, bias, False)
 
 
-def _forward(x, state, kernel, recurrent_kernel, bias):
+def _forward(
+    x: Tensor,
+    state: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+) -> tuple[Any, Any]:
     outputs, *saved = frames_first(
         x, state, kernel, recurrent_kernel, bias, True
     )
@@ -44,12 +73,12 @@ def _forward(x, state, kernel, recurrent_kernel, bias):
     return outputs, (x, kernel, recurrent_kernel, previous, *saved)
 
 
-def _backward(saved, grad):
+def _backward(saved: tuple[Any, ...], grad: Tensor) -> tuple[Tensor, ...]:
     x, kernel, recurrent_kernel, previous, gates, n, c = saved
     units = previous.shape[-1]
     transposed = recurrent_kernel.T
 
-    def step(carry, frame):
+    def step(carry: Any, frame: Any) -> tuple[Any, Any]:
         grad, h, gates, n, c = frame
         z, r = gates[:, :units], gates[:, units:]
         total = grad + carry
@@ -86,7 +115,7 @@ def _backward(saved, grad):
     )
 
 
-def kernel_gradient(x, *parts):
+def kernel_gradient(x: Tensor, *parts: Tensor) -> Tensor:
     """Gradient of a kernel `(dim, gates * units)` that multiplied `x`."""
     # One product over all frames and clips. This way round it is the quickest
     # on a CPU; joined afterwards, when the parts are small.

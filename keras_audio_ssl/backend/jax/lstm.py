@@ -1,12 +1,23 @@
 """The LSTM's recurrence: its kernel's gradient is one product of all frames."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from keras_audio_ssl._types import Tensor
 
-def lstm(x, state, cell, kernel, recurrent_kernel, bias, frames=None):
+
+def lstm(
+    x: Tensor,
+    state: Tensor,
+    cell: Tensor,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor,
+    frames: int | None = None,
+) -> Tensor:
     projected = (x.astype(kernel.dtype) @ kernel).astype(state.dtype) + bias
     outputs = recurrence(
         frames, projected.transpose(1, 0, 2), state, cell, recurrent_kernel
@@ -14,11 +25,18 @@ def lstm(x, state, cell, kernel, recurrent_kernel, bias, frames=None):
     return outputs.transpose(1, 0, 2)
 
 
-def frames_first(frames, projected, state, cell, recurrent_kernel, keep):
+def frames_first(
+    frames: int | None,
+    projected: Tensor,
+    state: Tensor,
+    cell: Tensor,
+    recurrent_kernel: Tensor,
+    keep: bool,
+) -> Any:
     """States of all frames; with `keep` what the gradient needs besides."""
     units = state.shape[-1]
 
-    def step(carry, x):
+    def step(carry: Any, x: Tensor) -> tuple[Any, Any]:
         h, c = carry
         # What every frame reads is not copied for each.
         inner = (projected[0] if x is None else x) + h @ recurrent_kernel
@@ -35,12 +53,24 @@ def frames_first(frames, projected, state, cell, recurrent_kernel, keep):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def recurrence(frames, projected, state, cell, recurrent_kernel):
+def recurrence(
+    frames: int | None,
+    projected: Tensor,
+    state: Tensor,
+    cell: Tensor,
+    recurrent_kernel: Tensor,
+) -> Tensor:
     """States `(frames, batch, units)`; the kernel's gradient is one product."""
     return frames_first(frames, projected, state, cell, recurrent_kernel, False)
 
 
-def _forward(frames, projected, state, cell, recurrent_kernel):
+def _forward(
+    frames: int | None,
+    projected: Tensor,
+    state: Tensor,
+    cell: Tensor,
+    recurrent_kernel: Tensor,
+) -> tuple[Any, Any]:
     outputs, *gates, cells, tanhs = frames_first(
         frames, projected, state, cell, recurrent_kernel, True
     )
@@ -49,11 +79,13 @@ def _forward(frames, projected, state, cell, recurrent_kernel):
     return outputs, (recurrent_kernel, previous, *gates, before, tanhs)
 
 
-def _backward(frames, saved, grad):
+def _backward(
+    frames: int | None, saved: tuple[Any, ...], grad: Tensor
+) -> tuple[Tensor, ...]:
     recurrent_kernel, previous, *each = saved
     transposed = recurrent_kernel.T
 
-    def step(carry, frame):
+    def step(carry: Any, frame: Any) -> tuple[Any, Any]:
         d_h, d_c = carry
         grad, i, f, g, o, before, t = frame
         d_h = d_h + grad

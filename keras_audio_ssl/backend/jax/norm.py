@@ -1,11 +1,15 @@
 """Batch statistics, pooling and ReLU or SiLU, with gradients in few passes."""
 
 import functools
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.backend import portable
 from keras_audio_ssl.backend.jax.conv import as_rows
 from keras_audio_ssl.backend.jax.conv import conv
@@ -14,7 +18,7 @@ from keras_audio_ssl.backend.jax.conv import shifts
 from keras_audio_ssl.backend.portable import half_pad
 
 
-def max_over_time(x):
+def max_over_time(x: Tensor) -> Tensor:
     # XLA may compute the input of a maximum once more for its gradient, and
     # round it differently: then nothing equals the maximum, and the gradient
     # is 0 / 0. So the place is taken.
@@ -22,7 +26,9 @@ def max_over_time(x):
     return jnp.take_along_axis(x, place[:, None], axis=1)[:, 0]
 
 
-def max_pool(x, pool, stride=None):
+def max_pool(
+    x: Tensor, pool: tuple[int, int], stride: tuple[int, int] | None = None
+) -> Tensor:
     if tuple(pool) != tuple(stride or pool):
         # XLA's own is as quick where windows overlap.
         return portable.max_pool(x, pool, stride)
@@ -30,12 +36,13 @@ def max_pool(x, pool, stride=None):
     return x if tuple(pool) == (1, 1) else maxima(x, tuple(pool))
 
 
-def winners(x, pool):
+def winners(x: Tensor, pool: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Maxima of windows, and which value of its window each one is."""
     height, width = pool
     time, frequency = x.shape[1] // height, x.shape[2] // width
     dtype = "uint8" if height * width <= 256 else "int32"
-    best = index = None
+    best: Tensor = None
+    index: Tensor = None
     for k in range(height * width):
         i, j = divmod(k, width)
         part = x[:, i : time * height : height, j : frequency * width : width]
@@ -48,7 +55,9 @@ def winners(x, pool):
     return best, index
 
 
-def scatter(values, index, pool, shape):
+def scatter(
+    values: Tensor, index: Tensor, pool: tuple[int, int], shape: Sequence[int]
+) -> Tensor:
     """Puts values where the maxima were taken from, zeros elsewhere."""
     height, width = pool
     batch, time, frequency, channels = values.shape
@@ -65,17 +74,19 @@ def scatter(values, index, pool, shape):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def maxima(x, pool):
+def maxima(x: Tensor, pool: tuple[int, int]) -> Tensor:
     """Maxima of windows `pool`, with a gradient by their places."""
     return winners(x, pool)[0]
 
 
-def _maxima_forward(x, pool):
+def _maxima_forward(x: Tensor, pool: tuple[int, int]) -> tuple[Any, Any]:
     best, index = winners(x, pool)
     return best, (index, x.shape)
 
 
-def _maxima_backward(pool, saved, grad):
+def _maxima_backward(
+    pool: tuple[int, int], saved: Sequence[Any], grad: Tensor
+) -> tuple[Tensor, ...]:
     index, shape = saved
     return (scatter(grad, index, pool, shape),)
 
@@ -83,7 +94,7 @@ def _maxima_backward(pool, saved, grad):
 maxima.defvjp(_maxima_forward, _maxima_backward)
 
 
-def moments(x):
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of each channel, `(dim,)`, in float32."""
     axes = tuple(range(x.ndim - 1))
     x = x.astype("float32")
@@ -92,11 +103,15 @@ def moments(x):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def norm_silu(x, gamma, beta, epsilon):
+def norm_silu(
+    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
     return _norm_silu_forward(x, gamma, beta, epsilon)[0]
 
 
-def _norm_silu_forward(x, gamma, beta, epsilon):
+def _norm_silu_forward(
+    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
+) -> tuple[Any, Any]:
     mean, variance = moments(x)
     inverse = lax.rsqrt(variance + epsilon)
     out = (x.astype("float32") - mean) * (inverse * gamma) + beta
@@ -104,7 +119,9 @@ def _norm_silu_forward(x, gamma, beta, epsilon):
     return (out, mean, variance), (x, mean, inverse, gamma, beta)
 
 
-def _norm_silu_backward(epsilon, saved, grads):
+def _norm_silu_backward(
+    epsilon: float, saved: Sequence[Any], grads: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
     x, mean, inverse, gamma, beta = saved
     axes = tuple(range(x.ndim - 1))
     normal = (x.astype("float32") - mean) * inverse
@@ -121,7 +138,14 @@ def _norm_silu_backward(epsilon, saved, grads):
 norm_silu.defvjp(_norm_silu_forward, _norm_silu_backward)
 
 
-def conv_norm_pool(x, kernel, gamma, beta, epsilon, pool):
+def conv_norm_pool(
+    x: Tensor,
+    kernel: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    pool: tuple[int, int],
+) -> tuple[Tensor, Tensor, Tensor]:
     # A rising function of the map may as well be applied after pooling, to a
     # fraction of the values. A negative gamma turns the map over.
     sign = 1.0 - 2.0 * (gamma < 0).astype("float32")
@@ -135,7 +159,14 @@ def conv_norm_pool(x, kernel, gamma, beta, epsilon, pool):
     return y, lax.stop_gradient(mean * sign), lax.stop_gradient(variance)
 
 
-def normalized(best, mean, variance, gamma, beta, epsilon):
+def normalized(
+    best: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+) -> tuple[Any, Any]:
     """What comes out of pooled maxima, and what its gradient needs."""
     inverse = lax.rsqrt(variance + epsilon)
     normal = (best.astype("float32") - mean) * inverse
@@ -143,7 +174,14 @@ def normalized(best, mean, variance, gamma, beta, epsilon):
     return (out, mean, variance), (normal, mean, inverse, gamma, beta)
 
 
-def normalized_gradient(grad, normal, mean, inverse, gamma, beta):
+def normalized_gradient(
+    grad: Tensor,
+    normal: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of the offset, the factor, and of the maxima's values."""
     grad = jnp.where(normal * gamma + beta > 0, grad.astype("float32"), 0.0)
     d_beta = jnp.sum(grad, (0, 1, 2))
@@ -151,7 +189,9 @@ def normalized_gradient(grad, normal, mean, inverse, gamma, beta):
     return d_beta, d_gamma, grad * (gamma * inverse)
 
 
-def through_moments(d_beta, d_gamma, count, saved):
+def through_moments(
+    d_beta: Tensor, d_gamma: Tensor, count: int, saved: Sequence[Any]
+) -> Callable[[Tensor], Tensor]:
     """What each of `count` values changes through mean and variance."""
     _, mean, inverse, gamma, _ = saved
     scale = gamma * inverse
@@ -161,18 +201,35 @@ def through_moments(d_beta, d_gamma, count, saved):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def norm_pool(y, gamma, beta, epsilon, pool):
+def norm_pool(
+    y: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    pool: tuple[int, int],
+) -> tuple[Tensor, Tensor, Tensor]:
     """Normalises, pools and rectifies a map; gamma is not negative."""
     return _norm_pool_forward(y, gamma, beta, epsilon, pool)[0]
 
 
-def _norm_pool_forward(y, gamma, beta, epsilon, pool):
+def _norm_pool_forward(
+    y: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    pool: tuple[int, int],
+) -> tuple[Any, Any]:
     best, index = winners(y, pool)
     out, saved = normalized(best, *moments(y), gamma, beta, epsilon)
     return out, (y, index, *saved)
 
 
-def _norm_pool_backward(epsilon, pool, saved, grads):
+def _norm_pool_backward(
+    epsilon: float,
+    pool: tuple[int, int],
+    saved: Sequence[Any],
+    grads: tuple[Tensor, ...],
+) -> tuple[Tensor, ...]:
     y, index, *saved = saved
     d_beta, d_gamma, values = normalized_gradient(grads[0], *saved)
     count = y.size // y.shape[-1]
@@ -188,13 +245,14 @@ norm_pool.defvjp(_norm_pool_forward, _norm_pool_backward)
 # stored: a clip's stays in the cache, and is computed again for the gradient.
 
 
-def clip_parts(x, kernel):
+def clip_parts(x: Tensor, kernel: Tensor) -> list[Tensor]:
     """What each weight sees of a clip `(time, frequency, 1)`, in float32."""
     pad = half_pad(kernel.shape)
-    return shifts(x.astype("float32"), *kernel.shape[:2], 1, pad)
+    height, width = kernel.shape[:2]
+    return shifts(x.astype("float32"), height, width, 1, pad)
 
 
-def clip_map(x, kernel):
+def clip_map(x: Tensor, kernel: Tensor) -> Tensor:
     """The map of a clip `(time, frequency, 1)`, in its dtype."""
     parts = clip_parts(x, kernel)
     weights = kernel.reshape(len(parts), -1)
@@ -203,13 +261,27 @@ def clip_map(x, kernel):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def one_channel(x, kernel, gamma, beta, epsilon, pool):
+def one_channel(
+    x: Tensor,
+    kernel: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    pool: tuple[int, int],
+) -> tuple[Tensor, Tensor, Tensor]:
     """`conv_norm_pool` of maps of one channel; gamma is not negative."""
     return _one_channel_forward(x, kernel, gamma, beta, epsilon, pool)[0]
 
 
-def _one_channel_forward(x, kernel, gamma, beta, epsilon, pool):
-    def of_clip(x):
+def _one_channel_forward(
+    x: Tensor,
+    kernel: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    pool: tuple[int, int],
+) -> tuple[Any, Any]:
+    def of_clip(x: Tensor) -> tuple[Tensor, ...]:
         y = clip_map(x, kernel)
         best, index = winners(y[None], pool)
         return best[0], index[0], *moments(y)
@@ -221,13 +293,18 @@ def _one_channel_forward(x, kernel, gamma, beta, epsilon, pool):
     return out, (x, kernel, index, *saved)
 
 
-def _one_channel_backward(epsilon, pool, saved, grads):
+def _one_channel_backward(
+    epsilon: float,
+    pool: tuple[int, int],
+    saved: Sequence[Any],
+    grads: tuple[Tensor, ...],
+) -> tuple[Tensor, ...]:
     x, kernel, index, *saved = saved
     filters = kernel.shape[-1]
     d_beta, d_gamma, values = normalized_gradient(grads[0], *saved)
     through = through_moments(d_beta, d_gamma, x.size, saved)
 
-    def add_clip(total, clip):
+    def add_clip(total: Tensor, clip: Any) -> tuple[Tensor, Tensor]:
         x, values, index = clip
         y, pull = jax.vjp(lambda x: clip_map(x, kernel), x)
         d_y = scatter(values[None], index[None], pool, (1, *y.shape))[0]

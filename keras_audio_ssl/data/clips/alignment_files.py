@@ -24,10 +24,18 @@ FORMATS = (
 
 
 class Entry(NamedTuple):
-    """A line of an alignment: a word, and where it was read."""
+    """A line of an alignment.
 
-    start: float  # s; NaN where there is none
-    end: float  # s
+    Attributes:
+        start: Seconds from the beginning of the audio; NaN where there is no
+            time.
+        end: Likewise.
+        label: The word.
+        where: File and place of the line, for errors.
+    """
+
+    start: float
+    end: float
     label: str
     where: str
 

@@ -11,10 +11,16 @@ from keras_audio_ssl.data.clips.files import FileClips
 
 
 class Segment(NamedTuple):
-    """A word, or syllable, in a file."""
+    """A word, or syllable, in a file.
 
-    start: float  # s
-    end: float  # s
+    Attributes:
+        start: Seconds from the beginning of the file.
+        end: Likewise.
+        label: The word.
+    """
+
+    start: float
+    end: float
     label: str
 
 

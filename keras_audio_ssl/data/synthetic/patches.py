@@ -44,11 +44,11 @@ class Knobs:
         return low + (high - low) * next(self._turns)
 
     def log(self, low: float, high: float) -> float:
-        """The same, as even in its logarithm."""
+        """A number from `low` to `high`, evenly spread in its logarithm."""
         return low * (high / low) ** next(self._turns)
 
     def decibels(self, low: float, high: float) -> float:
-        """A factor of so many dB."""
+        """A factor of an amplitude, from `low` to `high` dB."""
         return 10 ** (self.between(low, high) / 20)
 
     def one_of(self, count: int) -> int:
@@ -115,7 +115,7 @@ def wander(rng: Rng, t: Array, rate: float, held: bool = False) -> Array:
 
 
 def pool_of(rng: Rng, count: int) -> Array:
-    """So many complex normal draws."""
+    """Complex normal draws `(count,)`, a stretch of those kept for all."""
     start = int(rng.integers(POOL - count)) if count < POOL else 0
     return np.resize(_pool()[start : start + count], count)
 

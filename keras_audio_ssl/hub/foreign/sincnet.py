@@ -35,14 +35,17 @@ def sincnet(
     Args:
         state: The checkpoint.
         sample_rate: Hz; the file does not hold it.
-        kernel_size: Taps of the sinc filters; nor this.
+        kernel_size: Taps of the sinc filters, which the file does not hold
+            either.
         pools: Of the max pooling, one for all layers or one for each; nor
-            this. With the taps it must give the sizes of the norms.
+            does it hold these. With the taps they must give the sizes of the
+            norms.
         slope: Of the leaky ReLU.
         hop: Samples between chunks, of the encoder.
-        gate: Least share of the mean energy of a chunk that counts.
-        cnn: Under what name the convolutions are.
-        dnn: Under what name the dense layers are.
+        gate: Chunks of less than this share of the mean energy of a clip's
+            chunks do not count.
+        cnn: The name in the file under which the convolutions lie.
+        dnn: That under which the dense layers lie.
         frontend: In place of the paper's front end.
 
     Returns:

@@ -86,7 +86,14 @@ class Part(io.RawIOBase):
 
 
 class Array(NamedTuple):
-    """A dataset of the weights, whose values are not read yet."""
+    """A dataset of the weights, whose values are not read yet.
+
+    Attributes:
+        name: Its path in the file of weights.
+        dtype: Of its entries, as numpy names it.
+        shape: Its shape.
+        node: What h5py reads it by.
+    """
 
     name: str
     dtype: str

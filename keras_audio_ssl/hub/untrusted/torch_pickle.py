@@ -42,7 +42,13 @@ DTYPES = (
 
 
 class Storage(NamedTuple):
-    """The memory of tensors, by its key in the file."""
+    """The memory of tensors.
+
+    Attributes:
+        key: Its name in the file.
+        dtype: Of its entries, as numpy names it.
+        size: How many they are.
+    """
 
     key: str
     dtype: str
@@ -50,7 +56,14 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A strided view of a storage; sizes in entries, not bytes."""
+    """A strided view of a storage.
+
+    Attributes:
+        storage: What it is a view of.
+        offset: Of its first entry, in entries, not bytes.
+        shape: Its shape.
+        strides: From entry to entry along each axis, in entries.
+    """
 
     storage: Storage
     offset: int
@@ -59,7 +72,12 @@ class Tensor(NamedTuple):
 
 
 class Name(NamedTuple):
-    """What stands for a class or function that a pickle may name."""
+    """What stands for a class or function that a pickle may name.
+
+    Attributes:
+        role: What a call of it makes.
+        value: The version of it, or the type of the numbers in a storage.
+    """
 
     role: str
     value: str
