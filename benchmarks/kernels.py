@@ -44,6 +44,7 @@ BYOL_A = (32, 48, 32, 64)
 UNIT = (32, 49, 32, 96)
 KERNELS = {
     "affine": ([noise(*BYOL_A), *np.ones((4, 64))], STATISTICS),
+    "average_pool": ([noise(*BYOL_A)], {"pool": (2, 2)}),
     "batch_norm": ([noise(*BYOL_A), *np.ones((2, 64))], STATISTICS),
     "conv": ([noise(*BYOL_A), 0.1 * noise(3, 3, 64, 64)], {}),
     "conv, strided": (
@@ -60,6 +61,7 @@ KERNELS = {
         [noise(*UNIT), noise(5, 5, 96, 1)],
         {"stride": 2},
     ),
+    "doubled": ([noise(32, 48, 32, 8)], {}),
     "doubling_conv": ([noise(16, 100, 20, 64), noise(3, 3, 64, 64)], {}),
     "doubling_conv, one filter": (
         [noise(16, 200, 40, 64), noise(3, 3, 1, 64)],

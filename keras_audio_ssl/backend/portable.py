@@ -20,11 +20,13 @@ __all__ = [
     "affine",
     "as_one",
     "at_least",
+    "average_pool",
     "batch_norm",
     "conv",
     "conv_norm_pool",
     "copied",
     "depthwise_conv",
+    "doubled",
     "doubling_conv",
     "gathered",
     "gru",
@@ -190,6 +192,28 @@ def conv(
     return ops.conv(x, kernel, stride, padding, "channels_last")
 
 
+def doubled(x: Tensor) -> Tensor:
+    """Each value of a map four times.
+
+    Args:
+        x: `(batch, time, frequency, channels)`.
+
+    Returns:
+        `(batch, 2 * time, 2 * frequency, channels)`.
+
+    Example:
+        >>> doubled(np.ones((1, 4, 8, 3), "float32")).shape
+        (1, 8, 16, 3)
+    """
+    x = ops.convert_to_tensor(x)
+    _, time, frequency, channels = x.shape
+    x = ops.broadcast_to(
+        x[:, :, None, :, None],
+        (ops.shape(x)[0], time, 2, frequency, 2, channels),
+    )
+    return ops.reshape(x, (-1, 2 * time, 2 * frequency, channels))
+
+
 def doubling_conv(x: Tensor, kernel: Tensor) -> Tensor:
     """Convolves a map, transposed, to twice its time and frequency.
 
@@ -256,6 +280,23 @@ def max_pool(
     if tuple(pool) == tuple(stride) == (1, 1):
         return ops.convert_to_tensor(x)
     return ops.max_pool(x, pool, stride, "valid", "channels_last")
+
+
+def average_pool(x: Tensor, pool: tuple[int, int]) -> Tensor:
+    """Means of windows that do not overlap; a remainder is dropped.
+
+    Args:
+        x: `(batch, time, frequency, channels)`.
+        pool: Two ints, (time, frequency).
+
+    Returns:
+        `(batch, time // pool[0], frequency // pool[1], channels)`.
+
+    Example:
+        >>> average_pool(np.ones((1, 9, 8, 3), "float32"), (2, 2)).shape
+        (1, 4, 4, 3)
+    """
+    return ops.average_pool(x, pool, pool, "valid", "channels_last")
 
 
 def max_over_time(x: Tensor) -> Tensor:

@@ -25,11 +25,13 @@ __all__ = [
     "Constant",
     "affine",
     "at_least",
+    "average_pool",
     "batch_norm",
     "conv",
     "conv_norm_pool",
     "copied",
     "depthwise_conv",
+    "doubled",
     "gru",
     "in_chunks",
     "is_accelerated",
@@ -125,6 +127,18 @@ def affine(
     return torch.addcmul(
         (beta - mean * scale).to(x.dtype), x, scale.to(x.dtype)
     )
+
+
+def average_pool(x: Tensor, pool: tuple[int, int]) -> Tensor:
+    # As for `max_pool`.
+    x = ops.convert_to_tensor(x).permute(0, 3, 1, 2)
+    return functional.avg_pool2d(x, pool).permute(0, 2, 3, 1)
+
+
+def doubled(x: Tensor) -> Tensor:
+    x = ops.convert_to_tensor(x).permute(0, 3, 1, 2)
+    y = functional.interpolate(x, scale_factor=2, mode="nearest")
+    return y.permute(0, 2, 3, 1)
 
 
 def batch_norm(

@@ -90,7 +90,7 @@ class FactorizedBlock(Layer):
         around = self.shortcut(x)
         if self.enlarge:
             # After the matrix: a quarter of the products.
-            x, around = doubled(x), doubled(around)
+            x, around = backend.doubled(x), backend.doubled(around)
         y = self.first(x, lengths=lengths, training=training)
         y = self.second(y, lengths=lengths, training=training)
         y = ops.relu(y + around)
@@ -110,13 +110,3 @@ class FactorizedBlock(Layer):
             # A frame of which half is past the end is none.
             y = mask_frames(y, self.output_lengths(lengths))
         return y
-
-
-def doubled(x: Tensor) -> Tensor:
-    """Each value of a map `(batch, time, frequency, channels)` four times."""
-    _, time, frequency, channels = x.shape
-    x = ops.broadcast_to(
-        x[:, :, None, :, None],
-        (ops.shape(x)[0], time, 2, frequency, 2, channels),
-    )
-    return ops.reshape(x, (-1, 2 * time, 2 * frequency, channels))

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import BatchNorm
 from keras_audio_ssl.blocks import ConvNorm
@@ -72,9 +73,7 @@ class PooledConvs(Layer):
         for layer in self.layers:
             x = layer(x, lengths=lengths, training=training)
         if self.pool > 1:
-            x = ops.average_pool(
-                x, self.pool, self.pool, "valid", "channels_last"
-            )
+            x = backend.average_pool(x, (self.pool, self.pool))
             if lengths is not None:
                 x = mask_frames(x, self.output_lengths(lengths))
         return self.drop(x, training=training)
@@ -287,8 +286,10 @@ class Res1dBlock(Layer):
     ) -> Tensor:
         x = short = ops.cast(x, self.compute_dtype)
         if self.stride > 1:
-            size = (self.stride, self.stride, "valid", "channels_last")
-            x, short = ops.max_pool(x, *size), ops.average_pool(x, *size)
+            # As a map of one row.
+            x, size = x[:, None], (1, self.stride)
+            short = backend.average_pool(x, size)[:, 0]
+            x = backend.max_pool(x, size)[:, 0]
             if lengths is not None:
                 lengths = self.output_lengths(lengths)
                 x, short = mask_frames(x, lengths), mask_frames(short, lengths)

@@ -35,6 +35,7 @@ CASES = {
     "conv, even": ("conv", [MAP, array(1, 2, 4, 3, 5)], {}),
     "conv, pointwise": ("conv", [MAP, array(1, 1, 1, 3, 5)], {}),
     "conv, one channel": ("conv", [ONE_CHANNEL, array(1, 3, 3, 1, 5)], {}),
+    "doubled": ("doubled", [MAP], {}),
     "doubling": ("doubling_conv", [MAP, array(1, 3, 3, 5, 3)], {}),
     "depthwise": ("depthwise_conv", [MAP, array(1, 5, 3, 3, 1)], {}),
     "depthwise, strided": (
@@ -50,6 +51,7 @@ CASES = {
     ),
     "max_pool, apart": ("max_pool", [MAP], {"pool": (1, 2), "stride": (2, 3)}),
     "max_pool, none": ("max_pool", [MAP], {"pool": (1, 1)}),
+    "average_pool": ("average_pool", [MAP], {"pool": (2, 3)}),
     "max_over_time": ("max_over_time", [array(0, 4, 7, 3)], {}),
     "affine": (
         "affine",
