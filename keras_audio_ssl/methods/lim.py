@@ -135,7 +135,7 @@ class LIM(PretextModel):
         paper["chunk"] = round(seconds * rate)
         super().__init__(encoder, paper, seed, **kwargs)
         samples = self.segment_samples(seconds)
-        self.network = chunk_network(self.encoder.backbone, samples)
+        self.network = chunk_network(self.encoder.backbone, samples, seconds)
         self.crop = RandomCrop(samples, pad="repeat")
         self.scaled = self.encoder.frontend.amplitude is not None
         policy = {"dtype": self.dtype_policy}
@@ -271,8 +271,13 @@ class LIM(PretextModel):
         return super().clips(x)
 
 
-def chunk_network(backbone: Any, samples: int) -> Any:
+def chunk_network(backbone: Any, samples: int, seconds: float) -> Any:
     """The backbone that reads one chunk, where a clip is read as several.
+
+    Args:
+        backbone: The encoder's.
+        samples: Of a chunk.
+        seconds: The same.
 
     Raises:
         ValueError: It takes chunks of another length.
@@ -281,8 +286,10 @@ def chunk_network(backbone: Any, samples: int) -> Any:
         return backbone
     fixed = getattr(backbone.backbone, "norm", None) == "sincnet"
     if fixed and backbone.frames != samples:
+        # In a setting that the user can give.
+        right = seconds * backbone.frames / samples
         raise ValueError(
-            f"`seconds` must be that of the encoder's chunks, of "
-            f"{backbone.frames} samples. Received: {samples} samples"
+            f"`seconds` must be {right:g}, as long as the encoder's chunks, "
+            f"of {backbone.frames} samples. Received: seconds={seconds:g}"
         )
     return backbone.backbone

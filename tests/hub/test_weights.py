@@ -18,6 +18,7 @@ from keras_audio_ssl.hub import encoder_files
 from keras_audio_ssl.hub import encoder_names
 from keras_audio_ssl.hub import read_card
 from keras_audio_ssl.hub.encoder_files import weights_folder
+from keras_audio_ssl.methods import make_method
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "weights"
@@ -64,6 +65,14 @@ def test_a_name_opens_an_encoder(name, monkeypatch):
     for key in ("sample_rate", "frame_rate", "dim"):
         assert getattr(encoder, key) == card[key]
     assert encoder.count_params() == card["parameters"]
+    # `pretrain --init-from NAME` goes on with it: no setting of the encoder's
+    # own is in the way of what it is.
+    settings = {"seconds": 0.2} if name == "lim" else {}
+    for preset in ("paper", "tiny"):
+        model = make_method(
+            card["method"], preset=preset, encoder=encoder, **settings
+        )
+        assert model.encoder is encoder and encoder.frontend.adapted
 
 
 def test_from_preset_is_the_same():

@@ -222,7 +222,7 @@ def test_rates_and_chunks_go_together():
     model = tiny(encoder={"sample_rate": 8000})
     assert model.crop.length == model.encoder.backbone.frames == 800
     assert model.network.sinc.sample_rate == 8000
-    with pytest.raises(ValueError, match="of 1600 samples. Received: 3200"):
+    with pytest.raises(ValueError, match="must be 0.1, .* seconds=0.2"):
         kas.LIM(encoder=tiny().encoder, seconds=0.2)
 
 
