@@ -180,7 +180,8 @@ RECIPES = {
         "summary": "speech, a vector each 40 ms: 3 transformer layers of 192",
         "method": "mam",
         **MASKED,
-        "steps": 1500,
+        "steps": 700,
+        "batch_size": 8,
     },
     "mockingjay": {
         "summary": "speech, a vector a frame: 3 transformer layers of 192",
