@@ -84,12 +84,12 @@ RECIPES = {
         "seconds": 2.0,
     },
     "audio2vec_cbow": {
-        "summary": "scenes and sounds, a vector a window: five conv blocks",
+        "summary": "scenes and sounds, a vector a window: four conv blocks",
         "method": "audio2vec_cbow",
         **SLICES,
     },
     "audio2vec_skipgram": {
-        "summary": "scenes and sounds, a vector a window: five conv blocks",
+        "summary": "scenes and sounds, a vector a window: four conv blocks",
         "method": "audio2vec_skipgram",
         **SLICES,
     },

@@ -24,6 +24,7 @@ from keras_audio_ssl.evaluation.comparison import was_seen
 from keras_audio_ssl.evaluation.embeddings import Embeddings
 from keras_audio_ssl.evaluation.folds import Fold
 from keras_audio_ssl.evaluation.probes import probe
+from keras_audio_ssl.evaluation.retrieval import mean_average_precision
 from keras_audio_ssl.evaluation.scoring import ProbeResult
 from keras_audio_ssl.evaluation.scoring import score
 from keras_audio_ssl.evaluation.similar_clips import Found
