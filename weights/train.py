@@ -179,9 +179,13 @@ RECIPES = {
     "mam": {
         "summary": "speech, a vector each 40 ms: 3 transformer layers of 192",
         "method": "mam",
-        **MASKED,
-        "steps": 700,
+        "settings": {
+            "encoder": {**TRANSFORMER, "feed_forward": 512},
+            "learning_rate": 1e-3,
+        },
+        "steps": 600,
         "batch_size": 8,
+        "seconds": 2.0,
     },
     "mockingjay": {
         "summary": "speech, a vector a frame: 3 transformer layers of 192",

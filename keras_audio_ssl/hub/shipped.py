@@ -34,6 +34,8 @@ SHIPPED = {
     "f9a283960f7cd230bd31c450aa529e3fb5105a6de9b29402f32f6b7159cf2e3b": 4161043,
     # permutations.keras
     "23999043af629df5bd7befca098301b20dd7c6f073b39ea7a98f7598d2209b04": 581320,
+    # speech2vec_cbow.keras
+    "cdca90dd64b55c9de98798ca0e2e4a4664fc1f97892390d01a0b62cb209655f4": 125560,
     # speech2vec_skipgram.keras
     "00c6d12d95b43c17cd20ddf92ae6387f52e4bd7a56e323cd09d83548e541051e": 125560,
     # temporal_gap.keras
