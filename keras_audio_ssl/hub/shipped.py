@@ -24,6 +24,8 @@ SHIPPED = {
     "245777b2ecf75d81a19e41f9bfdbf61bb5aecc74b3674166f4bdb616d35f575f": 481341,
     # lim.keras
     "387f538824e8f30d87ae3c4aab3eb6855a6f83b58939f0a32d17c3966fcff84e": 645424,
+    # mam.keras
+    "3999eae6cc90d6ab63b41c75e9a62740ce03080fe5a7856baae7729bba34900d": 4346604,
     # mockingjay.keras
     "575e0a7915274708812ea3b193cadd5a291b639a3b1b570d1c095581be562230": 2819969,
     # mpc.keras
