@@ -161,6 +161,30 @@ def with_overrides(
     }  # fmt: skip
 
 
+def meaningful(
+    preset: dict[str, Any], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """What of a preset's settings means something beside the user's.
+
+    Where the user names a backbone or a front end, what others know and it
+    does not is left out; a name that is none is left to `from_settings`.
+    """
+    layers = {name: layer for name, (layer, _) in RECIPES.items()}
+    backbones, front_ends = (
+        {name for part in set(table.values()) for name in arguments_of(part)}
+        for table in (BACKBONES, layers)
+    )
+    strange: set[str] = set()
+    chosen = settings.get("backbone")
+    if isinstance(chosen, str) and chosen in BACKBONES:
+        own = arguments_of(BACKBONES[chosen])
+        strange |= backbones - front_ends - set(own)
+    chosen = settings.get("frontend")
+    if isinstance(chosen, str) and chosen in layers:
+        strange |= front_ends - backbones - set(arguments_of(layers[chosen]))
+    return {n: value for n, value in preset.items() if n not in strange}
+
+
 def from_settings(settings: dict[str, Any], dtype: Any = None) -> Encoder:
     """An `Encoder` of complete settings; see `make_encoder`."""
     backbone, layer = parts(settings)

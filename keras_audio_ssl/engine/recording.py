@@ -63,6 +63,13 @@ class Recorded(Registered):
             if not (method or holds_layers(value)):
                 setattr(self, name, value)
 
+    @classmethod
+    def beside(
+        cls, preset: dict[str, Any], given: dict[str, Any]
+    ) -> dict[str, Any]:
+        """A dict that a preset has, with what was given for it in place."""
+        return {**preset, **given}
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make the object again, in JSON's words."""
         # Not Keras' own, which for models gives arguments of other classes.
@@ -171,7 +178,7 @@ def recorded(
         for name, value in preset_of(type(self), preset).items():
             own = arguments.get(name)
             if isinstance(own, dict) and isinstance(value, dict):
-                arguments[name] = {**value, **own}
+                arguments[name] = type(self).beside(value, own)
             else:
                 arguments.setdefault(name, value)
         bound = signature.bind(self, **arguments)

@@ -19,6 +19,7 @@ from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.encoders import Windowed
 from keras_audio_ssl.encoders import make_encoder
+from keras_audio_ssl.encoders import meaningful
 from keras_audio_ssl.engine import KERAS_ARGUMENTS
 from keras_audio_ssl.engine import Trained
 from keras_audio_ssl.engine import waveform_and_lengths
@@ -109,6 +110,13 @@ class PretextModel(Trained):
         self.encoder = made
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.augmentation = waveform_layers(augmentation)
+
+    @classmethod
+    def beside(
+        cls, preset: dict[str, Any], given: dict[str, Any]
+    ) -> dict[str, Any]:
+        """A preset's settings of an encoder, with those given in place."""
+        return {**meaningful(preset, given), **given}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if "call" in vars(cls):
