@@ -109,8 +109,15 @@ class Feed(keras.utils.PyDataset, DataAdapter):
     def get_numpy_iterator(self) -> Iterator[Any]:
         return self._pass()
 
-    def get_jax_iterator(self) -> Iterator[Any]:
-        return self._pass()
+    def get_jax_iterator(self, super_batch: int | None = None) -> Iterator[Any]:
+        if not super_batch:
+            return self._pass()
+        # From 3.16 on Keras asks for the batches of an execution at once.
+        from keras.src.trainers.data_adapters import data_adapter_utils
+
+        return data_adapter_utils.super_batch_iterator(
+            self._pass(), super_batch
+        )
 
     def get_torch_dataloader(self) -> Iterable[Any]:
         convert = keras.ops.convert_to_tensor
