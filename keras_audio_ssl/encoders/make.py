@@ -169,6 +169,8 @@ def meaningful(
     Where the user names a backbone or a front end, what others know and it
     does not is left out; a name that is none is left to `from_settings`.
     """
+    if not {"backbone", "frontend"} & settings.keys():
+        return preset
     layers = {name: layer for name, (layer, _) in RECIPES.items()}
     backbones, front_ends = (
         {name for part in set(table.values()) for name in arguments_of(part)}
