@@ -58,8 +58,9 @@ def grouped(names):
 
 def in_turn(quality):
     """Parametrizes a test of what the base class does for every method."""
-    names = names_here(quality, one_of_each(METHODS), BACKEND)
-    return pytest.mark.parametrize("name", grouped(names), scope="module")
+    names = grouped(names_here(quality, one_of_each(METHODS), BACKEND))
+    # Through the fixture: beside it, a name would leave `trained` another's.
+    return pytest.mark.parametrize("name", names, indirect=True, scope="module")
 
 
 def quick_optimizer(model):
