@@ -33,5 +33,7 @@ from keras_audio_ssl.encoders.vectors import Vectors
 from keras_audio_ssl.encoders.vgg import CRNN
 from keras_audio_ssl.encoders.vgg import VGG
 from keras_audio_ssl.encoders.windowed import Windowed
+from keras_audio_ssl.encoders.windowed import check_frames
+from keras_audio_ssl.encoders.windowed import window_of
 from keras_audio_ssl.encoders.word_vectors import WordVectors
 from keras_audio_ssl.encoders.word_vectors import word_vectors

@@ -70,11 +70,7 @@ class Windowed(Backbone):
                 "`frames`, `hop` and `block` must be positive. Received: "
                 f"frames={frames}, hop={hop}, block={block}"
             )
-        if frames < backbone.min_frames:
-            raise ValueError(
-                f"`frames` must be at least {backbone.min_frames}, which "
-                f"{type(backbone).__name__} needs. Received: {frames}"
-            )
+        check_frames(backbone, frames)
         self.n_features = backbone.n_features
         self.min_frames = frames if short == "refuse" else 1
         inner = backbone.dims[:-1] if inner_levels else []
@@ -172,3 +168,31 @@ class Windowed(Backbone):
         filled = ops.concatenate([windows, first])
         vectors = ops.map(of_block, ops.reshape(filled, (-1, self.block, 2)))
         return ops.reshape(vectors, (-1, sum(self.dims)))[:count]
+
+
+def check_frames(backbone: Backbone, frames: int) -> None:
+    """Refuses windows that are shorter than a backbone takes.
+
+    Args:
+        backbone: What is to read them.
+        frames: Feature frames of a window.
+
+    Raises:
+        ValueError: They are too few.
+    """
+    if frames < backbone.min_frames:
+        raise ValueError(
+            f"`frames` must be at least {backbone.min_frames}, which "
+            f"{type(backbone).__name__} needs. Received: {frames}"
+        )
+
+
+def window_of(encoder: Any) -> int | None:
+    """Feature frames of an encoder's windows.
+
+    Args:
+        encoder: An `Encoder`; of anything else, and of one that reads whole
+            clips, they are None.
+    """
+    backbone = getattr(encoder, "backbone", None)
+    return backbone.frames if isinstance(backbone, Windowed) else None

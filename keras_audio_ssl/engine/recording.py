@@ -70,6 +70,18 @@ class Recorded(Registered):
         """A dict that a preset has, with what was given for it in place."""
         return {**preset, **given}
 
+    @classmethod
+    def usual(
+        cls, preset: dict[str, Any], given: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The arguments that stand where none are given.
+
+        Args:
+            preset: Those of the preset that was asked for, or none.
+            given: What the user gave.
+        """
+        return preset
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make the object again, in JSON's words."""
         # Not Keras' own, which for models gives arguments of other classes.
@@ -175,7 +187,11 @@ def recorded(
     ) -> None:
         kwargs = renamed(type(self), kwargs)
         arguments = by_name(signature.bind_partial(self, *args, **kwargs), rest)
-        for name, value in preset_of(type(self), preset).items():
+        usual = preset_of(type(self), preset)
+        if "_arguments" not in self.__dict__:
+            # The outermost constructor: the others are given all they need.
+            usual = type(self).usual(usual, arguments)
+        for name, value in usual.items():
             own = arguments.get(name)
             if isinstance(own, dict) and isinstance(value, dict):
                 arguments[name] = type(self).beside(value, own)

@@ -13,6 +13,7 @@ from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import RandomCrop
 from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.encoders import Windowed
+from keras_audio_ssl.encoders import window_of
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import count_classes
 from keras_audio_ssl.engine import waveform_and_lengths
@@ -135,7 +136,7 @@ class LIM(PretextModel):
         paper["chunk"] = round(seconds * rate)
         super().__init__(encoder, paper, seed, **kwargs)
         samples = self.segment_samples(seconds)
-        self.network = chunk_network(self.encoder.backbone, samples, seconds)
+        self.network = chunk_network(self.encoder, samples)
         self.crop = RandomCrop(samples, pad="repeat")
         self.scaled = self.encoder.frontend.amplitude is not None
         policy = {"dtype": self.dtype_policy}
@@ -154,6 +155,16 @@ class LIM(PretextModel):
             )
             self.classifier.build((None, self.encoder.dim))
             self.label_accuracy = keras.metrics.Mean(name="label_accuracy")
+
+    @classmethod
+    def usual(
+        cls, preset: dict[str, Any], given: dict[str, Any]
+    ) -> dict[str, Any]:
+        # A preset's chunks are those of its own encoder.
+        encoder = given.get("encoder")
+        if samples := window_of(encoder):
+            return {**preset, "seconds": samples / encoder.sample_rate}
+        return preset
 
     def chunks(self, x: Batch, training: bool = False) -> Tensor:
         """Two chunks of each utterance, scaled as the whole of it.
@@ -271,25 +282,27 @@ class LIM(PretextModel):
         return super().clips(x)
 
 
-def chunk_network(backbone: Any, samples: int, seconds: float) -> Any:
+def chunk_network(encoder: Any, samples: int) -> Any:
     """The backbone that reads one chunk, where a clip is read as several.
 
     Args:
-        backbone: The encoder's.
+        encoder: `Encoder`.
         samples: Of a chunk.
-        seconds: The same.
 
     Raises:
         ValueError: It takes chunks of another length.
     """
+    backbone = encoder.backbone
     if not isinstance(backbone, Windowed):
         return backbone
     fixed = getattr(backbone.backbone, "norm", None) == "sincnet"
     if fixed and backbone.frames != samples:
         # In a setting that the user can give.
-        right = seconds * backbone.frames / samples
+        right, given = (
+            n / encoder.sample_rate for n in (backbone.frames, samples)
+        )
         raise ValueError(
             f"`seconds` must be {right:g}, as long as the encoder's chunks, "
-            f"of {backbone.frames} samples. Received: seconds={seconds:g}"
+            f"of {backbone.frames} samples. Received: seconds={given:g}"
         )
     return backbone.backbone

@@ -11,6 +11,8 @@ from keras_audio_ssl._types import Batch
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.encoders import Windowed
+from keras_audio_ssl.encoders import check_frames
+from keras_audio_ssl.encoders import window_of
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.methods.pretext import PretextModel
 
@@ -30,11 +32,15 @@ class SliceModel(PretextModel):
     Args:
         encoder: See `PretextModel`.
         paper: See `PretextModel`.
-        frames: Feature frames of a slice.
+        frames: Feature frames of a slice; unless given as many as are in the
+            windows of an `Encoder` that reads windows.
         seed: Of all draws.
 
     Attributes:
         span: Feature frames that the task needs of a clip.
+
+    Raises:
+        ValueError: `frames` are fewer than the encoder needs.
     """
 
     span: int
@@ -50,7 +56,17 @@ class SliceModel(PretextModel):
         if frames < 1:
             raise ValueError(f"`frames` must be positive. Received: {frames}")
         super().__init__(encoder, paper, seed, window_frames=frames, **kwargs)
+        check_frames(self.network, frames)
         self.std = keras.metrics.Mean(name="embedding_std")
+
+    @classmethod
+    def usual(
+        cls, preset: dict[str, Any], given: dict[str, Any]
+    ) -> dict[str, Any]:
+        # A preset's slices are those of its own encoder.
+        if frames := window_of(given.get("encoder")):
+            return {**preset, "frames": frames}
+        return preset
 
     @property
     def network(self) -> Any:

@@ -169,11 +169,13 @@ def open_stream(
     """The data; a batch that was not asked for shrinks to what there is."""
     from keras_audio_ssl.data import TooFewClips
 
+    seconds = arguments.seconds
+    if seconds is None and training["seconds"] is not None:
+        # The preset's are of its own model, and others may need more.
+        seconds = max(training["seconds"], min_seconds)
     options = {
         "batch_size": arguments.batch_size or training["batch_size"],
-        "seconds": training["seconds"]
-        if arguments.seconds is None
-        else arguments.seconds,
+        "seconds": seconds,
         "sample_rate": encoder.sample_rate,
         "seed": arguments.seed,
         "workers": arguments.workers,

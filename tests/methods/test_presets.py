@@ -47,3 +47,24 @@ def test_what_the_user_gives_is_never_left_out():
         kas.COLA(
             preset="tiny", encoder={"backbone": "recurrent", "conv_channels": 8}
         )
+
+
+@pytest.mark.parametrize("name", ["audio2vec_cbow", "temporal_gap"])
+def test_slices_are_as_long_as_the_windows_of_an_encoder(name):
+    other = make_method(name, preset="tiny", frames=40)
+    model = make_method(name, preset="tiny", encoder=other.encoder)
+    assert model.frames == model.encoder.backbone.frames == 40
+    # What the user gives goes before, where the network can read it.
+    model = make_method(name, preset="tiny", encoder=other.encoder, frames=32)
+    assert model.frames == 32
+    least = other.network.min_frames
+    with pytest.raises(ValueError, match=f"at least {least}.*Received: 1"):
+        make_method(name, preset="tiny", encoder=other.encoder, frames=1)
+
+
+def test_chunks_are_as_long_as_those_of_an_encoder():
+    other = kas.LIM(preset="tiny", seconds=0.25)
+    model = kas.LIM(preset="tiny", encoder=other.encoder)
+    assert model.seconds == 0.25 and model.crop.length == other.crop.length
+    with pytest.raises(ValueError, match=r"must be 0\.25.*seconds=0\.2$"):
+        kas.LIM(preset="tiny", encoder=other.encoder, seconds=0.2)

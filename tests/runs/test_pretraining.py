@@ -1,10 +1,12 @@
 """`kas.pretrain` as a script calls it."""
 
+import dataclasses
 import json
 import os
 import random
 import signal
 import threading
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -288,6 +290,18 @@ def test_another_run_is_not_gone_on_with(tmp_path, monkeypatch):
     monkeypatch.setitem(kas.COLA.PRESETS["tiny"], "noise", 0.25)
     with pytest.raises(ValueError, match=r"model\.noise: 0\.001 then, 0\.25"):
         pretrain(arrays(), output, steps=6, resume=True)
+
+
+def test_clips_are_read_as_long_as_the_method_needs():
+    # The preset's seconds are those that its own slices need.
+    arguments = Arguments(
+        method="audio2vec_cbow", data="synthetic", output=Path("x.keras"),
+        preset="tiny", settings={"frames": 48}, say=print,
+    )  # fmt: skip
+    made = plan.prepare(arguments)
+    assert made.data.seconds == plan.shortest(made.model) > 2.0
+    with pytest.raises(ValueError, match=r"at least 2\.4.*Received: 2"):
+        plan.prepare(dataclasses.replace(arguments, seconds=2.0))
 
 
 def test_an_estimate_writes_nothing(tmp_path):
