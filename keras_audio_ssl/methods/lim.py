@@ -161,7 +161,7 @@ class LIM(PretextModel):
         cls, preset: dict[str, Any], given: dict[str, Any]
     ) -> dict[str, Any]:
         # A preset's chunks are those of its own encoder.
-        encoder = given.get("encoder")
+        encoder: Any = given.get("encoder")
         if samples := window_of(encoder):
             return {**preset, "seconds": samples / encoder.sample_rate}
         return preset
