@@ -54,5 +54,8 @@ def augmented(method: str, clips: Any, name: str, **settings: Any) -> Any:
             layer = getattr(model, layer)
         if isinstance(layer, Sometimes):
             layer = layer.layer
-        x = layer(x, seed=keras.random.SeedGenerator(7))
+        # Some take all views of a batch at once; the first is shown.
+        views = ops.concatenate([x] * getattr(layer, "views", 1), axis=0)
+        views = layer(views, seed=keras.random.SeedGenerator(7))
+        x = views[: len(clips)]
     return ops.convert_to_numpy(x)
