@@ -49,6 +49,9 @@ def study_page(setting: Any, rows: Any, sounds: Any, when: str = "") -> str:
     ]
     best = max(rows, key=lambda name: rows[name][0])
     plain = rows.get("none", (float("nan"), 0.0))[0]
+    maps = [sound["features"] for sound in sounds if "features" in sound]
+    # Of the first for all: else a change of level or contrast is not seen.
+    levels = np.percentile(maps[0], [2, 99.8]) if maps else None
     return render(
         "study.html",
         generator="keras-audio-ssl augmentations",
@@ -71,7 +74,7 @@ def study_page(setting: Any, rows: Any, sounds: Any, when: str = "") -> str:
                 rows.items(), key=lambda item: -item[1][0]
             )
         ],
-        sounds=[drawn(sound) for sound in sounds],
+        sounds=[drawn(sound, levels) for sound in sounds],
         words={
             "Accuracy": "of a linear probe on the frozen encoder, which was "
             f"trained without labels on the same clips, {setting['data']}.",
@@ -105,15 +108,20 @@ def told(half: Any) -> str:
     return "one seed" if np.isnan(half) else f"± {100 * half:.1f}"
 
 
-def drawn(sound: Any) -> dict[str, Any]:
-    """A sound's picture and, of waveforms, its player."""
+def drawn(sound: Any, levels: Any = None) -> dict[str, Any]:
+    """A sound's picture and, of waveforms, its player.
+
+    Args:
+        sound: See `study_page`.
+        levels: Features that are black, and that are brightest.
+    """
     player = ""
     if "wave" in sound:
         picture = spectrogram_png(sound["wave"], sound["rate"])
         player = wav_uri(sound["wave"], sound["rate"])
     else:
         x = np.asarray(sound["features"], "float64").T[::-1]
-        low, high = np.percentile(x, [2, 99.8])
+        low, high = levels
         shade = np.clip((x - low) / max(high - low, 1e-9), 0, 1)
         picture = png_uri(np.rint(255 * shade).astype("uint8"))
     return {

@@ -1,6 +1,7 @@
 """The study of augmentations, as a user runs it."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -125,12 +126,15 @@ def test_what_a_method_takes():
     x = waves(3, seconds=0.5, sample_rate=22050)
     plain = augmented("fonseca", x, "", preset="tiny")
     mixed = augmented("fonseca", x, "compression", preset="tiny")
-    assert plain.shape == mixed.shape and plain.ndim == 3
+    # What the method augments: patches of 48 frames, not whole clips.
+    assert plain.shape == mixed.shape == (3, 48, 32)
     ratio = mixed / plain
     assert 0.74 < ratio.min() and ratio.max() < 1.01
     # An odd number of clips, of which mix-back wants two views each.
     mixed = augmented("fonseca", x, "mix_back", preset="tiny")
     assert mixed.shape == plain.shape and np.abs(mixed - plain).max() > 0.01
+    segment = augmented("byol_a", waves(3, seconds=2.0), "", preset="tiny")
+    assert segment.shape[1] < 60
     faded = augmented("clar", x, "fade", preset="tiny")
     assert faded.shape == x.shape and np.abs(faded - x).max() > 0.01
 
@@ -154,6 +158,11 @@ def test_the_page_escapes_and_shows_pictures_of_features():
     assert "one seed" in page and "data:image/png" in page
     assert 'class="heat"' in page and "+40.0" in page
     assert "noise + &lt;i&gt;" in page
+    # All pictures have the scale of the first: half the contrast is seen.
+    sounds.append({"name": "half", "text": "", "features": features / 2})
+    page = study_page(setting, rows, sounds)
+    first, second = re.findall(r"data:image/png;base64,[^\"]+", page)
+    assert first != second
     # Without pairs there is no map, and without `none` nothing to be above.
     page = study_page(setting, {"noise": (0.5, 0.1)}, sounds)
     assert 'class="heat"' not in page and "without any" not in page
