@@ -31,7 +31,9 @@ def linear_fade(x: Tensor, head: Tensor, tail: Tensor) -> Tensor:
 
 
 class RandomLinearFader(Augmentation):
-    """`linear_fade` with both ends uniform in [-gain, gain].
+    """Adds a straight line along time to all bands of each clip.
+
+    `linear_fade` with both ends uniform in [-gain, gain].
 
     Args:
         gain: Largest change, in units of the (normalised) log features.

@@ -77,7 +77,7 @@ def other_clips(batch: Size, views: int = 1, seed: Seed = None) -> Tensor:
 
 
 class MixBack(Augmentation):
-    """`mix_back` with other clips of the batch.
+    """Mixes another clip of the batch in as a quiet background.
 
     Args:
         alpha: Largest share of the background's energy.

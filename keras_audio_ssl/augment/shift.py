@@ -53,7 +53,7 @@ class TimeShift(Augmentation):
 
 
 class FrameShift(TimeShift):
-    """`TimeShift` of features, in frames.
+    """Moves the features of each clip along time: `TimeShift`, in frames.
 
     Args:
         low: Least shift, frames.

@@ -99,6 +99,7 @@ def run(args: argparse.Namespace) -> None:
 def examples(setting: dict[str, Any]) -> list[dict[str, Any]]:
     """A clip as it is, and as each augmentation makes it."""
     from keras_audio_ssl import data
+    from keras_audio_ssl.augment import AUGMENTATIONS
     from keras_audio_ssl.methods import make_method
     from keras_audio_ssl.methods.augmented import augmented
 
@@ -113,7 +114,11 @@ def examples(setting: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for name in ("", *setting["augmentations"]):
         x = augmented(setting["method"], clips, name, **options)[0]
-        sound = {"name": name or "as it is", "text": ""}
+        about = (AUGMENTATIONS[name].__doc__ or "") if name else ""
+        sound = {
+            "name": name or "as it is",
+            "text": about.split("\n")[0].replace("`", ""),
+        }
         if x.ndim == 1:
             sound.update(wave=x, rate=rate)
         else:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment import AUGMENTATIONS
 from keras_audio_ssl.augment import Sometimes
 from keras_audio_ssl.methods import METHODS
@@ -42,17 +43,42 @@ def augmented(method: str, clips: Any, name: str, **settings: Any) -> Any:
 
     Returns:
         numpy, waveforms `(batch, samples)` or features, not normalised,
-        `(batch, time, bins)`, whichever the method changes.
+        `(batch, time, bins)`, whichever the method changes. Features are of
+        the random segment that it takes of a clip, the same for all names.
     """
     names = [name] if name else []
     model = make_method(method, **{**settings, "augmentations": names})
     x = ops.convert_to_tensor(clips, "float32")
     if model.augments == "features":
-        x = model.encoder.frontend.unnormalized(x)
+        x = segment_features(model, x)
     for layer in model.augmentations:
         if isinstance(layer, str):
             layer = getattr(model, layer)
         if isinstance(layer, Sometimes):
             layer = layer.layer
-        x = layer(x, seed=keras.random.SeedGenerator(7))
+        # Some take all views of a batch at once; the first is shown.
+        views = ops.concatenate([x] * getattr(layer, "views", 1), axis=0)
+        views = layer(views, seed=keras.random.SeedGenerator(7))
+        x = views[: len(clips)]
     return ops.convert_to_numpy(x)
+
+
+def segment_features(model: Any, clips: Tensor) -> Tensor:
+    """Features of what a method takes of clips, not normalised.
+
+    Args:
+        model: A method that augments features.
+        clips: `(batch, samples)`.
+
+    Returns:
+        `(batch, time, bins)`. How much an augmentation changes depends on the
+        time: a part of a map by area and aspect is one thing of a segment and
+        another of a whole clip.
+    """
+    features = model.encoder.frontend.unnormalized
+    seed = keras.random.SeedGenerator(7)
+    # A patch of the features, where the method counts frames; else a segment
+    # of the waveform.
+    if hasattr(model, "frames"):
+        return model.crop(features(clips), seed=seed)
+    return features(model.crop(clips, seed=seed))

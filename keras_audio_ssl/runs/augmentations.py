@@ -17,6 +17,8 @@ from keras_audio_ssl.runs.plan import prepare
 from keras_audio_ssl.runs.pretraining import seeded
 
 NONE = "none"
+# What a later call may have more of: accuracies are held by name and seed.
+GROWING = ("augmentations", "pairs", "seeds")
 
 
 class AugmentationStudy:
@@ -36,14 +38,26 @@ class AugmentationStudy:
     def row(self, name: str) -> tuple[float, float]:
         """Mean accuracy of some augmentations, and half of its interval.
 
-        95 % of the mean over seeds, by the normal distribution; NaN for one
-        seed.
+        95 % of the mean over seeds, by Student's distribution and a deviation
+        that all augmentations have in common: two or three seeds of one tell
+        nothing of their own. NaN where all have one seed.
         """
         values = np.array(self.accuracies[name])
-        if len(values) < 2:
+        error, freedom = self.deviation
+        if not freedom:
             return float(values.mean()), float("nan")
-        error = values.std(ddof=1) / np.sqrt(len(values))
-        return float(values.mean()), float(1.96 * error)
+        from scipy.special import stdtrit
+
+        half = stdtrit(freedom, 0.975) * error / np.sqrt(len(values))
+        return float(values.mean()), float(half)
+
+    @property
+    def deviation(self) -> tuple[float, int]:
+        """That of one seed from the mean of all, and degrees of freedom."""
+        rows = [np.array(values) for values in self.accuracies.values()]
+        squares = sum(float(np.sum((v - v.mean()) ** 2)) for v in rows)
+        freedom = sum(len(v) - 1 for v in rows)
+        return float(np.sqrt(squares / max(freedom, 1))), freedom
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -82,7 +96,8 @@ def augmentation_study(
     """Pretrains with each augmentation alone and each pair, and probes.
 
     Each accuracy is written when it is known: the same call again goes on
-    with what is missing. The encoders are not kept.
+    with what is missing, and one with other augmentations, pairs too or more
+    seeds adds to what is there. The encoders are not kept.
 
     Args:
         method: Registry name of one that takes `augmentations`.
@@ -122,6 +137,11 @@ def augmentation_study(
 
     known = augmentation_names(method)
     names = known if augmentations is None else list(augmentations)
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(
+            f"`augmentations` of {method} are {', '.join(known)}. "
+            f"Received: {unknown[0]!r}"
+        )
     if min(steps, seeds) < 1:
         raise ValueError(
             "`steps` and `seeds` must be positive. "
@@ -146,9 +166,10 @@ def augmentation_study(
     cells: list[tuple[str, ...]] = [(), *((n,) for n in names)]
     if pairs:
         cells += list(itertools.combinations(names, 2))
-    total, done = len(cells) * seeds, sum(map(len, found.values()))
-    for cell in cells:
-        key = "+".join(cell) or NONE
+    keys = ["+".join(cell) or NONE for cell in cells]
+    total = len(cells) * seeds
+    done = sum(min(len(found.get(key, [])), seeds) for key in keys)
+    for key, cell in zip(keys, cells, strict=True):
         for seed in range(len(found.get(key, [])), seeds):
             if progress:
                 progress(done, total, key)
@@ -173,7 +194,11 @@ def before(
     if overwrite or not output.exists():
         return {}
     held = json.loads(output.read_text(encoding="utf-8"))
-    same = json.loads(as_json(setting))
+    same = {
+        k: v
+        for k, v in json.loads(as_json(setting)).items()
+        if k not in GROWING
+    }
     if {k: held.get(k) for k in same} != same:
         raise ValueError(
             f"`output` holds another study: {output}. Give `overwrite`, or "

@@ -1,6 +1,7 @@
 """The study of augmentations, as a user runs it."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,19 @@ from keras_audio_ssl.runs import augmentations
 from keras_audio_ssl.runs.augmentations import AugmentationStudy
 from keras_audio_ssl.viz.study_page import study_page
 from tests.contract import waves
+
+
+def test_an_interval_knows_of_all_rows():
+    """A row whose two seeds agree by chance is no surer than the others."""
+    study = AugmentationStudy({}, {"none": [0.5, 0.5], "fade": [0.4, 0.6]})
+    # Squares 0.02 in 2 degrees of freedom; Student's 97.5 % point is 4.3027.
+    for name in ("none", "fade"):
+        assert study.row(name)[1] == pytest.approx(
+            4.3027 * 0.1 / 2**0.5, rel=1e-4
+        )
+    study = AugmentationStudy({}, {"none": [0.5], "fade": [0.4]})
+    assert np.isnan(study.row("fade")[1])
+    assert study.row("fade")[0] == 0.4
 
 
 @pytest.fixture
@@ -40,8 +54,8 @@ def test_a_study_goes_on_where_it_stopped(manifest, tmp_path, monkeypatch):
 
     def study(**kwargs):
         return augmentations.augmentation_study(
-            "clar", manifest, "kind", output, seeds=2,
-            **{"augmentations": ["fade", "gain"], **kwargs},
+            "clar", manifest, "kind", output,
+            **{"augmentations": ["fade", "gain"], "seeds": 2, **kwargs},
         )  # fmt: skip
 
     with pytest.raises(KeyboardInterrupt):
@@ -59,10 +73,23 @@ def test_a_study_goes_on_where_it_stopped(manifest, tmp_path, monkeypatch):
     assert set(result.accuracies) == {"none", "fade", "gain", "fade+gain"}
     mean, half = result.row("fade+gain")
     assert mean == pytest.approx(0.705)
-    assert half == pytest.approx(1.96 * 0.005)
+    # Four rows of two seeds, 0.01 apart: t of 4 degrees of freedom.
+    deviation = 0.005 * np.sqrt(2)
+    assert half == pytest.approx(2.7764 * deviation / np.sqrt(2), rel=1e-4)
     assert str(result).splitlines()[0].startswith("fade+gain")
+    # More seeds, and another augmentation, add to what is there.
+    trained.clear()
+    study(seeds=3, augmentations=["gain"])
+    assert trained == [((), 2), (("gain",), 2)]
+    trained.clear()
+    more = study(augmentations=["fade", "faint_noise"], pairs=False)
+    assert trained == [(("faint_noise",), 0), (("faint_noise",), 1)]
+    assert len(more.accuracies["none"]) == 3
+    assert "fade+gain" in more.accuracies
     with pytest.raises(ValueError, match="another study"):
         study(steps=7)
+    with pytest.raises(ValueError, match=r"clar are fade, .*'mix_back'"):
+        study(augmentations=["fade", "mix_back"])
     trained.clear()
     (tmp_path / "other.json").write_text(output.read_text())
     with pytest.raises(KeyboardInterrupt):
@@ -81,6 +108,7 @@ def test_the_command_writes_table_map_and_players(manifest, tmp_path, capsys):
     assert "fade" in capsys.readouterr().out
     page = (tmp_path / "study.html").read_text()
     assert page.count("<audio") == 3 and page.count("<img") == 3
+    assert "Multiplies each waveform by a factor." in page
     held = json.loads((tmp_path / "study.json").read_text())
     assert set(held["accuracies"]) == {"none", "fade", "gain"}
     for values in held["accuracies"].values():
@@ -98,9 +126,15 @@ def test_what_a_method_takes():
     x = waves(3, seconds=0.5, sample_rate=22050)
     plain = augmented("fonseca", x, "", preset="tiny")
     mixed = augmented("fonseca", x, "compression", preset="tiny")
-    assert plain.shape == mixed.shape and plain.ndim == 3
+    # What the method augments: patches of 48 frames, not whole clips.
+    assert plain.shape == mixed.shape == (3, 48, 32)
     ratio = mixed / plain
     assert 0.74 < ratio.min() and ratio.max() < 1.01
+    # An odd number of clips, of which mix-back wants two views each.
+    mixed = augmented("fonseca", x, "mix_back", preset="tiny")
+    assert mixed.shape == plain.shape and np.abs(mixed - plain).max() > 0.01
+    segment = augmented("byol_a", waves(3, seconds=2.0), "", preset="tiny")
+    assert segment.shape[1] < 60
     faded = augmented("clar", x, "fade", preset="tiny")
     assert faded.shape == x.shape and np.abs(faded - x).max() > 0.01
 
@@ -122,3 +156,13 @@ def test_the_page_escapes_and_shows_pictures_of_features():
         assert tag not in page
     assert "60.0" in page and "<audio" not in page
     assert "one seed" in page and "data:image/png" in page
+    assert 'class="heat"' in page and "+40.0" in page
+    assert "noise + &lt;i&gt;" in page
+    # All pictures have the scale of the first: half the contrast is seen.
+    sounds.append({"name": "half", "text": "", "features": features / 2})
+    page = study_page(setting, rows, sounds)
+    first, second = re.findall(r"data:image/png;base64,[^\"]+", page)
+    assert first != second
+    # Without pairs there is no map, and without `none` nothing to be above.
+    page = study_page(setting, {"noise": (0.5, 0.1)}, sounds)
+    assert 'class="heat"' not in page and "without any" not in page
