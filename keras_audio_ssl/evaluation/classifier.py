@@ -93,6 +93,8 @@ class Classifier(Planned, Model):
             classifier.classify("clip.flac")  # "rain"
     """
 
+    hold_statistics: bool | None
+
     def __init__(
         self,
         encoder: Encoder,
@@ -355,7 +357,7 @@ class Classifier(Planned, Model):
             self._start_head(options)
         before, self._holds_head = (
             self._holds_head,
-            self.hold_statistics
+            bool(self.hold_statistics)
             and not self.freeze
             and measured(self.norm.mean, self.norm.variance),
         )
