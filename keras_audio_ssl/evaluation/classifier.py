@@ -31,9 +31,15 @@ from keras_audio_ssl.features import front_ends
 
 # The place of kept vectors in a batch.
 KEPT = "vectors"
-# Peaks of the learning rates of a head on kept vectors, and of a whole network
-# that begins with such a head; the head's weight decay.
-HEAD_RATE, RATE, HEAD_DECAY = 1e-2, 3e-4, 1.0
+# Peaks of the learning rates of a head on kept vectors, of a whole network that
+# begins with such a head, and of one whose statistics are held: there nothing
+# makes up for a step that is too long.
+HEAD_RATE, RATE, HELD_RATE = 1e-2, 3e-4, 3e-5
+# With a step of Adam each weight moves by the rate, and a logit by that times
+# the width of the vectors: so far at most.
+LOGIT_STEP = 2.0
+# Of the head's weights, this is lost in a step at the peak.
+HEAD_DECAY = 1e-2
 # Passes over the kept vectors, and updates at least, before fine-tuning.
 HEAD_EPOCHS, HEAD_STEPS = 20, 200
 
@@ -59,6 +65,13 @@ class Classifier(Planned, Model):
             The shares of a `WeightedSum` are trained all the same.
         dropout: Rate before the dense layer, default 0.
         seed: Seed of the dropout.
+        hold_statistics: Whether fine-tuning leaves the encoder in inference
+            mode, its batch normalisation on the statistics of the pretraining
+            and its dropout off, and trains its weights. The statistics of few
+            clips are another network than the one that is tested. None, the
+            default, is decided by the first `compile`: yes where it is given
+            no optimizer and batch normalisation has been trained, so no for
+            random weights.
 
     Call arguments:
         x: `(batch, samples)` float32 in [-1, 1] at the encoder's rate, or a
@@ -80,6 +93,8 @@ class Classifier(Planned, Model):
             classifier.classify("clip.flac")  # "rain"
     """
 
+    hold_statistics: bool | None
+
     def __init__(
         self,
         encoder: Encoder,
@@ -87,9 +102,12 @@ class Classifier(Planned, Model):
         freeze: bool = False,
         dropout: float = 0.0,
         seed: int = 0,
+        hold_statistics: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        # Whether the head's statistics stay, too.
+        self._holds_head = False
         if not isinstance(encoder, Encoder):
             raise ValueError(
                 "`encoder` must be a keras_audio_ssl.Encoder. "
@@ -128,8 +146,14 @@ class Classifier(Planned, Model):
         if self.freeze:
             clip = self.encoder.frozen(x)["clip"]
         else:
-            clip = self.encoder(x, training=training)["clip"]
-        return self.head(clip, training=training)
+            learning = training and not self.hold_statistics
+            clip = self.encoder(x, training=learning)["clip"]
+        return self.head(clip, training=training, measured=self._holds_head)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments; `hold_statistics` as `compile` has decided it."""
+        config = super().get_config()
+        return {**config, "hold_statistics": self.hold_statistics}
 
     def head(
         self, clip: Tensor, training: bool | None = None, measured: bool = False
@@ -234,6 +258,13 @@ class Classifier(Planned, Model):
             metrics: Default the accuracy.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
+        if self.hold_statistics is None:
+            # At the rates that people choose, batches' own are the safer ones.
+            self.hold_statistics = optimizer is None and any(
+                measured(layer.moving_mean, layer.moving_variance)
+                for layer in self.encoder._flatten_layers()
+                if hasattr(layer, "moving_variance")
+            )
         self._starts_head = optimizer is None and loss is None
         if loss is None:
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -246,8 +277,9 @@ class Classifier(Planned, Model):
     ) -> keras.optimizers.Optimizer:
         """AdamW; its rate rises for a tenth of the steps, then falls to zero.
 
-        At most 1e-2 for a head on frozen weights, whose weights decay, and
-        3e-4 where the encoder is trained too.
+        At most 1e-2 for a head on frozen weights, whose weights decay, 3e-4
+        where the encoder is trained too, and 3e-5 where its statistics are
+        held; less on wide vectors (of a `Readout`), 2 over their width.
 
         Args:
             total_steps: Updates of the run; None for a constant rate.
@@ -255,12 +287,21 @@ class Classifier(Planned, Model):
         Returns:
             A new optimizer.
         """
-        rate = HEAD_RATE if self.freeze else RATE
+        return self._optimizer(total_steps, head=self.freeze)
+
+    def _optimizer(
+        self, total_steps: int | None, head: bool
+    ) -> keras.optimizers.Optimizer:
+        """Of the head alone, or of the whole network."""
+        most = LOGIT_STEP / self.encoder.dim
+        held = HELD_RATE if self.hold_statistics else RATE
+        rate = min(HEAD_RATE if head else held, most)
         return keras.optimizers.AdamW(
             rate
             if total_steps is None
             else WarmUpDecay(rate, total_steps, 0.1),
-            weight_decay=HEAD_DECAY if self.freeze else 0.0,
+            # Keras multiplies it by the rate.
+            weight_decay=HEAD_DECAY / rate if head else 0.0,
         )
 
     def fit(
@@ -314,6 +355,14 @@ class Classifier(Planned, Model):
         self.plan(options["x"], options)
         if starts_head and not self.freeze:
             self._start_head(options)
+        before, self._holds_head = (
+            self._holds_head,
+            bool(self.hold_statistics)
+            and not self.freeze
+            and measured(self.norm.mean, self.norm.variance),
+        )
+        if self._holds_head != before:
+            self.train_function = None  # Which was made for the other.
         # Compiling for the steps of this `fit` is no wish for a new start.
         self._starts_head = False
         return super().fit(*bound.args[1:], **bound.kwargs)
@@ -375,12 +424,7 @@ class Classifier(Planned, Model):
         self.norm.measure(vectors)
         head = Head(self)
         steps = epochs * -(-len(vectors) // size)
-        head.compile(
-            keras.optimizers.AdamW(
-                WarmUpDecay(HEAD_RATE, steps, 0.1), weight_decay=HEAD_DECAY
-            ),
-            self.loss,
-        )
+        head.compile(self._optimizer(steps, head=True), self.loss)
         rows = [vectors, labels]
         if options.get("sample_weight") is not None:
             rows.append(np.asarray(options["sample_weight"])[:end])
@@ -525,6 +569,12 @@ class Classifier(Planned, Model):
         loss = getattr(self, "loss", None)
         name = loss if isinstance(loss, str) else type(loss).__name__
         return name.lower().startswith("sparse")
+
+
+def measured(mean: Any, variance: Any) -> bool:
+    """Whether statistics are others than a layer has before any training."""
+    mean, variance = (ops.convert_to_numpy(v) for v in (mean, variance))
+    return bool((mean != 0).any() or (variance != 1).any())
 
 
 def trained_part(x: Any, options: dict[str, Any]) -> int:

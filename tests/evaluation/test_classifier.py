@@ -459,3 +459,66 @@ def test_data_that_are_not_kept_are_not_embedded_first(encoder, monkeypatch):
     data = from_arrays(x, y, batch_size=8, repeat=True)
     classifier.fit(data, steps_per_epoch=2, verbose=0)
     assert int(classifier.optimizer.iterations) == 2
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_statistics_of_a_pretraining_are_held(encoder, trained):
+    x, y = tones(16)
+    norms = [block.norm for block in encoder.backbone.blocks]
+    if trained:
+        for norm in norms:
+            norm.moving_mean.assign(norm.moving_mean + 0.1)
+    classifier = Classifier(encoder, classes=2)
+    classifier.compile()
+    clip = values([encoder(x, training=False)["clip"]])[0]
+    before = values(
+        [v for n in norms for v in (n.moving_mean, n.moving_variance)]
+    )
+    kernel = values([norms[0].gamma])[0]
+    classifier.fit(x, y, batch_size=8, verbose=0)
+    assert classifier.hold_statistics is trained
+    # Before any step is planned: the rate follows it.
+    rate = float(classifier.default_optimizer().learning_rate)
+    assert rate == pytest.approx(3e-5 if trained else 3e-4)
+    after = values(
+        [v for n in norms for v in (n.moving_mean, n.moving_variance)]
+    )
+    same = [(a == b).all() for a, b in zip(before, after, strict=True)]
+    assert all(same) if trained else not any(same)
+    # The head's are those of the vectors before, and stay too.
+    mean = values([classifier.norm.mean])[0]
+    assert np.allclose(mean, clip.mean(0), atol=1e-5) is trained
+    # Weights are trained either way.
+    assert (values([norms[0].gamma])[0] != kernel).any()
+    # Whoever chooses an optimizer has the batches' own.
+    other = Classifier(encoder, classes=2)
+    other.compile("adam")
+    assert other.hold_statistics is False
+    # What was decided is in the file.
+    again = Classifier.from_config(classifier.get_config())
+    assert again.hold_statistics is trained
+
+
+def test_held_statistics_train_the_network_that_is_tested(encoder):
+    x, y = tones(16)
+    encoder.backbone.blocks[0].norm.moving_mean.assign_add(np.ones(8))
+    classifier = Classifier(encoder, classes=2, hold_statistics=True)
+    classifier.compile(keras.optimizers.SGD(0.0))
+    classifier.fit(x, y, verbose=0)
+    # An optimizer of one's own starts no head: its statistics are learnt.
+    assert not classifier._holds_head
+    classifier.fit(x, y, verbose=0)
+    assert classifier._holds_head
+    outputs = [classifier(x, training=t) for t in (True, False)]
+    np.testing.assert_allclose(*values(outputs), atol=1e-5)
+
+
+def test_rates_of_a_head_follow_its_width(encoder):
+    frozen = Classifier(encoder, classes=2, freeze=True)
+    wide = Classifier(kas.Readout(encoder), classes=2, freeze=True)
+    assert wide.encoder.dim > 200 > encoder.dim
+    for classifier, rate in ((frozen, 0.01), (wide, 2 / wide.encoder.dim)):
+        optimizer = classifier.default_optimizer()
+        assert float(optimizer.learning_rate) == pytest.approx(rate)
+        # So much of a weight is lost in a step, whatever the rate.
+        assert optimizer.weight_decay * rate == pytest.approx(0.01)
