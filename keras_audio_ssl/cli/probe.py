@@ -5,6 +5,7 @@ from typing import Any
 
 from keras_audio_ssl.cli.arguments import add_isolate
 from keras_audio_ssl.cli.arguments import parse_levels
+from keras_audio_ssl.cli.pretrain import positive
 from keras_audio_ssl.cli.results import print_result
 from keras_audio_ssl.runs.progress import Progress
 
@@ -49,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="this encoder's clip vector alone, not beside itself untrained, "
         "all its levels and log-mel statistics",
+    )
+    parser.add_argument(
+        "--draws",
+        type=positive,
+        default=3,
+        help="draws of random weights that the encoder is put beside",
     )
     parser.add_argument(
         "--seen",
@@ -100,6 +107,10 @@ def run(args: argparse.Namespace) -> None:
         "seen": seen,
         "seed": args.seed,
     }
+    count = 1
+    if not alone:
+        joined = isinstance(encoder, Readout)
+        count = 2 + args.draws if joined else 3 + 2 * args.draws
     with (
         isolated(args.isolate),
         Progress("embedding", 1, args.json) as progress,
@@ -109,7 +120,7 @@ def run(args: argparse.Namespace) -> None:
         def report(row: str, done: int, total: int) -> None:
             if row not in rows:
                 rows.append(row)
-            progress.total = total * (1 if alone else 5)
+            progress.total = total * count
             now = (len(rows) - 1) * total + done
             progress.advance(now - progress.done, row.replace("_", " "))
 
@@ -134,6 +145,7 @@ def run(args: argparse.Namespace) -> None:
                 encoder,
                 *given,
                 name=args.encoder,
+                draws=args.draws,
                 **options,
                 progress=report,
                 scoring=score,

@@ -5,6 +5,8 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,50 +23,62 @@ from keras_audio_ssl.evaluation.scoring import ProbeResult
 
 # Where an encoder is read: its own vector, and `Readout` of all levels.
 READINGS = {"clip": "clip vector", "levels": "all levels"}
+ROWS = ("log_mel", "clip", "clip_untrained", "levels", "levels_untrained")
 BETTER, WORSE, LIKE = "better", "worse", "like"
+# Random weights differ: by as much as trained ones from them, at times.
+DRAWS = 3
 
 
-def readings(encoder: Encoder) -> dict[str, Any]:
+def readings(encoder: Encoder, draws: int = DRAWS) -> Iterator[tuple[str, Any]]:
     """An encoder and what it must beat, each where it can be read.
 
     Args:
         encoder: Any `Encoder`.
+        draws: Of random weights, of seeds 0, 1, and so on.
 
-    Returns:
-        Encoders by name: `log_mel`, `clip`, `clip_untrained`, `levels`,
-        `levels_untrained` (the latter two without a `Readout`, whose levels
-        are joined already).
+    Yields:
+        `(row, encoder)`: `"log_mel"`, `"clip"`, `"levels"`, then for each
+        draw `"clip_untrained"` and `"levels_untrained"` (those of levels
+        without a `Readout`, whose levels are joined already). All draws are
+        one encoder, which is compiled once: use it before the next.
     """
-    fresh = untrained(encoder)
-    rows = {
-        "log_mel": LogMelStatistics(sample_rate=encoder.sample_rate),
-        "clip": encoder,
-        "clip_untrained": fresh,
-    }
-    if not isinstance(encoder, Readout):
-        rows |= {
-            "levels": Readout(encoder),
-            "levels_untrained": Readout(fresh),
-        }
-    return rows
+    joined = isinstance(encoder, Readout)
+    yield "log_mel", LogMelStatistics(sample_rate=encoder.sample_rate)
+    yield "clip", encoder
+    if not joined:
+        yield "levels", Readout(encoder)
+    fresh = untrained(encoder, seed=0)
+    levels = None if joined else Readout(fresh)
+    for seed in range(draws):
+        if seed:
+            drawn = untrained(encoder, seed)
+            for weight, value in zip(fresh.weights, drawn.weights, strict=True):
+                weight.assign(value)
+        yield "clip_untrained", fresh
+        if levels is not None:
+            yield "levels_untrained", levels
 
 
-def differ(a: float, b: float, n: int) -> str:
-    """How an accuracy differs from another on the same examples.
+def differ(a: float, draws: Sequence[float], n: int) -> str:
+    """How an accuracy differs from those of random weights.
 
     Args:
         a: An accuracy.
-        b: What it is compared with.
+        draws: Those of the draws, on the same examples.
         n: Test examples.
 
     Returns:
-        `"better"` or `"worse"` by more than the 95 % interval of the
-        difference (which takes the two as independent), else `"like"`.
+        `"better"` or `"worse"` if it lies beyond every draw, and from their
+        mean by more than the 95 % interval of the difference (which takes
+        the two as independent), else `"like"`.
     """
+    b = sum(draws) / len(draws)
     spread = (a * (1 - a) + b * (1 - b)) / n
     if abs(a - b) <= 1.96 * math.sqrt(spread):
         return LIKE
-    return BETTER if a > b else WORSE
+    if a > max(draws):
+        return BETTER
+    return WORSE if a < min(draws) else LIKE
 
 
 @dataclasses.dataclass
@@ -73,11 +87,14 @@ class ProbeTable:
 
     Attributes:
         name: What the encoder is called.
-        rows: `ProbeResult` by the names of `readings`.
+        rows: `ProbeResult` by the rows of `readings`; of random weights the
+            first draw's.
+        draws: Accuracies of all draws of random weights, by row.
     """
 
     name: str
     rows: dict[str, ProbeResult]
+    draws: dict[str, list[float]]
 
     def against_untrained(self, reading: str = "clip") -> str:
         """How a row does beside that of the same encoder untrained.
@@ -86,16 +103,18 @@ class ProbeTable:
             reading: `"clip"`, or `"levels"` where that is in `rows`.
 
         Returns:
-            `"better"` or `"worse"`, by 95 %, else `"like"`.
+            `"better"` or `"worse"` than all draws, by 95 %, else `"like"`.
         """
-        one, other = self.rows[reading], self.rows[f"{reading}_untrained"]
-        return differ(one.accuracy, other.accuracy, one.n)
+        one = self.rows[reading]
+        return differ(one.accuracy, self.draws[f"{reading}_untrained"], one.n)
 
     def to_dict(self) -> dict[str, Any]:
         """The encoder's own result, and all rows, as JSON can hold it."""
         rows = {k: v.to_dict(confusion=False) for k, v in self.rows.items()}
         for name in rows:
             del rows[name]["skipped"], rows[name]["classes"]
+        for name, draws in self.draws.items():
+            rows[name]["draws"] = draws
         return {**self.rows["clip"].to_dict(), "rows": rows}
 
     def __str__(self) -> str:
@@ -111,9 +130,13 @@ class ProbeTable:
             f"{'':<{width}}  accuracy  95 % interval  values",
         ]
         for key, row in self.rows.items():
-            low, high = row.interval
+            accuracy, (low, high) = row.accuracy, row.interval
+            draws = self.draws.get(key, ())
+            if len(draws) > 1:
+                accuracy = sum(draws) / len(draws)
+                low, high = min(draws), max(draws)
             lines.append(
-                f"{titles[key]:<{width}}  {row.accuracy:.3f}     "
+                f"{titles[key]:<{width}}  {accuracy:.3f}     "
                 f"{low:.3f}-{high:.3f}    {row.dim}"
             )
         for key, reading in READINGS.items():
@@ -121,6 +144,13 @@ class ProbeTable:
                 word = self.against_untrained(key)
                 told = "no different from" if word == LIKE else f"{word} than"
                 lines.append(f"{reading}: {told} untrained, by 95 %")
+        count = len(self.draws["clip_untrained"])
+        lines.append(
+            f"untrained: {count} draws of random weights, their mean, least "
+            "and most"
+            if count > 1
+            else "untrained: one draw of random weights; others lie apart"
+        )
         lines.append(f"audio in pretraining: {own.seen or 'not said'}")
         return "\n".join(lines + own.skipped_in_words())
 
@@ -131,6 +161,7 @@ def probe_beside(
     label: str | None = None,
     *,
     name: str = "this encoder",
+    draws: int = DRAWS,
     progress: Callable[[str, int, int], None] | None = None,
     scoring: Callable[[str, int, int], None] | None = None,
     **options: Any,
@@ -142,6 +173,8 @@ def probe_beside(
         manifest: As for `probe`.
         label: As for `probe`.
         name: What the encoder is called in the table.
+        draws: Of random weights that stand for the untrained encoder: each
+            is embedded and scored as the encoder is.
         progress: Called with the row, files done, files in all.
         scoring: Called with the row, parts done, parts in all of the scoring
             that follows.
@@ -151,21 +184,36 @@ def probe_beside(
         A `ProbeTable`; `print` it, or take `to_dict()`.
 
     Raises:
-        ValueError: As `probe`.
+        ValueError: `draws` is below 1, or as `probe`.
 
     Example:
         >>> table = kas.evaluation.probe_beside(
-        ...     encoder, "speech/words.csv", "label", grid=[1.0]
+        ...     encoder, "speech/words.csv", "label", draws=1, grid=[1.0]
         ... )
         >>> list(table.rows)
         ['log_mel', 'clip', 'clip_untrained', 'levels', 'levels_untrained']
     """
-    rows = {}
-    for row, one in readings(encoder).items():
-        told = [f and partial(f, row) for f in (progress, scoring)]
+    if draws < 1:
+        raise ValueError(f"`draws` must be at least 1. Received: {draws}")
+    results: dict[str, list[ProbeResult]] = {}
+    for row, one in readings(encoder, draws):
+        found = results.setdefault(row, [])
+        drawn = f" {len(found) + 1}" if row.endswith("_untrained") else ""
+        told = [f and partial(f, row + drawn) for f in (progress, scoring)]
         vectors = Embeddings(one, told[0])
-        rows[row] = probe(vectors, manifest, label, **options, scoring=told[1])
-    return ProbeTable(name, rows)
+        found.append(
+            probe(vectors, manifest, label, **options, scoring=told[1])
+        )
+    rows = [row for row in ROWS if row in results]
+    return ProbeTable(
+        name,
+        {row: results[row][0] for row in rows},
+        {
+            row: [one.accuracy for one in results[row]]
+            for row in rows
+            if row.endswith("_untrained")
+        },
+    )
 
 
 def was_seen(

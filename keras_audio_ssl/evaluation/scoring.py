@@ -1,6 +1,7 @@
 """Scores of vectors with labels: folds, choice of C, the result."""
 
 import dataclasses
+import math
 import time
 import warnings
 from collections import Counter
@@ -26,6 +27,23 @@ SEEN = ("unseen", "seen unlabelled")
 CHOICE_EXAMPLES = 4000
 CHOICE_PARTS = (5, 3)
 CHOICE_STEPS = 200
+
+
+def wilson(p: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share.
+
+    Args:
+        p: The share, 0 to 1.
+        n: Of how many.
+
+    Returns:
+        Its ends.
+    """
+    z = 1.96
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    spread = p * (1 - p) / n + z**2 / (4 * n**2)
+    half = z * math.sqrt(spread) / (1 + z**2 / n)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 @dataclasses.dataclass
@@ -85,11 +103,7 @@ class ProbeResult:
         It takes the test examples as independent: where many are of one
         speaker or recording, the truth is wider.
         """
-        n, p, z = self.n, self.accuracy, 1.96
-        middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-        spread = p * (1 - p) / n + z**2 / (4 * n**2)
-        half = z * float(np.sqrt(spread)) / (1 + z**2 / n)
-        return max(middle - half, 0.0), min(middle + half, 1.0)
+        return wilson(self.accuracy, self.n)
 
     def to_dict(self, confusion: bool = True) -> dict[str, Any]:
         """The result as JSON can hold it.

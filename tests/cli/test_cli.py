@@ -555,10 +555,14 @@ def test_probe(trained, audio, capsys):
     assert list(rows) == ["log_mel", "clip", "clip_untrained", "levels",
                           "levels_untrained"]  # fmt: skip
     assert rows["clip"]["accuracy"] == result["accuracy"]
+    assert len(rows["levels_untrained"]["draws"]) == 3
+    assert "draws" not in rows["levels"]
     # It was trained on these files.
     assert result["seen"] == "seen unlabelled"
-    code, out, _ = run(capsys, *argv[:-1], "--leave-one-out", "speaker")
+    code, out, _ = run(capsys, *argv[:-1], "--leave-one-out", "speaker",
+                       "--draws", 1)  # fmt: skip
     assert code == 0 and out.count("the same, untrained") == 2
+    assert "one draw of random weights" in out
     assert f"{trained}, all levels" in out
     code, out, _ = run(capsys, *argv, "--alone", "--seen", "unseen")
     assert "rows" not in json.loads(out)

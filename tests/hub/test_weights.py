@@ -1,7 +1,7 @@
 """The encoders that ship with the package, and their cards."""
 
 import hashlib
-import importlib.util
+import importlib
 import json
 import re
 import subprocess
@@ -14,6 +14,7 @@ import pytest
 
 import keras_audio_ssl as kas
 from keras_audio_ssl.cli import main
+from keras_audio_ssl.encoders import window_of
 from keras_audio_ssl.hub import encoder_files
 from keras_audio_ssl.hub import encoder_names
 from keras_audio_ssl.hub import read_card
@@ -28,11 +29,15 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.keras"))
 @pytest.fixture(scope="module")
 def recipes():
     """`weights/train.py` as a module."""
-    path = FOLDER / "train.py"
-    spec = importlib.util.spec_from_file_location("weights_train", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        return importlib.import_module("train")
+
+
+@pytest.fixture(scope="module")
+def made(recipes):
+    """`weights/cards.py` as a module."""
+    return sys.modules["cards"]
 
 
 @pytest.fixture(autouse=True)
@@ -40,16 +45,16 @@ def shipped(monkeypatch):
     monkeypatch.delenv("KERAS_AUDIO_SSL_WEIGHTS", raising=False)
 
 
-def test_every_recipe_has_its_weight_and_its_card(recipes):
+def test_every_recipe_has_its_weight_and_its_card(recipes, made):
     assert NAMES == encoder_names() == sorted(recipes.RECIPES)
-    assert NAMES == sorted(recipes.cards())
+    assert NAMES == sorted(made.cards())
     for name, recipe in recipes.RECIPES.items():
         assert recipe["method"] in kas.METHODS, name
 
 
-def test_their_checksums_are_known(recipes):
+def test_their_checksums_are_known(made):
     # Else `python weights/train.py --table` writes them.
-    assert recipes.SHIPPED.read_text(encoding="utf-8") == recipes.checksums()
+    assert made.SHIPPED.read_text(encoding="utf-8") == made.checksums()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -66,12 +71,13 @@ def test_a_name_opens_an_encoder(name, monkeypatch):
         assert getattr(encoder, key) == card[key]
     assert encoder.count_params() == card["parameters"]
     # `pretrain --init-from NAME` goes on with it: no setting of the encoder's
-    # own is in the way of what it is.
-    settings = {"seconds": 0.2} if name == "lim" else {}
-    model = make_method(
-        card["method"], preset="tiny", encoder=encoder, **settings
-    )
+    # own, or of the preset's, is in the way of what it is.
+    model = make_method(card["method"], preset="tiny", encoder=encoder)
     assert model.encoder is encoder and encoder.frontend.adapted
+    if frames := window_of(encoder):
+        # Samples, where there are no frames.
+        own = model.crop.length if name == "lim" else model.frames
+        assert own == frames
 
 
 def test_from_preset_is_the_same():
@@ -113,40 +119,52 @@ def test_the_card_is_complete(name, recipes):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_scores_are_beside_the_baselines(name, recipes):
+def test_the_scores_are_beside_the_baselines(name, recipes, made):
     card = read_card(name)
     tasks = recipes.held_tasks()
     assert set(card["scores"]) == set(tasks)
     for key, task in card["scores"].items():
         assert task["title"] == tasks[key].title
         assert task["seen"] == "unseen" and task["n"] > 0
-        for row in recipes.ROWS:
+        for row in made.ROWS:
             low, high = task[row]["interval"]
             assert 0 <= low <= task[row]["accuracy"] <= high <= 1
-    for key, value in recipes.judge(card["scores"]).items():
+            draws = task[row].get("draws", [])
+            assert len(draws) == (3 if row.endswith("untrained") else 0)
+            assert not draws or task[row]["accuracy"] == pytest.approx(
+                sum(draws) / len(draws), abs=1e-4
+            )
+    for key, value in made.judge(card["scores"]).items():
         assert card[key] == value, key
     beaten = any(card["beats_untrained"].values())
     assert beaten != ("on no task" in card["verdict"])
 
 
-def scores(trained, untrained, n=100):
-    rows = {"clip": trained, "clip_untrained": untrained,
-            "levels": 0.1, "levels_untrained": 0.1}  # fmt: skip
-    return {"n": n, **{row: {"accuracy": x} for row, x in rows.items()}}
+def scores(trained, *untrained, n=100):
+    return {
+        "n": n,
+        "clip": {"accuracy": trained},
+        "clip_untrained": {"draws": list(untrained)},
+        "levels": {"accuracy": 0.1},
+        "levels_untrained": {"draws": [0.1]},
+    }
 
 
-def test_a_verdict_calls_chance_chance(recipes):
+def test_a_verdict_calls_chance_chance(made):
     even = {"a": scores(0.6, 0.55), "b": scores(0.55, 0.6)}
     none = {"clip": [], "levels": []}
-    assert recipes.judge(even) == {
+    assert made.judge(even) == {
         "beats_untrained": none,
         "loses_to_untrained": none,
         "verdict": "Clip: no difference. All levels: no difference. "
         "It beats its untrained self on no task.",
     }
     # Five points are chance in a hundred examples, and none in ten thousand.
-    clear = {"a": scores(0.6, 0.55, 10_000), "b": scores(0.55, 0.6, 10_000)}
-    told = recipes.judge(clear)
+    clear = {
+        "a": scores(0.6, 0.55, n=10_000),
+        "b": scores(0.55, 0.6, n=10_000),
+    }
+    told = made.judge(clear)
     assert told["beats_untrained"] == {"clip": ["a"], "levels": []}
     assert told["loses_to_untrained"] == {"clip": ["b"], "levels": []}
     # One reading's gain does not hide what the other loses.
@@ -155,11 +173,24 @@ def test_a_verdict_calls_chance_chance(recipes):
     )
 
 
-def test_the_table_is_made_from_the_cards(recipes):
-    text = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert text == recipes.readme()
+def test_a_draw_of_random_weights_as_good_is_chance(made):
+    wide = {
+        "a": scores(0.6, 0.2, 0.3, 0.6, n=10_000),
+        "b": scores(0.2, 0.2, 0.5, 0.6, n=10_000),
+        "c": scores(0.61, 0.2, 0.3, 0.6, n=10_000),
+    }
+    told = made.judge(wide)
+    assert told["beats_untrained"]["clip"] == ["c"]
+    assert told["loses_to_untrained"]["clip"] == []
+
+
+def test_the_tables_are_made_from_the_cards(made):
+    for path in made.PAGES:
+        assert path.read_text(encoding="utf-8") == made.page(path)
     for name in NAMES:
-        assert f"### {name}\n" in text
+        assert f"### {name}\n" in made.table()
+    shown = [name for _, names, _ in made.FAMILIES for name in names]
+    assert sorted(shown) == NAMES
 
 
 def test_list_shows_them(capsys):
