@@ -3,13 +3,11 @@
     python benchmarks/few_labels.py DATA --output few.jsonl [--seeds 0 1 2]
 
 DATA is the folder of the data sets. Trains on folds 1 to 4 of ESC-10 and
-tests on fold 5, or, with `--corpus fsdd`, trains on the digits of four speakers
-and tests on two who were not heard. A tenth of each class has its label, the
-same clips in all arms: `joint`, CLAR's sum of NT-Xent and cross-entropies;
-`self-supervised`, the same network with NT-Xent alone; `labels`, which sees the
-clips with labels only, so that all of a batch have one; and `labels, mixed
-batches`, cross-entropies alone on the batches of the first two. All have the
-same network, augmentations, rate and steps.
+tests on fold 5. A tenth of each class has its label, the same clips in all
+arms: `joint`, CLAR's sum of NT-Xent and cross-entropies; `self-supervised`, the
+same network with NT-Xent alone; and `labels`, which sees the clips with labels
+only, so that all of a batch have one. All have the same network, augmentations,
+rate and steps.
 
 After some of the steps the frozen encoder's vectors of whole clips are read
 by a linear probe: trained with the labels of all clips that were trained on (C
@@ -32,37 +30,30 @@ import keras_audio_ssl as kas
 from keras_audio_ssl import evaluation
 from keras_audio_ssl.callbacks.steps import StepCallback
 
-# Column that divides a corpus, and its values that are tested.
-CORPORA = {
-    "esc10": ("fold", ("5",)),
-    "fsdd": ("speaker", ("theo", "yweweler")),
-}
+TESTED = "5"  # of the folds
 # Factors of the cross-entropies and of NT-Xent, and whether clips without
 # label are among the batches.
 ARMS = {
     "joint": (1.0, 1.0, True),
     "self-supervised": (0.0, 1.0, True),
     "labels": (1.0, 0.0, False),
-    "labels, mixed batches": (1.0, 0.0, True),
 }
 PROBES = {"all": "all labels", "few": "the few labels alone"}
 
 
 class Clips:
-    """A corpus in memory: waveforms, names of their classes, groups."""
+    """ESC-10 in memory: waveforms, names of their classes, folds."""
 
-    def __init__(self, folder, corpus, rate):
-        folder, (column, tested) = folder / corpus, CORPORA[corpus]
+    def __init__(self, folder, rate):
+        folder = folder / "esc10"
         table = kas.data.read_manifest(folder / "manifest.csv")
         self.waves = [
             kas.data.read_audio(folder / f, rate) for f in table["file"]
         ]
-        self.labels, self.groups = map(
-            np.array, (table["label"], table[column])
-        )
+        self.labels, self.folds = map(np.array, (table["label"], table["fold"]))
         self.classes = sorted(set(table["label"]))
-        self.train = np.flatnonzero(~np.isin(self.groups, tested))
-        self.test = np.flatnonzero(np.isin(self.groups, tested))
+        self.train = np.flatnonzero(self.folds != TESTED)
+        self.test = np.flatnonzero(self.folds == TESTED)
 
     def stream(self, places, **options):
         """Crops of some of them, for ever."""
@@ -92,7 +83,7 @@ class Probing(StepCallback):
         for name, train in (("all", clips.train), ("few", self.few)):
             fold = evaluation.Fold("held", train, clips.test)
             result = evaluation.score(
-                vectors, clips.labels, [fold], clips.groups,
+                vectors, clips.labels, [fold], clips.folds,
                 grid=None if name == "all" else [1.0],
             )  # fmt: skip
             found[name] = result.accuracy
@@ -129,8 +120,7 @@ def table(rows, probe):
     steps = [int(step) for step in rows[0]["curve"]]
     seeds = sorted({row["seed"] for row in rows})
     lines = [
-        f"{rows[0]['corpus']}, a probe from {PROBES[probe]}, "
-        f"seeds {', '.join(map(str, seeds))}\n",
+        f"A probe from {PROBES[probe]}, seeds {', '.join(map(str, seeds))}\n",
         "| arm | " + " | ".join(f"{s} steps" for s in steps) + " |",
         "|---|" + "---|" * len(steps),
     ]
@@ -160,7 +150,6 @@ def main():
         "--steps", type=int, nargs="+", default=[0, 25, 50, 100, 200],
         help="after which to probe; the largest are those of a training",
     )  # fmt: skip
-    parser.add_argument("--corpus", default="esc10", choices=CORPORA)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     parser.add_argument("--fraction", type=float, default=0.1)
@@ -169,15 +158,18 @@ def main():
     rows, clips = [], None
     if args.output.exists():
         rows = [json.loads(line) for line in args.output.open()]
-    setting = {"corpus": args.corpus, "steps": sorted(set(args.steps)),
-               "fraction": args.fraction, "preset": args.preset}  # fmt: skip
+    setting = {
+        "steps": sorted(set(args.steps)),
+        "fraction": args.fraction,
+        "preset": args.preset,
+    }
     rows = [row for row in rows if setting.items() <= row.items()]
     done = {(row["arm"], row["seed"]) for row in rows}
     for seed in args.seeds:
         for arm in args.arms:
             if (arm, seed) in done:
                 continue
-            clips = clips or Clips(args.data, args.corpus, 16000)
+            clips = clips or Clips(args.data, 16000)
             begin = time.monotonic()
             curve, few = run(arm, seed, clips, setting["steps"],
                              args.fraction, args.preset)  # fmt: skip
