@@ -1,16 +1,20 @@
-"""Soft ranks and their gradients, against fast-soft-sort of PyPI.
+"""Soft ranks and their gradients, against torchsort or fast-soft-sort.
 
-    pip install fast-soft-sort
+    pip install --no-build-isolation torchsort
     KERAS_BACKEND=jax python benchmarks/soft_rank.py [N ...] [--batch 256]
 
 A line for each number of scores and each regularisation: values, and values
-with a gradient. Theirs is PyTorch, a row after the other, by its authors
-(Blondel et al., 2020); both are called in turn, so that a busy moment hits
-both alike, and each figure is the shortest of its calls. A ratio below 1 says
-that ours is faster. Without the package, ours alone. Both are first compared.
+with a gradient. Theirs is PyTorch: fast-soft-sort, a row after the other in
+numba, by the authors (Blondel et al., 2020; no release of it installs from
+PyPI), or torchsort, the same in C++. Both sides are called in turn, so that a
+busy moment hits both alike, and each figure is the shortest of its calls. A
+ratio below 1 says that ours is faster. Without either package, ours alone. Both
+are first compared.
 """
 
 import argparse
+import functools
+import importlib
 import time
 
 import keras
@@ -59,10 +63,27 @@ def ours(scores, regularization, gradient):
     return call
 
 
-def theirs(scores, regularization, gradient):
-    """The same of fast-soft-sort."""
+# Modules with a `soft_rank` of the same arguments, by name.
+PEERS = {
+    "fast-soft-sort": "fast_soft_sort.pytorch_ops",
+    "torchsort": "torchsort",
+}
+
+
+def peer():
+    """Name and function of the first of `PEERS` that is installed, or None."""
+    for name, module in PEERS.items():
+        try:
+            return name, importlib.import_module(module).soft_rank
+        except ImportError:
+            pass
+    print(f"Neither of {', '.join(PEERS)} is installed: ours alone.")
+    return None
+
+
+def theirs(soft_rank, scores, regularization, gradient):
+    """A call of a peer; it gives numpy."""
     import torch
-    from fast_soft_sort.pytorch_ops import soft_rank
 
     x = torch.from_numpy(scores)
 
@@ -91,22 +112,15 @@ def duel(calls, rounds):
     return best
 
 
-def installed():
-    try:
-        import fast_soft_sort  # noqa: F401
-    except ImportError:
-        print("fast-soft-sort is not installed: ours alone.")
-        return False
-    return True
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("sizes", nargs="*", type=int, metavar="N")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=10)
     args = parser.parse_args()
-    sides = [ours, theirs] if installed() else [ours]
+    sides, other = [ours], peer()
+    if other:
+        sides.append(functools.partial(theirs, other[1]))
     rng = np.random.default_rng(0)
     for n in args.sizes or (8, 64, 512):
         # As far apart as ranks are, so that there are blocks of all sizes.
@@ -123,7 +137,7 @@ def main():
                 line += f"{1e3 * times[0]:9.2f} ms"
                 if len(times) > 1:
                     line += (
-                        f", fast-soft-sort {1e3 * times[1]:9.2f} ms "
+                        f", {other[0]} {1e3 * times[1]:9.2f} ms "
                         f"({times[0] / times[1]:.2f}), off by "
                         f"{off / largest:.1e}"
                     )
