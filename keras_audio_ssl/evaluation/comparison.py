@@ -29,12 +29,24 @@ BETTER, WORSE, LIKE = "better", "worse", "like"
 DRAWS = 3
 
 
-def readings(encoder: Encoder, draws: int = DRAWS) -> Iterator[tuple[str, Any]]:
+def reading_rows(
+    encoder: Encoder, draws: int = DRAWS, levels: bool = True
+) -> list[str]:
+    """The rows of `readings`, in their order; arguments as there."""
+    joined = isinstance(encoder, Readout)
+    where = list(READINGS) if levels and not joined else ["clip"]
+    return ["log_mel", *where, *[f"{one}_untrained" for one in where] * draws]
+
+
+def readings(
+    encoder: Encoder, draws: int = DRAWS, levels: bool = True
+) -> Iterator[tuple[str, Any]]:
     """An encoder and what it must beat, each where it can be read.
 
     Args:
         encoder: Any `Encoder`.
         draws: Of random weights, of seeds 0, 1, and so on.
+        levels: Whether all levels are read too, beside the clip vector.
 
     Yields:
         `(row, encoder)`: `"log_mel"`, `"clip"`, `"levels"`, then for each
@@ -42,21 +54,26 @@ def readings(encoder: Encoder, draws: int = DRAWS) -> Iterator[tuple[str, Any]]:
         without a `Readout`, whose levels are joined already). All draws are
         one encoder, which is compiled once: use it before the next.
     """
-    joined = isinstance(encoder, Readout)
-    yield "log_mel", LogMelStatistics(sample_rate=encoder.sample_rate)
-    yield "clip", encoder
-    if not joined:
-        yield "levels", Readout(encoder)
-    fresh = untrained(encoder, seed=0)
-    levels = None if joined else Readout(fresh)
-    for seed in range(draws):
-        if seed:
+    fresh: Any = None
+    readout: Any = None
+    seed = 0
+    for row in reading_rows(encoder, draws, levels):
+        if row == "log_mel":
+            yield row, LogMelStatistics(sample_rate=encoder.sample_rate)
+        elif row == "clip":
+            yield row, encoder
+        elif row == "levels":
+            yield row, Readout(encoder)
+        elif row == "clip_untrained":
             drawn = untrained(encoder, seed)
+            fresh = fresh or drawn
             for weight, value in zip(fresh.weights, drawn.weights, strict=True):
                 weight.assign(value)
-        yield "clip_untrained", fresh
-        if levels is not None:
-            yield "levels_untrained", levels
+            seed += 1
+            yield row, fresh
+        else:
+            readout = readout or Readout(fresh)
+            yield row, readout
 
 
 def differ(a: float, draws: Sequence[float], n: int) -> str:
@@ -79,6 +96,26 @@ def differ(a: float, draws: Sequence[float], n: int) -> str:
     if a > max(draws):
         return BETTER
     return WORSE if a < min(draws) else LIKE
+
+
+def in_words(word: str) -> str:
+    """What `differ` has found, for a person."""
+    told = "no different from" if word == LIKE else f"{word} than"
+    return f"{told} untrained, by 95 %"
+
+
+def draws_in_words(count: int) -> str:
+    """What stands in the rows of random weights, for a person.
+
+    Args:
+        count: How many draws they are of.
+    """
+    if count > 1:
+        return (
+            f"untrained: {count} draws of random weights, their mean, least "
+            "and most"
+        )
+    return "untrained: one draw of random weights; others lie apart"
 
 
 @dataclasses.dataclass
@@ -142,15 +179,8 @@ class ProbeTable:
         for key, reading in READINGS.items():
             if key in self.rows:
                 word = self.against_untrained(key)
-                told = "no different from" if word == LIKE else f"{word} than"
-                lines.append(f"{reading}: {told} untrained, by 95 %")
-        count = len(self.draws["clip_untrained"])
-        lines.append(
-            f"untrained: {count} draws of random weights, their mean, least "
-            "and most"
-            if count > 1
-            else "untrained: one draw of random weights; others lie apart"
-        )
+                lines.append(f"{reading}: {in_words(word)}")
+        lines.append(draws_in_words(len(self.draws["clip_untrained"])))
         lines.append(f"audio in pretraining: {own.seen or 'not said'}")
         return "\n".join(lines + own.skipped_in_words())
 

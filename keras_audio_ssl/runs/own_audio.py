@@ -4,11 +4,13 @@ from typing import Any
 
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.runs.arguments import Arguments
+from keras_audio_ssl.runs.beside import mean_and_range
+from keras_audio_ssl.runs.beside import rows_beside
+from keras_audio_ssl.runs.beside import vectors_beside
 from keras_audio_ssl.runs.progress import Progress
 
 # Clips that are looked at, and seconds of a half of one.
 CLIPS, SECONDS = 128, 5.0
-BLOCK = 32
 
 
 def look_at_own_audio(
@@ -25,13 +27,13 @@ def look_at_own_audio(
         arguments: Those of the run.
 
     Returns:
-        Dict of `clips`, and for `trained` and `untrained` dicts of
-        `effective_rank` and `own_half_nearest`, a share; None where fewer
-        than four clips can be halved.
+        Dict of `clips` and `dim`; for `trained`, for each of the
+        `untrained_draws` of random weights, and for `untrained`, their mean,
+        a dict of `effective_rank` and `own_half_nearest`, a share; None where
+        fewer than four clips can be halved.
     """
     import numpy as np
 
-    from keras_audio_ssl import evaluation
     from keras_audio_ssl.evaluation import geometry
 
     halves = read_halves(data, encoder)
@@ -39,26 +41,32 @@ def look_at_own_audio(
         return None
     clips = len(halves)
     waves = [half for pair in zip(*halves, strict=True) for half in pair]
-    out = {"clips": clips, "dim": encoder.dim}
-    rows = {"trained": encoder, "untrained": evaluation.untrained(encoder)}
+    same = np.tile(np.arange(clips), 2)
+    rows = [row for row in rows_beside(encoder) if row != "log_mel"]
+    found: dict[str, list[dict[str, float]]] = {}
     work = len(rows) * len(waves)
     with Progress(
         "looking", work, not arguments.progress, arguments.say
     ) as progress:
-        for name, one in rows.items():
-            parts = []
-            for at in range(0, len(waves), BLOCK):
-                parts.append(one.embed(waves[at : at + BLOCK]))
-                progress.advance(len(parts[-1]))
-            x = np.concatenate(parts)
+        for row, x in vectors_beside(encoder, waves, rows, progress.advance):
             if not np.isfinite(x).all():
                 return None
-            same = np.tile(np.arange(clips), 2)
-            out[name] = {
+            one = {
                 "effective_rank": geometry.effective_rank(x[:clips]),
                 "own_half_nearest": geometry.neighbour_accuracy(x, same),
             }
-    return out
+            found.setdefault(row, []).append(one)
+    trained, draws = found["clip"][0], found["clip_untrained"]
+    return {
+        "clips": clips,
+        "dim": encoder.dim,
+        "trained": trained,
+        "untrained": {
+            name: sum(draw[name] for draw in draws) / len(draws)
+            for name in trained
+        },
+        "untrained_draws": draws,
+    }
 
 
 def read_halves(data: Any, encoder: Any) -> list[tuple[Tensor, Tensor]]:
@@ -84,19 +92,32 @@ def read_halves(data: Any, encoder: Any) -> list[tuple[Tensor, Tensor]]:
 
 def own_audio_in_words(found: dict[str, Any]) -> list[str]:
     """Lines on what `look_at_own_audio` has found."""
+    from keras_audio_ssl.evaluation import comparison
+
     chance = 1 / (2 * found["clips"] - 1)
     lines = [
         f"{found['clips']} of your clips, each cut in two: how often the "
         f"nearest of all halves is its own (chance {chance:.3f}), and the "
         f"effective rank (of {found['dim']})"
     ]
-    for name, title in (
-        ("trained", "this encoder"),
-        ("untrained", "the same, untrained"),
-    ):
-        row = found[name]
-        lines.append(
-            f"  {title:<20}  {row['own_half_nearest']:.3f}   "
-            f"{row['effective_rank']:.1f}"
-        )
-    return lines
+    # Runs of before have one draw alone.
+    trained = found["trained"]
+    draws = found.get("untrained_draws", [found["untrained"]])
+    shares, ranks = (
+        [draw[name] for draw in draws]
+        for name in ("own_half_nearest", "effective_rank")
+    )
+    # By clips, not by halves: where one half finds the other, the other is
+    # likely to find it.
+    word = comparison.differ(
+        trained["own_half_nearest"], shares, found["clips"]
+    )
+    return [
+        *lines,
+        f"  {'this encoder':<20}  {trained['own_half_nearest']:<18.3f}"
+        f"{trained['effective_rank']:.1f}",
+        f"  {'the same, untrained':<20}  {mean_and_range(shares):<18}"
+        f"{mean_and_range(ranks, 1)}",
+        f"own half nearest: {comparison.in_words(word)}",
+        comparison.draws_in_words(len(draws)),
+    ]

@@ -9,6 +9,9 @@ from typing import Any
 from keras_audio_ssl._text import with_reason
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.runs.arguments import Arguments
+from keras_audio_ssl.runs.beside import mean_and_range
+from keras_audio_ssl.runs.beside import rows_beside
+from keras_audio_ssl.runs.beside import vectors_beside
 from keras_audio_ssl.runs.folder import metrics_file
 from keras_audio_ssl.runs.folder import write_json
 from keras_audio_ssl.runs.own_audio import look_at_own_audio
@@ -124,7 +127,17 @@ def finished(
 
 
 def probe_synthetic(encoder: Any, arguments: Arguments) -> dict[str, Any]:
-    """Accuracy of a linear probe: this encoder, untrained, log-mels."""
+    """A linear probe of this encoder, itself untrained, and log-mels.
+
+    Args:
+        encoder: Trained.
+        arguments: Those of the run.
+
+    Returns:
+        Dict of the accuracies `trained`, `untrained` (the mean of the
+        `untrained_draws`) and `log_mel_statistics`, of the number of
+        `classes`, and of `clips` that were tested.
+    """
     import numpy as np
 
     from keras_audio_ssl import data
@@ -137,12 +150,8 @@ def probe_synthetic(encoder: Any, arguments: Arguments) -> dict[str, Any]:
     labels = [classes[i] for i in corpus.labels["label"]]
     order = np.arange(train + test)
     fold = evaluation.Fold("unseen clips", order[:train], order[train:])
-    rows = {
-        "trained": encoder,
-        "untrained": evaluation.untrained(encoder),
-        "log_mel_statistics": evaluation.LogMelStatistics(),
-    }
-    scores, size = {}, 60
+    rows = rows_beside(encoder)
+    scores: dict[str, list[float]] = {}
     work = len(corpus) * (1 + len(rows))
     with Progress(
         "probing", work, not arguments.progress, arguments.say
@@ -153,19 +162,42 @@ def probe_synthetic(encoder: Any, arguments: Arguments) -> dict[str, Any]:
             return clip
 
         clips = [done(corpus[i]) for i in range(len(corpus))]
-        for name, model in rows.items():
-            vectors = []
-            for at in range(0, len(clips), size):
-                vectors.append(model.embed(clips[at : at + size]))
-                progress.advance(len(vectors[-1]))
+        for row, vectors in vectors_beside(
+            encoder, clips, rows, progress.advance
+        ):
             score = evaluation.score(
-                np.concatenate(vectors), labels, [fold],
+                vectors, labels, [fold],
                 progress=lambda done, total: progress.advance(
                     0, f"scored {done}/{total}"
                 ),
             )  # fmt: skip
-            scores[name] = score.accuracy
-    return {**scores, "classes": len(classes), "clips": test}
+            scores.setdefault(row, []).append(score.accuracy)
+    draws = scores["clip_untrained"]
+    return {
+        "trained": scores["clip"][0],
+        "untrained": sum(draws) / len(draws),
+        "untrained_draws": draws,
+        "log_mel_statistics": scores["log_mel"][0],
+        "classes": len(classes),
+        "clips": test,
+    }
+
+
+def probe_in_words(found: dict[str, Any]) -> list[str]:
+    """Lines on what `probe_synthetic` has found."""
+    from keras_audio_ssl.evaluation import comparison
+
+    # Runs of before have one draw alone.
+    draws = found.get("untrained_draws", [found["untrained"]])
+    word = comparison.differ(found["trained"], draws, found["clips"])
+    return [
+        f"linear probe, {found['classes']} classes of sounds, unseen clips",
+        f"  this encoder          {found['trained']:.3f}",
+        f"  the same, untrained   {mean_and_range(draws)}",
+        f"  log-mel mean and std  {found['log_mel_statistics']:.3f}",
+        f"this encoder: {comparison.in_words(word)}",
+        comparison.draws_in_words(len(draws)),
+    ]
 
 
 def in_words(
@@ -188,13 +220,7 @@ def in_words(
         )
         lines += [f"  {with_reason(*pair)}" for pair in skipped[:5]]
     if "probe" in metrics:
-        probe = metrics["probe"]
-        lines += [
-            f"linear probe, {probe['classes']} classes of sounds, unseen clips",
-            f"  this encoder          {probe['trained']:.3f}",
-            f"  the same, untrained   {probe['untrained']:.3f}",
-            f"  log-mel mean and std  {probe['log_mel_statistics']:.3f}",
-        ]
+        lines += probe_in_words(metrics["probe"])
     if "own_audio" in metrics:
         lines += own_audio_in_words(metrics["own_audio"])
     return "\n".join([*lines, f"encoder  {output}", f"run      {folder}"])

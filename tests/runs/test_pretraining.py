@@ -119,10 +119,16 @@ def test_what_it_makes_of_the_users_audio(tmp_path):
     run, _ = pretrain(arrays(), tmp_path / "x.keras")
     own = run.metrics["own_audio"]
     assert own["clips"] == 10 and own["dim"] == run.encoder.dim
-    for name in ("trained", "untrained"):
-        assert 0 <= own[name]["own_half_nearest"] <= 1
-        assert 1 <= own[name]["effective_rank"] <= 10
+    draws = own["untrained_draws"]
+    assert len(draws) == 3 and draws[0] != draws[1]
+    for row in (own["trained"], own["untrained"], *draws):
+        assert 0 <= row["own_half_nearest"] <= 1
+        assert 1 <= row["effective_rank"] <= 10
+    assert own["untrained"]["effective_rank"] == pytest.approx(
+        np.mean([draw["effective_rank"] for draw in draws])
+    )
     assert "10 of your clips" in str(run)
+    assert "3 draws of random weights" in str(run)
     # An encoder that hears pitch finds the other half of each tone.
     seconds = np.arange(16000) / 16000
     tones = np.sin(2 * np.pi * 200 * np.outer(1.3 ** np.arange(8), seconds))
