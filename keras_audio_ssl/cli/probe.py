@@ -9,13 +9,15 @@ from keras_audio_ssl.cli.pretrain import positive
 from keras_audio_ssl.cli.results import print_result
 from keras_audio_ssl.runs.progress import Progress
 
+STATISTICS = "log_mel_statistics"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `keras-audio-ssl probe`."""
     parser.add_argument(
         "encoder",
         metavar="ENCODER",
-        help="a .keras file, a name, or log_mel_statistics",
+        help=f"a .keras file, a name, or {STATISTICS}",
     )
     parser.add_argument("--manifest", required=True, help="CSV with `file`")
     parser.add_argument("--label", help="column of the classes")
@@ -54,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--draws",
         type=positive,
-        default=3,
-        help="draws of random weights that the encoder is put beside",
+        help="draws of random weights that the encoder is put beside; "
+        "default 3",
     )
     parser.add_argument(
         "--seen",
@@ -71,22 +73,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check(args: argparse.Namespace) -> None:
+    """Refuses what would be left out of account, before anything is read.
+
+    Raises:
+        ValueError: Neither `--label` nor `--frames` was given, or two that
+            exclude each other.
+    """
+    if not args.label and not args.frames:
+        raise ValueError("Give --label COLUMN or --frames CSV.")
+    if args.encoder == STATISTICS:
+        for name, value in (
+            ("--draws", args.draws),
+            ("--levels", args.levels),
+            ("--untrained", args.untrained),
+        ):
+            if value:
+                raise ValueError(
+                    f"{name} is of encoders with weights and levels, which "
+                    f"{STATISTICS} has not; leave {name} out."
+                )
+    for name, value in (
+        ("--alone", args.alone),
+        ("--levels", args.levels),
+        ("--untrained", args.untrained),
+    ):
+        if args.draws and value:
+            raise ValueError(
+                f"--draws {args.draws} is what an encoder stands beside, and "
+                f"{name} probes one alone; leave either out."
+            )
+
+
 def run(args: argparse.Namespace) -> None:
     """Probes an encoder, beside its baselines unless it is to be alone.
 
     Raises:
-        ValueError: Neither `--label` nor `--frames` was given, or as
-            `evaluation.probe`.
+        ValueError: As `check`, or as `evaluation.probe`.
     """
-    if not args.label and not args.frames:
-        raise ValueError("Give --label COLUMN or --frames CSV.")
+    check(args)
     from keras_audio_ssl import evaluation
     from keras_audio_ssl import hub
     from keras_audio_ssl.data import isolated
     from keras_audio_ssl.encoders import Readout
+    from keras_audio_ssl.evaluation import comparison
 
     alone = args.alone or args.levels or args.untrained
-    if args.encoder == "log_mel_statistics":
+    if args.encoder == STATISTICS:
         encoder, alone = evaluation.LogMelStatistics(), True
     else:
         encoder = hub.load_encoder(args.encoder)
@@ -107,10 +140,8 @@ def run(args: argparse.Namespace) -> None:
         "seen": seen,
         "seed": args.seed,
     }
-    count = 1
-    if not alone:
-        joined = isinstance(encoder, Readout)
-        count = 2 + args.draws if joined else 3 + 2 * args.draws
+    draws = args.draws or comparison.DRAWS
+    count = 1 if alone else len(comparison.reading_rows(encoder, draws))
     with (
         isolated(args.isolate),
         Progress("embedding", 1, args.json) as progress,
@@ -145,7 +176,7 @@ def run(args: argparse.Namespace) -> None:
                 encoder,
                 *given,
                 name=args.encoder,
-                draws=args.draws,
+                draws=draws,
                 **options,
                 progress=report,
                 scoring=score,

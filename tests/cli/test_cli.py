@@ -603,6 +603,9 @@ def test_list_tells_a_methods_settings(method, capsys):
             assert f"{key}={value!r}" in out
 
 
+PROBE = ["probe", "--manifest", "m.csv", "--label", "a"]
+
+
 @pytest.mark.parametrize(
     "argv, words",
     [
@@ -626,6 +629,12 @@ def test_list_tells_a_methods_settings(method, capsys):
         (["embed", "none.keras", "--data", ".", "--output", "e.txt"], ".npz"),
         (["import", "nothing", "x.pt", "--output", "y.keras"], "nothing"),
         (["import", "byol_s", "x.pt", "--output", "y.keras"], "x.pt"),
+        *[([*PROBE, "cola", *alone, "--draws", "2"], words)
+          for alone in (["--alone"], ["--untrained"], ["--levels", "all"])
+          for words in ("--draws 2", alone[0])],
+        *[([*PROBE, "log_mel_statistics", *more], more[0])
+          for more in (["--draws", "2"], ["--untrained"],
+                       ["--levels", "all"])],
         (["fly"], "fly"),
     ],
 )  # fmt: skip
