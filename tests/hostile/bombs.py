@@ -175,6 +175,45 @@ def one_axis(numbers=20_000):
                            ".safetensors")  # fmt: skip
 
 
+def hollow(layers=100):
+    """Checkpoints of a tensor a layer, whose others are missing."""
+    every = range(layers)
+    files = {
+        "apc_official": {
+            "rnns.0.weight_hh_l0": (3, 1),
+            **{f"rnns.{i}.weight_ih_l0": (3, 1) for i in every},
+        },
+        "clar_official": {"conv1.weight": (1, 3, 7, 7)},
+        "dapc_official": {
+            "encoder.nbrnn.weight_hh_l0": (3, 1),
+            "encoder.l_last.weight": (1, 1),
+            **{f"encoder.nbrnn.weight_ih_l{i}": (3, 1) for i in every},
+        },
+        "fonseca_official": {
+            "dense1.weight": (1, 1),
+            **{f"conv{i}.conv.weight": (1, 1, 3, 3) for i in every},
+        },
+        "npc_official": {
+            f"masked_convs.{layers - 1}.conv.weight": (1, 1, 1001),
+            **{f"blocks.{i}.conv.weight": (1, 1, 3) for i in every},
+        },
+        "panns_res1dnet31": {
+            f"resnet.layer{i}.{k}.conv1.weight": (1, 1, 3)
+            for i in range(1, layers + 1)
+            for k in range(10)
+        },
+        "sincnet": {
+            "CNN_model_par.conv.0.low_hz_": (1, 1),
+            "CNN_model_par.ln0.gamma": (3200,),
+            "CNN_model_par.conv.1.weight": (1, 1, 1),
+            **{f"DNN1_model_par.wx.{i}.weight": (1, 1) for i in every},
+        },
+    }
+    for format, shapes in files.items():
+        yield Case(f"hollow_{format}_{layers}", f"import {format}",
+                   safetensors_of(shapes), ".safetensors")  # fmt: skip
+
+
 def safetensors_of(shapes):
     """A file of tensors of these shapes, a byte a number."""
     tensors, at = {}, 0
@@ -354,6 +393,8 @@ def all_bombs(valid):
                    ".pt")  # fmt: skip
     yield from overlapping()
     yield from one_axis()
+    for layers in (100, 1000):
+        yield from hollow(layers)
     yield from optimizers(valid["model"], encoder)
     yield from constants(encoder)
     for label, config in budgets(encoder):

@@ -14,6 +14,7 @@ from keras_audio_ssl.hub import LicenceError
 from keras_audio_ssl.hub import import_checkpoint
 from keras_audio_ssl.hub import load_encoder
 from keras_audio_ssl.hub import save_encoder
+from keras_audio_ssl.hub.foreign import contrastive
 from keras_audio_ssl.hub.foreign.state_dict import bare_name
 from keras_audio_ssl.methods.apc import APC
 from tests.gradients import numpy
@@ -307,6 +308,147 @@ def test_s3prl_without_residual_connections_is_refused(tmp_path):
         else:
             with pytest.raises(CheckpointError, match="no residual"):
                 import_checkpoint("apc_s3prl", path)
+
+
+def masked_transformer(layers=("0.",), units=4, bins=80, inner=6):
+    """Random weights in s3prl's layout, with PyTorch's tensors."""
+    torch = pytest.importorskip("torch")
+    shapes = {}
+
+    def both(name, *shape):
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = shape, shape[:1]
+
+    both("input_representations.spec_transform", units, bins)
+    both("input_representations.LayerNorm", units)
+    for number in layers:
+        layer = f"encoder.layer.{number}"
+        for part in ("self.query", "self.key", "self.value", "output.dense"):
+            both(f"{layer}attention.{part}", units, units)
+        both(f"{layer}intermediate.dense", inner, units)
+        both(f"{layer}output.dense", units, inner)
+        both(f"{layer}attention.output.LayerNorm", units)
+        both(f"{layer}output.LayerNorm", units)
+    return {k: torch.tensor(v) for k, v in filled(shapes).items()}
+
+
+def masked_convolutions(blocks=2, units=4, bins=6):
+    """Random weights in the layout of NPC, with PyTorch's tensors."""
+    torch = pytest.importorskip("torch")
+    shapes = {}
+    for i in range(blocks):
+        for name, *shape in (
+            (f"blocks.{i}.conv", units, units if i else bins, 3),
+            (f"blocks.{i}.linear", units, units, 1),
+            (f"masked_convs.{i}.conv", units, units, 15),
+        ):
+            shapes[f"{name}.weight"] = tuple(shape)
+            shapes[f"{name}.bias"] = tuple(shape[:1])
+    return {k: torch.tensor(v) for k, v in filled(shapes).items()}
+
+
+NONSENSE = ([], None, {"a": 1}, "x", True, -1, 0.5, 10**12, 1e30, float("inf"))
+
+
+@pytest.mark.parametrize(
+    "format, section, name",
+    [
+        ("audio_albert_s3prl", "transformer", "num_hidden_layers"),
+        ("mockingjay_s3prl", "transformer", "num_attention_heads"),
+        ("mockingjay_s3prl", "transformer", "hidden_dropout_prob"),
+        ("mockingjay_s3prl", "transformer", "hidden_act"),
+        ("mockingjay_s3prl", "audio", "kaldi"),
+        ("mockingjay_s3prl", "audio", "input"),
+        ("mockingjay_s3prl", "task", "mask_consecutive"),
+        ("mockingjay_s3prl", "task", "mask_proportion"),
+        ("mockingjay_s3prl", "task", "loss"),
+        ("npc_s3prl", "paras", "mask_size"),
+        ("npc_s3prl", "paras", "dropout"),
+        ("npc_s3prl", "paras", "activate"),
+    ],
+)
+def test_settings_of_a_file_are_no_nonsense(format, section, name, tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "a.ckpt"
+    layers = ("",) if format == "audio_albert_s3prl" else ("0.",)
+
+    def bring(**given):
+        if format == "npc_s3prl":
+            tree = {"model": masked_convolutions(),
+                    "config": {"model": {"paras": given}}}  # fmt: skip
+        else:
+            config = {"transformer": {"num_attention_heads": 2}}
+            config[section] = {**config.get(section, {}), **given}
+            tree = {"Transformer": masked_transformer(layers),
+                    "Settings": {"Config": config}}  # fmt: skip
+        torch.save(tree, path)
+        return import_checkpoint(format, path)[0]
+
+    bring()
+    words = name in ("hidden_act", "activate", "loss")
+    # A share may be a half; what is no span is none.
+    fine = [0.5] if name.endswith(("prob", "dropout", "proportion")) else []
+    fine += [None] if name == "mask_consecutive" else []
+    for value in NONSENSE:
+        if value in fine or (words and isinstance(value, str)):
+            continue
+        given = {
+            "kaldi": {"delta": {"order": value}},
+            "input": {"delta": value},
+        }.get(name, value)
+        with pytest.raises(CheckpointError, match="its setting") as caught:
+            bring(**{name: given})
+        assert str(path) in str(caught.value)
+    # YAML makes text of some numbers.
+    if fine == [0.5]:
+        bring(**{name: "1e-1"})
+
+
+def test_layers_that_are_not_shared_are_all_there(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "a.ckpt"
+    tree = {
+        "Transformer": masked_transformer(("",)),
+        "Settings": {"Config": {"transformer": {"num_attention_heads": 2}}},
+    }
+    torch.save(tree, path)
+    with pytest.raises(CheckpointError, match="6 layers, and holds one"):
+        import_checkpoint("mockingjay_s3prl", path)
+
+
+@pytest.mark.parametrize("format", ["clar_official", "fonseca_official"])
+def test_nothing_is_built_of_a_resnet_that_is_not_whole(
+    format, write, monkeypatch
+):
+    def build(*args, **kwargs):
+        raise AssertionError("built")
+
+    for name in ("ResNet18", "WaveformResNet18"):
+        monkeypatch.setattr(contrastive, name, build)
+    firsts = [(7, 7)] if format == "fonseca_official" else [(7, 7), (7,)]
+    for first in firsts:
+        whole = resnet(first)
+        with pytest.raises(AssertionError, match="built"):
+            import_checkpoint(format, write(whole))
+        for name in ("layer2.0.downsample.0.weight", "layer4.1.bn2.bias"):
+            missing = {k: v for k, v in whole.items() if k != name}
+            with pytest.raises(CheckpointError) as caught:
+                import_checkpoint(format, write(missing))
+            assert name in str(caught.value)
+            other = {**whole, name: whole[name][..., None]}
+            with pytest.raises(CheckpointError, match="another shape"):
+                import_checkpoint(format, write(other))
+
+
+def test_more_layers_than_any_network_has_are_refused(write):
+    with pytest.raises(CheckpointError, match="may have 100"):
+        import_checkpoint("apc_official", write(official(layers=101)))
+    stages = {
+        f"resnet.layer{i}.{k}.conv1.weight": np.zeros((1, 1, 3), "float32")
+        for i in range(1, 13)
+        for k in range(9)
+    }
+    with pytest.raises(CheckpointError, match="at most 100"):
+        import_checkpoint("panns_res1dnet31", write(stages))
 
 
 def test_settings(write):

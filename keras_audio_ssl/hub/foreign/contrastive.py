@@ -1,6 +1,7 @@
 """Importers of Fonseca et al.'s published files, and of CLAR's."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from keras_audio_ssl.encoders import Backbone
 from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import ResNet18
 from keras_audio_ssl.encoders import WaveformResNet18
+from keras_audio_ssl.encoders.resnet import STAGES
 from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import recipe
 from keras_audio_ssl.hub.foreign.apc import gru
@@ -65,6 +67,7 @@ def fonseca(
         rules, classes = vgg_rules(backbone), ("dense_out.",)
     else:
         width = state.shape("conv1.weight", 4)[0]
+        state.require(resnet_shapes(width, 1, (7, 7), (3, 3)))
         backbone = ResNet18(
             n_mels, 1, width, input_scale=input_scale, name="resnet18"
         )
@@ -89,10 +92,12 @@ def clar(state: StateDict, *, frontend: FrontEnd | None = None) -> Encoder:
     backbone: Any
     if first is not None and first.ndim == 3:
         width, channels, _ = state.shape("conv1.weight", 3)
+        state.require(resnet_shapes(width, channels, (7,), (9,)))
         backbone = WaveformResNet18(channels, width, name="resnet18_1d")
         rules, name = resnet_rules(backbone, one_axis), "waveform"
     else:
         width, channels = state.shape("conv1.weight", 4)[:2]
+        state.require(resnet_shapes(width, channels, (7, 7), (3, 3)))
         frontend = recipe("clar") if frontend is None else frontend
         backbone = ResNet18(
             frontend.n_features, channels, width, name="resnet18"
@@ -152,6 +157,46 @@ def crnn_rules(backbone: CRNN) -> list[Rule]:
         found += conv_norm(f"conv{i}.conv", f"conv{i}.bn", conv, time_first)
     found += gru("rnn1", backbone.gru.ahead, "l0")
     return [*found, *gru("rnn1", backbone.gru.back, "l0_reverse")]
+
+
+def resnet_shapes(
+    width: int, channels: int, first: Sequence[int], others: Sequence[int]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of what a ResNet-18 needs, in torchvision's layout.
+
+    Args:
+        width: Filters of the first stage.
+        channels: In.
+        first: The first kernel.
+        others: Those of the blocks.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+
+    def convolution(
+        conv: str, norm: str, filters: int, before: int, kernel: Sequence[int]
+    ) -> None:
+        found[f"{conv}.weight"] = (filters, before, *kernel)
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            found[f"{norm}.{part}"] = (filters,)
+
+    convolution("conv1", "bn1", width, channels, first)
+    before = width
+    for i, blocks in enumerate(STAGES):
+        filters = width * 2**i
+        for k in range(blocks):
+            name = f"layer{i + 1}.{k}"
+            for number, size in ((1, before), (2, filters)):
+                convolution(
+                    f"{name}.conv{number}", f"{name}.bn{number}", filters,
+                    size, others,
+                )  # fmt: skip
+            if i and not k:
+                convolution(
+                    f"{name}.downsample.0", f"{name}.downsample.1", filters,
+                    before, [1] * len(others),
+                )  # fmt: skip
+            before = filters
+    return found
 
 
 def resnet_rules(backbone: Any, kernel: Any) -> list[Rule]:

@@ -12,6 +12,9 @@ from keras_audio_ssl.features import recipe
 from keras_audio_ssl.hub.foreign.apc import quantizer_rules
 from keras_audio_ssl.hub.foreign.audio_ntt import batch_norm
 from keras_audio_ssl.hub.foreign.audio_ntt import dense
+from keras_audio_ssl.hub.foreign.settings import number_in
+from keras_audio_ssl.hub.foreign.settings import text_in
+from keras_audio_ssl.hub.foreign.settings import whole_number_in
 from keras_audio_ssl.hub.foreign.state_dict import Rule
 from keras_audio_ssl.hub.foreign.state_dict import StateDict
 from keras_audio_ssl.hub.foreign.state_dict import note_frontend
@@ -59,7 +62,9 @@ def npc(
     kernel_size = state.shape(f"masked_convs.{numbers[0]}.conv.weight", 3)[2]
     masked = masked_taps(state, numbers)
     if input_mask is None:
-        input_mask = int(settings.get("mask_size", 5))
+        input_mask = whole_number_in(
+            state, settings, "mask_size", 5, 1, kernel_size
+        )
         if masked:
             number, taps = next(iter(masked.items()))
             input_mask = taps - 2 * (number + 1)
@@ -71,13 +76,13 @@ def npc(
                 f"{input_mask + 2 * (number + 1)}"
             )
     if dropout is None:
-        dropout = float(settings.get("dropout", 0.1))
+        dropout = number_in(state, settings, "dropout", 0.1, 0, 1)
     bottleneck = None
     if "ae_bottleneck.weight" in state:
         bottleneck = state.shape("ae_bottleneck.weight", 2)[0]
     backbone = MaskedConvStack(
         bins, units, count, kernel_size, input_mask, dropout,
-        activation=settings.get("activate", "relu"),
+        activation=text_in(state, settings, "activate", "relu"),
         batch_norm="blocks.0.bn1.weight" in state,
         residual=bool(settings.get("residual", True)),
         cross_layer=len(numbers) == count,
@@ -124,7 +129,9 @@ def npc(
         encoder,
         codebooks=[codes for _, codes in sizes] or None,
         codebook_dims=[dim for dim, _ in sizes] or None,
-        temperature=float(quantized.get("gumbel_temperature", 1.0)),
+        temperature=number_in(
+            state, quantized, "gumbel_temperature", 1.0, 1e-6, 1e6
+        ),
     )
     state.load(head_rules(model, groups))
     return model

@@ -11,6 +11,7 @@ from keras_audio_ssl.features import LogMel
 from keras_audio_ssl.features import Waveform
 from keras_audio_ssl.hub.foreign.audio_ntt import batch_norm
 from keras_audio_ssl.hub.foreign.audio_ntt import dense
+from keras_audio_ssl.hub.foreign.state_dict import MOST_LAYERS
 from keras_audio_ssl.hub.foreign.state_dict import Rule
 from keras_audio_ssl.hub.foreign.state_dict import StateDict
 from keras_audio_ssl.hub.foreign.state_dict import note_frontend
@@ -93,7 +94,15 @@ def panns_res1dnet31(
     ]
     if not filters:
         raise state.error("it holds no residual stages")
-    blocks = len(state.numbers("resnet.layer1.{}.conv1.weight"))
+    counts = [
+        len(state.numbers(f"resnet.layer{i}.{{}}.conv1.weight")) for i in stages
+    ]
+    blocks = counts[0]
+    if len(set(counts)) > 1 or sum(counts) > MOST_LAYERS:
+        raise state.error(
+            f"its stages have {counts} blocks: they must have as many each, "
+            f"and at most {MOST_LAYERS} in all"
+        )
     backbone = Res1dNet31(
         1, filters, blocks, dropout, "fc1.weight" in state, name="res1dnet31"
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from keras_audio_ssl.hub.untrusted.errors import CheckpointError
 
 # What wraps a state dict, in the file or in the names of its tensors.
 WRAPPERS = {"body", "model", "module", "state_dict"}
+# Of a network: several times as many as the deepest that was published has.
+MOST_LAYERS = 100
 
 
 class Rule(NamedTuple):
@@ -102,14 +105,38 @@ class StateDict:
         return shape
 
     def numbers(self, pattern: str) -> list[int]:
-        """The numbers, sorted, for which a name fits: `"rnns.{}.bias"`."""
+        """The numbers, sorted, for which a name fits: `"rnns.{}.bias"`.
+
+        Raises:
+            CheckpointError: They are more than layers of any network: each
+                would be built before it can be missed that it is not whole.
+        """
         start, end = pattern.split("{}")
         found = [
             name[len(start) : len(name) - len(end)]
             for name in self.arrays
             if name.startswith(start) and name.endswith(end)
         ]
+        if len(found) > MOST_LAYERS:
+            raise self.error(
+                f"it has {len(found)} tensors like {pattern.format(0)}, and "
+                f"may have {MOST_LAYERS}"
+            )
         return sorted(int(n) for n in found if n.isascii() and n.isdigit())
+
+    def require(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuses the file, before anything is built of it.
+
+        Args:
+            shapes: Of the tensors that a network needs, by name.
+
+        Raises:
+            CheckpointError: One is missing, or has another shape.
+        """
+        for name, shape in shapes.items():
+            if name not in self or self.arrays[name].shape != shape:
+                self._miss(name, shape)
+        self._refuse_missing()
 
     def load(self, rules: Iterable[Rule]) -> None:
         """Writes variables, or notes in the report why that cannot be."""
@@ -158,6 +185,17 @@ class StateDict:
                 }
             )
         self.unused = {}
+        self._refuse_missing()
+
+    def error(self, text: str) -> CheckpointError:
+        """An error that names the file and carries the report."""
+        error = CheckpointError(
+            f"{self.report.path} is no {self.report.format} file: {text}"
+        )
+        error.report = self.report
+        return error
+
+    def _refuse_missing(self) -> None:
         if self.report.missing:
             wrong = [
                 f"{e['source']} {tuple(e['shape'])}"
@@ -169,14 +207,6 @@ class StateDict:
                 f"{len(wrong)} tensors are missing or have another shape: "
                 f"{', '.join(wrong[:5])}{more}"
             )
-
-    def error(self, text: str) -> CheckpointError:
-        """An error that names the file and carries the report."""
-        error = CheckpointError(
-            f"{self.report.path} is no {self.report.format} file: {text}"
-        )
-        error.report = self.report
-        return error
 
     def _use(self, name: str) -> None:
         self.unused.pop(self.originals[name], None)

@@ -10,6 +10,10 @@ from keras_audio_ssl.encoders import Encoder
 from keras_audio_ssl.encoders import Transformer
 from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import recipe
+from keras_audio_ssl.hub.foreign.settings import number_in
+from keras_audio_ssl.hub.foreign.settings import text_in
+from keras_audio_ssl.hub.foreign.settings import whole_number_in
+from keras_audio_ssl.hub.foreign.state_dict import MOST_LAYERS
 from keras_audio_ssl.hub.foreign.state_dict import Rule
 from keras_audio_ssl.hub.foreign.state_dict import StateDict
 from keras_audio_ssl.hub.foreign.state_dict import note_frontend
@@ -20,6 +24,8 @@ from keras_audio_ssl.methods.reconstruction import MaskedReconstruction
 # holds: itself, and deltas of the first and of the second order.
 KALDI = {1: "kaldi_fbank80", 3: "kaldi_fbank240"}
 ONLINE = {1: "online_logmel", 2: "online_logmel_delta"}
+# What a file's settings may ask for: orders of deltas, frames of a span.
+MOST_DELTAS, MOST_FRAMES = 10, 10_000
 
 
 def transformer_s3prl(
@@ -61,8 +67,12 @@ def transformer_s3prl(
         )
     ]
     # Once, Audio ALBERT saved its one layer without a number.
-    layers = len(copies) or int(network.get("num_hidden_layers", 6))
+    layers = len(copies) or whole_number_in(
+        state, network, "num_hidden_layers", 6, 1, MOST_LAYERS
+    )
     copies = copies or [f"{root}encoder.layer."]
+    if not shared and len(copies) != layers:
+        raise state.error(f"it has {layers} layers, and holds one of them")
     embedding = f"{root}input_representations.spec_transform.weight"
     units, bins = state.shape(embedding, 2)
     for copy in copies:
@@ -71,14 +81,16 @@ def transformer_s3prl(
             if state.shape(name, 2) != (units, units):
                 raise state.error(f"{name} is not {units} x {units}")
     inner = state.shape(f"{copies[0]}intermediate.dense.weight", 2)[0]
-    heads = heads or int(network.get("num_attention_heads", 12))
+    heads = heads or whole_number_in(
+        state, network, "num_attention_heads", 12, 1, units
+    )
     if units % heads:
         raise state.error(
             f"{heads} heads do not divide its width {units}: pass `heads`"
         )
     if dropout is None:
-        dropout = float(network.get("hidden_dropout_prob", 0.1))
-    frontend = frontend or front_end(config.get("audio", {}), bins)
+        dropout = number_in(state, network, "hidden_dropout_prob", 0.1, 0, 1)
+    frontend = frontend or front_end(state, config.get("audio", {}), bins)
     if bins % frontend.n_features:
         raise state.error(
             f"it reads {bins} bins a frame and the front end gives "
@@ -91,7 +103,7 @@ def transformer_s3prl(
         heads,
         inner,
         dropout,
-        activation=network.get("hidden_act", "gelu"),
+        activation=text_in(state, network, "hidden_act", "gelu"),
         pre_norm=f"{root}encoder.LayerNorm.0.{weight_name(state, root)}"
         in state,
         share_layers=shared,
@@ -105,7 +117,7 @@ def transformer_s3prl(
         stack=backbone.stack, share_layers=shared, n_features=bins,
     )  # fmt: skip
     note_frontend(state.report, frontend)
-    drawn = alterations(method, task)
+    drawn = alterations(state, method, task)
     state.report.settings.update(drawn)
     if not whole:
         state.expect(
@@ -153,15 +165,21 @@ def weight_name(state: StateDict, root: str) -> str:
     return "gamma" if any(name in state for name in names) else "weight"
 
 
-def front_end(audio: Mapping[str, Any], bins: int) -> FrontEnd:
+def front_end(
+    state: StateDict, audio: Mapping[str, Any], bins: int
+) -> FrontEnd:
     """The front end that a file's settings name, or that fits its bins."""
     kaldi = audio.get("kaldi")
     if isinstance(kaldi, Mapping):
         delta = kaldi.get("delta")
-        order = delta.get("order", 0) if isinstance(delta, Mapping) else 0
-        recipes, times = KALDI, 1 + int(order)
+        delta = delta if isinstance(delta, Mapping) else {}
+        order = whole_number_in(state, delta, "order", 0, 0, MOST_DELTAS)
+        recipes, times = KALDI, 1 + order
     elif isinstance(audio.get("input"), Mapping):
-        recipes, times = ONLINE, 1 + int(audio["input"].get("delta", 0))
+        order = whole_number_in(
+            state, audio["input"], "delta", 0, 0, MOST_DELTAS
+        )
+        recipes, times = ONLINE, 1 + order
     else:
         times = {160: 2, 240: 3, 480: 2}.get(bins, 1)
         recipes = KALDI if times == 3 else ONLINE
@@ -172,28 +190,31 @@ def front_end(audio: Mapping[str, Any], bins: int) -> FrontEnd:
     return recipe(recipes[times], n_mels=bins // times)
 
 
-def alterations(method: str, task: Mapping[str, Any]) -> dict[str, Any]:
+def alterations(
+    state: StateDict, method: str, task: Mapping[str, Any]
+) -> dict[str, Any]:
     """Arguments of the method that a file's settings hold."""
     found: dict[str, Any] = {}
-    least, most = (
-        task.get(f"mask_consecutive_{end}", task.get("mask_consecutive"))
-        for end in ("min", "max")
-    )
-    if least is not None and most is not None:
-        found["span"] = int(least) if least == most else [int(least), int(most)]
+    span: list[int] = []
+    for name in ("mask_consecutive_min", "mask_consecutive_max"):
+        name = name if name in task else "mask_consecutive"
+        if task.get(name) is not None:
+            span.append(whole_number_in(state, task, name, 0, 0, MOST_FRAMES))
+    if len(span) == 2:
+        found["span"] = span[0] if span[0] == span[1] else span
     names = {"mask_proportion": "proportion"}
     if method == "tera":
         names |= {
             "mask_frequency": "channel_share",
             "noise_proportion": "noise_probability",
         }
-    else:
-        names["mask_allow_overlap"] = "overlap"
+    elif "mask_allow_overlap" in task:
+        found["overlap"] = bool(task["mask_allow_overlap"])
     for theirs, ours in names.items():
         if theirs in task:
-            found[ours] = task[theirs]
+            found[ours] = number_in(state, task, theirs, 0, 0, MOST_FRAMES)
     if "loss" in task:
-        found["distance"] = str(task["loss"]).lower()
+        found["distance"] = text_in(state, task, "loss", "l1").lower()
     return found
 
 
