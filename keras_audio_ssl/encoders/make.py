@@ -161,6 +161,26 @@ def with_overrides(
     }  # fmt: skip
 
 
+def front_end_setting(
+    encoder: EncoderLike, paper: dict[str, Any], name: str
+) -> Any:
+    """A setting of the front end that is asked for, before there is one.
+
+    Args:
+        encoder: What `make_encoder` takes; of what is no dict the paper's.
+        paper: The paper's settings.
+        name: Of the setting.
+
+    Returns:
+        The user's, else the paper's, else that of the front end's recipe;
+        None where none of them has it.
+    """
+    given = encoder if isinstance(encoder, dict) else {}
+    merged = {**paper, **renamed(FrontEnd, given)}
+    _, usual = RECIPES.get(str(merged["frontend"]), (FrontEnd, {}))
+    return merged.get(name, usual.get(name))
+
+
 def meaningful(
     preset: dict[str, Any], settings: dict[str, Any]
 ) -> dict[str, Any]:

@@ -15,11 +15,9 @@ from keras_audio_ssl.augment import make_augmentations
 from keras_audio_ssl.blocks import BilinearSimilarity
 from keras_audio_ssl.blocks import COLAHead
 from keras_audio_ssl.encoders import EncoderLike
+from keras_audio_ssl.encoders import front_end_setting
 from keras_audio_ssl.engine import check_choice
-from keras_audio_ssl.engine import renamed
 from keras_audio_ssl.engine import waveform_and_lengths
-from keras_audio_ssl.features import RECIPES
-from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import scale_amplitude
 from keras_audio_ssl.losses import contrastive_accuracy
 from keras_audio_ssl.losses import cosine_similarity
@@ -115,7 +113,8 @@ class COLA(PretextModel):
             "backbone": "efficientnet_b0",
             "frontend": "cola",
         }
-        if normalize == "segment" and usual_amplitude(encoder) == "l2":
+        amplitude = front_end_setting(encoder, paper, "amplitude")
+        if normalize == "segment" and amplitude == "l2":
             # Clips of any length are scaled as segments are in training.
             paper["amplitude_samples"] = round(seconds * 16000)
         if legacy_rescale:
@@ -208,16 +207,3 @@ class COLA(PretextModel):
         if self.symmetric:
             loss = 0.5 * (loss + row_cross_entropy(ops.transpose(s)))
         return loss
-
-
-def usual_amplitude(encoder: EncoderLike) -> str | None:
-    """What the front end that is asked for scales waveforms to.
-
-    Args:
-        encoder: Settings, or what else `COLA` takes.
-    """
-    given = encoder if isinstance(encoder, dict) else {}
-    settings = renamed(FrontEnd, given)
-    name = str(settings.get("frontend", "cola"))
-    _, usual = RECIPES.get(name, (FrontEnd, {}))
-    return settings.get("amplitude", usual.get("amplitude"))
