@@ -245,6 +245,17 @@ def clar(batch=8, frames=126, n_mels=128, **options):
     return contrasting(kas.CLAR, batch, features, settings, options)
 
 
+def joint(batch=64, frames=94, n_mels=64, **options):
+    """The networks alone, from features of both views."""
+
+    def call(self, x, training=False):
+        views = keras.ops.unstack(x, axis=1)
+        return {**self.compare(*views, training=training), "target": x}
+
+    model = on(call)(kas.Joint)(encoder={"n_mels": n_mels})
+    return training(model, noise(batch, 2, frames, n_mels), **options)
+
+
 def every_clip(x):
     """That all clips of a batch count."""
     return keras.ops.ones((keras.ops.shape(x)[0],), "bool")

@@ -134,7 +134,7 @@ def log_mel(batch=64, samples=16000, device="cpu"):
 class AudioCNN(nn.Module):
     """BYOL-A's encoder: three convolution blocks, a frame MLP, pooling."""
 
-    def __init__(self, n_mels=64, dim=512, channels=64, blocks=3):
+    def __init__(self, n_mels=64, dim=512, channels=64, blocks=3, dropout=0.3):
         super().__init__()
         layers, width = [], 1
         for _ in range(blocks):
@@ -149,15 +149,17 @@ class AudioCNN(nn.Module):
         self.fc = nn.Sequential(
             nn.Linear(channels * (n_mels >> blocks), dim),
             nn.ReLU(inplace=True),
-            nn.Dropout(0.3),
+            nn.Dropout(dropout),
             nn.Linear(dim, dim),
             nn.ReLU(inplace=True),
         )
 
-    def forward(self, x):
+    def frames(self, x):
         """`(batch, 1, mels, frames)`, channels last in memory."""
-        x = self.features(x).permute(0, 3, 2, 1).flatten(2)
-        x = self.fc(x)
+        return self.fc(self.features(x).permute(0, 3, 2, 1).flatten(2))
+
+    def forward(self, x):
+        x = self.frames(x)
         return x.amax(1) + x.mean(1)
 
 
@@ -1153,6 +1155,34 @@ def clar(batch=8, frames=126, n_mels=128, device="cpu"):
 
     shape = (batch, 3, n_mels, frames)
     return _contrasting(ResNet18(3), True, shape, 0.5, adam, device)
+
+
+def joint(batch=64, frames=94, n_mels=64, device="cpu"):
+    """A step of contrast and denoising from two ready views of log-mels."""
+    encoder = AudioCNN(n_mels, dropout=0.0)
+    encoder = encoder.to(device, memory_format=torch.channels_last)
+    head, decoder = _mlp(512, 1024, 128), nn.Linear(512, 8 * n_mels)
+    head, decoder = head.to(device), decoder.to(device)
+    parts = (encoder, head, decoder)
+    optimizer = torch.optim.AdamW(
+        [p for part in parts for p in part.parameters()], lr=1e-3, fused=True
+    )
+    targets = [torch.randn(batch, frames, n_mels, device=device) for _ in "ab"]
+    views = [
+        x.transpose(1, 2)[:, None].contiguous(memory_format=torch.channels_last)
+        for x in targets
+    ]
+
+    def step():
+        projected, error = [], 0.0
+        for view, target in zip(views, targets, strict=True):
+            x = encoder.frames(view)
+            projected.append(head(x.amax(1) + x.mean(1)))
+            made = decoder(x).reshape(batch, -1, n_mels)
+            error = error + F.l1_loss(made, target[:, : made.shape[1]]) / 2
+        return updated(_nt_xent(*projected, 0.2) + error, optimizer)
+
+    return step
 
 
 # ---------------------------------------------------------------- embedding

@@ -51,6 +51,7 @@ CASES = {
     "fonseca": ("clips", 16, 1.0, 1.5, {}),
     "fonseca_vgg": ("clips", 16, 1.0, 1.5, {}),
     "clar": ("clips", 8, 1.0, 1.5, {}),
+    "joint": ("clips", 64, 1.0, 1.5, XLA),
     "audio2vec_cbow": ("clips", 32, 0.9, 1.5, {}),
     "audio2vec_skipgram": ("clips", 32, 0.9, 1.5, {}),
     "speech2vec_cbow": ("words", 256, 0.9, 1.5, {}),

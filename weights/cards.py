@@ -44,6 +44,7 @@ FAMILIES = (
             "clar": "CLAR",
             "multi_format": "multi-format",
             "lim": "LIM",
+            "small": "Joint (`small`)",
         },
         CLIP_TASKS,
     ),

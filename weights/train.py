@@ -255,6 +255,14 @@ RECIPES = {
         "method": "speech2vec_skipgram",
         **WORDS,
     },
+    "small": {
+        "summary": "sounds of all kinds, speech too: AudioNTT, 512 wide",
+        "method": "joint",
+        "settings": {},
+        "steps": 2900,
+        "batch_size": 128,
+        "seconds": 2.0,
+    },
     "temporal_gap": {
         "summary": "how far apart two moments are: five small conv blocks",
         "method": "temporal_gap",

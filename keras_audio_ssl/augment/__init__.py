@@ -48,6 +48,10 @@ from keras_audio_ssl.augment.spec_augment import fill_bands
 from keras_audio_ssl.augment.standardize import RunningMean
 from keras_audio_ssl.augment.standardize import RunningNorm
 from keras_audio_ssl.augment.standardize import standardize_batch
+from keras_audio_ssl.augment.stretch import Colour
+from keras_audio_ssl.augment.stretch import FrequencyWarp
+from keras_audio_ssl.augment.stretch import StretchedCrop
+from keras_audio_ssl.augment.stretch import interpolation
 from keras_audio_ssl.augment.table import AUGMENTATIONS
 from keras_audio_ssl.augment.table import AugmentationsLike
 from keras_audio_ssl.augment.table import altered

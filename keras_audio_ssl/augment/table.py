@@ -28,6 +28,8 @@ from keras_audio_ssl.augment.shift import FrameShift
 from keras_audio_ssl.augment.shift import FrequencyShift
 from keras_audio_ssl.augment.shift import TimeShift
 from keras_audio_ssl.augment.spec_augment import SpecAugment
+from keras_audio_ssl.augment.stretch import Colour
+from keras_audio_ssl.augment.stretch import FrequencyWarp
 from keras_audio_ssl.augment.vocoder import PitchShift
 from keras_audio_ssl.augment.vocoder import TimeStretch
 from keras_audio_ssl.engine import frame_mask
@@ -45,10 +47,12 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "waveform_mix": WaveformMix,
     "white_noise": WhiteNoise,
     # Of features.
+    "colour": Colour,
     "compression": Compression,
     "fader": RandomLinearFader,
     "frame_shift": FrameShift,
     "frequency_shift": FrequencyShift,
+    "frequency_warp": FrequencyWarp,
     "mix_back": MixBack,
     "noise": FeatureNoise,
     "resize_crop": RandomResizeCrop,

@@ -28,6 +28,7 @@ from keras_audio_ssl.engine.recording import constructors
 from keras_audio_ssl.engine.recording import renamed
 from keras_audio_ssl.engine.schedules import WarmUpDecay
 from keras_audio_ssl.engine.schedules import WarmUpRoot
+from keras_audio_ssl.engine.schedules import warm_up_cosine
 from keras_audio_ssl.engine.step import FiniteStep
 from keras_audio_ssl.engine.step import go_on_with_metrics
 from keras_audio_ssl.engine.step import keep_metrics

@@ -34,6 +34,22 @@ class WarmUpDecay(Recorded, keras.optimizers.schedules.LearningRateSchedule):
         return self.peak * share
 
 
+def warm_up_cosine(
+    peak: float, steps: int, warm_up: float
+) -> keras.optimizers.schedules.CosineDecay:
+    """Keras' schedule that rises to its peak, then falls as a cosine to 0.
+
+    Args:
+        peak: Largest learning rate.
+        steps: Updates of the whole run.
+        warm_up: Share of the run until the peak.
+    """
+    rise = max(round(warm_up * steps), 1)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(steps - rise, 1), warmup_target=peak, warmup_steps=rise
+    )
+
+
 class WarmUpRoot(Recorded, keras.optimizers.schedules.LearningRateSchedule):
     """Rises in a straight line to its peak, then falls as 1 / sqrt(step).
 

@@ -36,6 +36,8 @@ SHIPPED = {
     "f9a283960f7cd230bd31c450aa529e3fb5105a6de9b29402f32f6b7159cf2e3b": 4161043,
     # permutations.keras
     "23999043af629df5bd7befca098301b20dd7c6f073b39ea7a98f7598d2209b04": 581320,
+    # small.keras
+    "b36dbc4a4b2c64bc33e6ecc0cb73b42bd1884f84319d1897acf78957510d1844": 2448894,
     # speech2vec_cbow.keras
     "cdca90dd64b55c9de98798ca0e2e4a4664fc1f97892390d01a0b62cb209655f4": 125560,
     # speech2vec_skipgram.keras

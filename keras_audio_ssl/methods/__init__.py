@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from keras_audio_ssl.methods.cola import COLA as COLA
     from keras_audio_ssl.methods.dapc import DAPC as DAPC
     from keras_audio_ssl.methods.fonseca import Fonseca as Fonseca
+    from keras_audio_ssl.methods.joint import Joint as Joint
     from keras_audio_ssl.methods.lim import LIM as LIM
     from keras_audio_ssl.methods.mam import MAM as MAM
     from keras_audio_ssl.methods.mockingjay import Mockingjay as Mockingjay
@@ -39,6 +40,7 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cola": ("cola", "COLA", {}),
     "dapc": ("dapc", "DAPC", {}),
     "fonseca": ("fonseca", "Fonseca", {}),
+    "joint": ("joint", "Joint", {}),
     "lim": ("lim", "LIM", {}),
     "mam": ("mam", "MAM", {}),
     "mockingjay": ("mockingjay", "Mockingjay", {}),
@@ -71,6 +73,7 @@ __all__ = [
     "Audio2Vec",
     "AudioALBERT",
     "Fonseca",
+    "Joint",
     "Mockingjay",
     "MultiFormat",
     "Permutations",

@@ -20,6 +20,7 @@ from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import count_classes
+from keras_audio_ssl.engine import warm_up_cosine
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import embedding_std
 from keras_audio_ssl.losses import labelled_cross_entropy
@@ -247,11 +248,5 @@ class CLAR(PretextModel):
         self, total_steps: int | None = None
     ) -> keras.Optimizer:
         total = total_steps or self.TRAINING["paper"]["steps"]
-        rise = max(round(WARM_UP * total), 1)
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0,
-            max(total - rise, 1),
-            warmup_target=self.learning_rate,
-            warmup_steps=rise,
-        )
+        rate = warm_up_cosine(self.learning_rate, total, WARM_UP)
         return keras.optimizers.Adam(rate)
