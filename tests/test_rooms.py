@@ -103,6 +103,7 @@ def imports(path, top_only=False, names=False):
                 yield module
 
 
+@pytest.mark.no_backend
 @pytest.mark.parametrize("room", sorted(MAY))
 def test_a_room_imports_only_what_it_may(room):
     for path in (PACKAGE / room).rglob("*.py"):
@@ -114,6 +115,7 @@ def test_a_room_imports_only_what_it_may(room):
                 )
 
 
+@pytest.mark.no_backend
 def test_no_storey_of_data_imports_a_higher_one():
     folder, room = PACKAGE / "data", "keras_audio_ssl.data"
     graph, paths = {}, {}
@@ -138,6 +140,7 @@ def test_no_storey_of_data_imports_a_higher_one():
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) > 20
 
 
+@pytest.mark.no_backend
 def test_what_reads_strangers_files_is_a_room_of_its_own():
     room = "keras_audio_ssl.hub.untrusted"
     shared = {f"keras_audio_ssl.{name}" for name in SHARED}
@@ -148,6 +151,7 @@ def test_what_reads_strangers_files_is_a_room_of_its_own():
                 assert own or name in shared, f"{path}: {name}"
 
 
+@pytest.mark.no_backend
 def test_a_backend_is_imported_in_its_own_room_alone():
     for path in PACKAGE.rglob("*.py"):
         heads = {n.split(".")[0] for n in imports(path, top_only=True)}
@@ -156,6 +160,7 @@ def test_a_backend_is_imported_in_its_own_room_alone():
         assert heads & BACKENDS <= own, path
 
 
+@pytest.mark.no_backend
 def test_only_that_room_asks_for_the_backend():
     for path in PACKAGE.rglob("*.py"):
         asks = [
@@ -169,6 +174,7 @@ def test_only_that_room_asks_for_the_backend():
         assert not asks or path.parent == PACKAGE / "backend", path
 
 
+@pytest.mark.no_backend
 def test_nobody_imports_the_command_line():
     for path in PACKAGE.rglob("*.py"):
         if "cli" not in path.parts and path.name != "__main__.py":
@@ -183,6 +189,7 @@ def run(code):
     )
 
 
+@pytest.mark.no_backend
 def test_the_command_line_answers_help_without_keras():
     code = (
         "import sys\n"

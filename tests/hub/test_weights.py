@@ -45,6 +45,7 @@ def shipped(monkeypatch):
     monkeypatch.delenv("KERAS_AUDIO_SSL_WEIGHTS", raising=False)
 
 
+@pytest.mark.no_backend
 def test_every_recipe_has_its_weight_and_its_card(recipes, made):
     assert NAMES == encoder_names() == sorted(recipes.RECIPES)
     assert NAMES == sorted(made.cards())
@@ -52,6 +53,7 @@ def test_every_recipe_has_its_weight_and_its_card(recipes, made):
         assert recipe["method"] in kas.METHODS, name
 
 
+@pytest.mark.no_backend
 def test_their_checksums_are_known(made):
     # Else `python weights/train.py --table` writes them.
     assert made.SHIPPED.read_text(encoding="utf-8") == made.checksums()
@@ -80,10 +82,12 @@ def test_a_name_opens_an_encoder(name, monkeypatch):
         assert own == frames
 
 
+@pytest.mark.no_backend
 def test_from_preset_is_the_same():
     assert kas.from_preset is kas.load_encoder
 
 
+@pytest.mark.no_backend
 @pytest.mark.parametrize("name", NAMES)
 def test_the_card_is_that_of_the_file(name):
     content = (FOLDER / f"{name}.keras").read_bytes()
@@ -92,6 +96,7 @@ def test_the_card_is_that_of_the_file(name):
     assert card["bytes"] == len(content) <= 4_500_000
 
 
+@pytest.mark.no_backend
 @pytest.mark.parametrize("name", NAMES)
 def test_the_card_is_complete(name, recipes):
     card = read_card(name)
@@ -118,6 +123,7 @@ def test_the_card_is_complete(name, recipes):
         assert corpus["licence"].startswith("CC BY") and corpus["title"]
 
 
+@pytest.mark.no_backend
 @pytest.mark.parametrize("name", NAMES)
 def test_the_scores_are_beside_the_baselines(name, recipes, made):
     card = read_card(name)
@@ -150,6 +156,7 @@ def scores(trained, *untrained, n=100):
     }
 
 
+@pytest.mark.no_backend
 def test_a_verdict_calls_chance_chance(made):
     even = {"a": scores(0.6, 0.55), "b": scores(0.55, 0.6)}
     none = {"clip": [], "levels": []}
@@ -173,6 +180,7 @@ def test_a_verdict_calls_chance_chance(made):
     )
 
 
+@pytest.mark.no_backend
 def test_a_draw_of_random_weights_as_good_is_chance(made):
     wide = {
         "a": scores(0.6, 0.2, 0.3, 0.6, n=10_000),
@@ -184,6 +192,7 @@ def test_a_draw_of_random_weights_as_good_is_chance(made):
     assert told["loses_to_untrained"]["clip"] == []
 
 
+@pytest.mark.no_backend
 def test_the_tables_are_made_from_the_cards(made):
     for path in made.PAGES:
         assert path.read_text(encoding="utf-8") == made.page(path)
@@ -193,6 +202,7 @@ def test_the_tables_are_made_from_the_cards(made):
     assert sorted(shown) == NAMES
 
 
+@pytest.mark.no_backend
 def test_list_shows_them(capsys):
     assert main(["list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["weights"]
@@ -206,6 +216,7 @@ def test_list_shows_them(capsys):
         assert line.split() == words
 
 
+@pytest.mark.no_backend
 def test_an_encoder_without_a_card(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_AUDIO_SSL_WEIGHTS", str(tmp_path))
     (tmp_path / "mine.keras").write_bytes(b"")
@@ -222,6 +233,7 @@ def test_an_encoder_without_a_card(tmp_path, monkeypatch, capsys):
         read_card("mine")
 
 
+@pytest.mark.no_backend
 def test_an_installed_package_has_its_own(tmp_path, monkeypatch):
     package = tmp_path / "site" / "keras_audio_ssl"
     (package / "_weights").mkdir(parents=True)
@@ -229,6 +241,7 @@ def test_an_installed_package_has_its_own(tmp_path, monkeypatch):
     assert weights_folder() == package / "_weights"
 
 
+@pytest.mark.no_backend
 def test_the_wheel_holds_them(tmp_path):
     pytest.importorskip("hatchling")
     subprocess.run(
