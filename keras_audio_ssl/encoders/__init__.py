@@ -14,9 +14,9 @@ from keras_audio_ssl.encoders.latent import LatentStack
 from keras_audio_ssl.encoders.make import BACKBONES
 from keras_audio_ssl.encoders.make import EncoderLike
 from keras_audio_ssl.encoders.make import encoder_settings
-from keras_audio_ssl.encoders.make import front_end_setting
 from keras_audio_ssl.encoders.make import make_encoder
 from keras_audio_ssl.encoders.make import meaningful
+from keras_audio_ssl.encoders.make import scaled_as_segments
 from keras_audio_ssl.encoders.masked_conv import MaskedConvStack
 from keras_audio_ssl.encoders.panns import CNN6
 from keras_audio_ssl.encoders.panns import CNN14

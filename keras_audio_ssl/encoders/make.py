@@ -35,6 +35,7 @@ from keras_audio_ssl.engine import renamed
 from keras_audio_ssl.features import RECIPES
 from keras_audio_ssl.features import FrontEnd
 from keras_audio_ssl.features import recipe
+from keras_audio_ssl.features.recipes import defaults_of
 
 # What `make_encoder` takes for an encoder; None for the paper's.
 EncoderLike: TypeAlias = str | dict[str, Any] | keras.layers.Layer | None
@@ -161,24 +162,37 @@ def with_overrides(
     }  # fmt: skip
 
 
-def front_end_setting(
-    encoder: EncoderLike, paper: dict[str, Any], name: str
-) -> Any:
-    """A setting of the front end that is asked for, before there is one.
+def scaled_as_segments(
+    encoder: EncoderLike,
+    paper: dict[str, Any],
+    seconds: float,
+    sample_rate: int | None = None,
+) -> dict[str, Any]:
+    """The paper's settings, by which clips are scaled as segments are.
+
+    Where the front end that is asked for scales to unit norm, clips of any
+    length have it in as many seconds as the segments of the training.
 
     Args:
         encoder: What `make_encoder` takes; of what is no dict the paper's.
         paper: The paper's settings.
-        name: Of the setting.
+        seconds: Length of a segment.
+        sample_rate: As of `make_encoder`.
 
     Returns:
-        The user's, else the paper's, else that of the front end's recipe;
-        None where none of them has it.
+        `paper`, with `"amplitude_samples"` where it has a meaning.
     """
     given = encoder if isinstance(encoder, dict) else {}
     merged = {**paper, **renamed(FrontEnd, given)}
-    _, usual = RECIPES.get(str(merged["frontend"]), (FrontEnd, {}))
-    return merged.get(name, usual.get(name))
+    layer, usual = RECIPES.get(str(merged["frontend"]), (FrontEnd, {}))
+    if sample_rate is not None:
+        merged.setdefault("sample_rate", whole_rate(sample_rate))
+    settings = {**defaults_of(layer), **usual, **merged}
+    rate = settings.get("sample_rate")
+    # What is no rate is refused where the front end is made.
+    if settings.get("amplitude") != "l2" or not isinstance(rate, int):
+        return paper
+    return {**paper, "amplitude_samples": max(round(seconds * rate), 1)}
 
 
 def meaningful(

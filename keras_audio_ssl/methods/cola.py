@@ -15,7 +15,7 @@ from keras_audio_ssl.augment import make_augmentations
 from keras_audio_ssl.blocks import BilinearSimilarity
 from keras_audio_ssl.blocks import COLAHead
 from keras_audio_ssl.encoders import EncoderLike
-from keras_audio_ssl.encoders import front_end_setting
+from keras_audio_ssl.encoders import scaled_as_segments
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.features import scale_amplitude
@@ -113,10 +113,9 @@ class COLA(PretextModel):
             "backbone": "efficientnet_b0",
             "frontend": "cola",
         }
-        amplitude = front_end_setting(encoder, paper, "amplitude")
-        if normalize == "segment" and amplitude == "l2":
-            # Clips of any length are scaled as segments are in training.
-            paper["amplitude_samples"] = round(seconds * 16000)
+        if normalize == "segment":
+            rate = kwargs.get("sample_rate")
+            paper = scaled_as_segments(encoder, paper, seconds, rate)
         if legacy_rescale:
             paper["rescale"] = 1 / 255
         super().__init__(encoder, paper, seed, **kwargs)

@@ -17,7 +17,7 @@ from keras_audio_ssl.augment import log_mixup
 from keras_audio_ssl.augment import make_augmentations
 from keras_audio_ssl.blocks import MLPHead
 from keras_audio_ssl.encoders import EncoderLike
-from keras_audio_ssl.encoders import front_end_setting
+from keras_audio_ssl.encoders import scaled_as_segments
 from keras_audio_ssl.engine import warm_up_cosine
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import embedding_std
@@ -110,9 +110,9 @@ class Joint(PretextModel):
             "normalize": "per_bin",
             "dropout": 0.0,
         }
-        if front_end_setting(encoder, usual, "amplitude") == "l2":
-            # Clips of any length are scaled as what is cut of them here.
-            usual["amplitude_samples"] = round(max(stretch) * seconds * 16000)
+        usual = scaled_as_segments(
+            encoder, usual, max(stretch) * seconds, kwargs.get("sample_rate")
+        )
         super().__init__(encoder, usual, seed, **kwargs)
         if temperature <= 0 or min(contrast_weight, denoise_weight) < 0:
             raise ValueError(
@@ -164,17 +164,20 @@ class Joint(PretextModel):
         features = self.stretched(frontend.unnormalized(part), seed=seed)
         for layer in self.augmentations:
             features = layer(features, seed=seed)
-        share = self.mixup_ratio * keras.random.uniform(
-            (ops.shape(features)[0],), seed=seed
-        )
-        mixed = log_mixup(features, ops.roll(features, other, axis=0), share)
-        view = frontend.normalized(mixed)
+        target = view = frontend.normalized(features)
+        if self.mixup_ratio:
+            share = self.mixup_ratio * keras.random.uniform(
+                (ops.shape(features)[0],), seed=seed
+            )
+            mixed = log_mixup(
+                features, ops.roll(features, other, axis=0), share
+            )
+            view = frontend.normalized(mixed)
         if self.masking:
             bands = self.masking.draw(ops.shape(view), seed=seed)
             hidden = bands["frames"][:, :, None] | bands["bins"][:, None, :]
             # By the mean, which says nothing.
             view = ops.where(hidden, 0.0, view)
-        target = frontend.normalized(features)
         # Nothing before the backbone learns.
         return ops.stop_gradient(view), ops.stop_gradient(target)
 
@@ -203,10 +206,7 @@ class Joint(PretextModel):
             bins = self.encoder.frontend.n_features
             count = made.shape[1] * self.encoder.backbone.stride
             predictions.append(ops.reshape(made, (-1, count, bins)))
-        return {
-            **outputs,
-            "prediction": ops.stack(predictions, axis=1),
-        }
+        return {**outputs, "prediction": ops.stack(predictions, axis=1)}
 
     def pretext_loss(
         self, outputs: dict[str, Tensor], x: Batch, y: Tensor | None = None

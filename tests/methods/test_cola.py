@@ -190,3 +190,25 @@ def test_short_clips_warn_and_single_clips_are_refused():
 def test_arguments_are_checked(kwargs, match):
     with pytest.raises(ValueError, match=match):
         tiny(**kwargs)
+
+
+@pytest.mark.parametrize("make", [kas.COLA, kas.Joint])
+def test_clips_are_scaled_as_segments_at_any_rate(make):
+    def frontend(**kwargs):
+        model = make(preset="tiny", **kwargs)
+        return model.encoder.frontend, model.crop.length
+
+    usual, _ = frontend()
+    for given in (
+        {"sample_rate": 8000}, {"encoder": {"sample_rate": 8000}},
+    ):  # fmt: skip
+        found, length = frontend(**given)
+        assert found.sample_rate == 8000
+        # As long as at the usual rate, and as the segments but for a frame.
+        assert found.amplitude_samples == usual.amplitude_samples // 2
+        assert abs(found.amplitude_samples - length) <= found.hop_length
+    for wrong in (8000.5, -1, "8k"):
+        with pytest.raises(ValueError, match="sample_rate"):
+            frontend(sample_rate=wrong)
+    louder, _ = frontend(encoder={"amplitude": "rms"})
+    assert louder.amplitude_samples is None
