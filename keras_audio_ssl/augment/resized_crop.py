@@ -11,6 +11,7 @@ from keras_audio_ssl._types import Seed
 from keras_audio_ssl._types import Size
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.protocol import Augmentation
+from keras_audio_ssl.augment.stretch import interpolation
 
 ATTEMPTS = 10
 
@@ -34,9 +35,7 @@ def linear_matrix(first: Tensor, length: Tensor, size: Size) -> Tensor:
     # Half-pixel centres, edges repeated.
     source = ops.clip((place + 0.5) * width / size - 0.5, 0.0, width - 1.0)
     source = source + ops.cast(first, "float32")[:, None]
-    distance = ops.abs(source[..., None] - place[:, None])
-    # A tent around the source: the two neighbours share its weight.
-    return ops.maximum(1.0 - distance, 0.0)
+    return interpolation(source, size)
 
 
 def cut_and_resize(x: Tensor, boxes: Tensor) -> Tensor:

@@ -7,13 +7,14 @@ import keras
 from keras import ops
 
 from keras_audio_ssl._types import Seed
+from keras_audio_ssl._types import Size
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.augment.draws import masked
 from keras_audio_ssl.augment.protocol import Augmentation
 from keras_audio_ssl.engine import Layer
 
 
-def interpolation(place: Tensor, size: int) -> Tensor:
+def interpolation(place: Tensor, size: Size) -> Tensor:
     """Linear interpolation as a matrix.
 
     Args:
@@ -25,6 +26,7 @@ def interpolation(place: Tensor, size: int) -> Tensor:
     """
     place = ops.convert_to_tensor(place)
     entries = ops.arange(size, dtype="float32")
+    # A tent around the place: the two neighbours share its weight.
     return ops.relu(1.0 - ops.abs(place[..., None] - entries))
 
 
