@@ -144,7 +144,7 @@ def table():
             f"| `{name}` | {card['summary']} | {card['dim']} "
             f"| {card['parameters']:,} | {card['bytes'] / 1e6:.1f} "
             f"| {training['steps']:,} steps of {training['batch_size']}, "
-            f"{training['seconds_trained'] / 60:.0f} min |"
+            f"{trained_for(training)} |"
         )
     for name, card in cards().items():
         lines += [
@@ -166,6 +166,13 @@ def table():
             ]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def trained_for(training):
+    """Minutes, and on what where it was no processor."""
+    minutes = f"{training['seconds_trained'] / 60:.0f} min"
+    device = training.get("accelerator")
+    return f"{minutes} on {device}" if device else minutes
 
 
 def results_table():
@@ -214,8 +221,7 @@ def methods_table():
         told = [in_words(card, reading) for reading in READINGS]
         lines.append(
             f"| `{name}` | {training['steps']:,} steps, "
-            f"{training['seconds_trained'] / 60:.0f} min "
-            f"| {' | '.join(told)} |"
+            f"{trained_for(training)} | {' | '.join(told)} |"
         )
     return "\n".join(lines)
 

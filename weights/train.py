@@ -600,6 +600,7 @@ def main():
     parser.add_argument(
         "--hardware", default=f"{os.cpu_count()} cores, {platform.machine()}"
     )
+    parser.add_argument("--accelerator", help="that trained, e.g. 'an H100'")
     args = parser.parse_args()
     if args.name is None and not args.table:
         parser.error("give a NAME or --table")
@@ -610,6 +611,8 @@ def main():
         else:
             card = train(args.name, args.data, args.steps, args.overwrite)
             card["training"]["hardware"] = args.hardware
+            if args.accelerator:
+                card["training"]["accelerator"] = args.accelerator
         card |= describe(file)
         card |= measure(file, args.data.parent)
         write_text(HERE / f"{args.name}.json", as_json(card))

@@ -114,9 +114,9 @@ def own_audio_in_words(found: dict[str, Any]) -> list[str]:
     )
     return [
         *lines,
-        f"  {'this encoder':<20}  {trained['own_half_nearest']:<18.3f}"
+        f"  {'this encoder':<20}  {trained['own_half_nearest']:<20.3f}"
         f"{trained['effective_rank']:.1f}",
-        f"  {'the same, untrained':<20}  {mean_and_range(shares):<18}"
+        f"  {'the same, untrained':<20}  {mean_and_range(shares):<20}"
         f"{mean_and_range(ranks, 1)}",
         f"own half nearest: {comparison.in_words(word)}",
         comparison.draws_in_words(len(draws)),
