@@ -82,6 +82,7 @@ class StretchedCrop(Layer):
         return {"first": ops.minimum(first, time - count), "count": count}
 
     def apply(self, x: Tensor, *, first: Tensor, count: Tensor) -> Tensor:
+        """The parts that `draw` chose, `(batch, frames, bins)`."""
         # First on first, last on last.
         along = ops.arange(self.frames, dtype="float32") / (self.frames - 1)
         place = first[:, None] + along * (count - 1.0)[:, None]
