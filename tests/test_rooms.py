@@ -80,6 +80,7 @@ SHARED = {
     "_files",
     "_lazy",
     "_optional",
+    "_long_clips",
     "_process",
     "_shapes",
     "_text",

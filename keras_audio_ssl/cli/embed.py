@@ -1,12 +1,12 @@
 """`keras-audio-ssl embed ENCODER`."""
 
 import argparse
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_audio_ssl import _long_clips
 from keras_audio_ssl._files import written_whole
 from keras_audio_ssl._optional import need
 from keras_audio_ssl._text import some_skipped
@@ -22,10 +22,6 @@ from keras_audio_ssl.runs.progress import Progress
 from keras_audio_ssl.runs.progress import say
 from keras_audio_ssl.runs.stopping import Failure
 
-# Longer clips are cut into blocks, whose vectors are averaged: what a network
-# needs grows with the length, or its square (a transformer of the package
-# takes 1.5 GB for a minute, 5.4 GB for two).
-LONG_SECONDS, BLOCK_SECONDS = 60, 30
 TOO_LARGE = "it takes more memory than there is"
 # What PyTorch, TensorFlow and XLA say.
 SHORT_OF_MEMORY = ("out of memory", "can't allocate", "cannot allocate",
@@ -141,9 +137,9 @@ def embed(args: argparse.Namespace, output: Path) -> None:
     if long:
         result["in_blocks"] = long
         lines.append(
-            f"{long} clips are longer than {LONG_SECONDS} s: their vectors "
-            f"are means over blocks of at most {BLOCK_SECONDS} s (--window "
-            "gives a vector a window)"
+            f"{long} clips are longer than {_long_clips.LONG_SECONDS} s: "
+            "their vectors are means over blocks of at most "
+            f"{_long_clips.BLOCK_SECONDS} s (--window gives a vector a window)"
         )
     if skipped:
         lines.append(f"{len(skipped)} files were skipped:")
@@ -162,7 +158,7 @@ def settings_of(args: argparse.Namespace, clips: Any) -> dict[str, Any]:
             [file, *size_and_time(file), clips.part(i)]
             for i, file in enumerate(clips.files)
         ],
-        "blocks": [LONG_SECONDS, BLOCK_SECONDS],
+        "blocks": [_long_clips.LONG_SECONDS, _long_clips.BLOCK_SECONDS],
         "batch_size": args.batch_size,
         "window": args.window,
         "hop": args.hop,
@@ -249,8 +245,9 @@ def embed_files(
                         continue
                     rate = encoder.sample_rate
                     # One second more tells whether there is more.
-                    wave = clips.read_clip(number, rate, LONG_SECONDS + 1)
-                    if len(wave) > LONG_SECONDS * rate:
+                    most = _long_clips.LONG_SECONDS
+                    wave = clips.read_clip(number, rate, most + 1)
+                    if len(wave) > most * rate:
                         vector = embed_long(encoder, clips, number)
                         journal.add(number, 0.0, vector[None])
                         long += 1
@@ -291,7 +288,7 @@ def embed_long(encoder: Any, clips: Any, number: int) -> Tensor:
     import numpy as np
 
     seconds = clips.clip_seconds(number)
-    count = math.ceil(seconds / BLOCK_SECONDS)
+    count = _long_clips.block_count(seconds)
     total = np.zeros(encoder.dim)
     for k in range(count):
         wave = clips.read_clip(

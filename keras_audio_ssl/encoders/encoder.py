@@ -1,6 +1,7 @@
 """Waveform to representation: front end and backbone in one model."""
 
 import os
+from collections.abc import Iterable
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_audio_ssl._long_clips import block_count
 from keras_audio_ssl._types import Audio
 from keras_audio_ssl._types import Batch
 from keras_audio_ssl._types import FilePath
@@ -215,6 +217,10 @@ class Encoder(Model):
     ) -> Any:
         """Clip vectors of audio of any length.
 
+        The vector of a clip of over a minute is the mean of those of equal
+        blocks of at most 30 s, so that the network's memory does not grow
+        with the clip; `embed_stream` does not load it whole either.
+
         Args:
             audio: One clip: a path, the bytes of a file, a waveform
                 `(samples,)` of floats in [-1, 1] or of integers, which are
@@ -237,9 +243,21 @@ class Encoder(Model):
                 samples belong.
         """
         clips, single = self._clips(audio, sample_rate)
-        out = np.zeros((len(clips), self.dim), "float32")
-        for indices, outputs, _ in self._batches(clips, batch_size):
-            out[indices] = outputs["clip"][: len(indices)]
+        owners: list[int] = []
+
+        def blocks() -> Iterator[np.ndarray]:
+            for i, clip in enumerate(clips):
+                wave = clip()
+                count = block_count(len(wave) / self.sample_rate)
+                owners.extend([i] * count)
+                yield from np.array_split(wave, count)
+
+        out = np.zeros((len(clips), self.dim))
+        for indices, outputs, _ in self._batches(blocks(), batch_size):
+            vectors = outputs["clip"][: len(indices)]
+            np.add.at(out, [owners[index] for index in indices], vectors)
+        out /= np.bincount(owners, minlength=len(clips))[:, None]
+        out = out.astype("float32")
         return out[0] if single else out
 
     def embed_frames(
@@ -247,13 +265,17 @@ class Encoder(Model):
     ) -> Any:
         """Frame vectors of audio of any length; arguments as `embed`.
 
+        A clip passes the network whole, however long it is: frames may know
+        of all of it.
+
         Returns:
             numpy float32 `(frames, dim)` for one clip, otherwise a list of
             them; `frame_times` says when they are.
         """
         clips, single = self._clips(audio, sample_rate)
         out: list[Any] = [None] * len(clips)
-        for indices, outputs, frames in self._batches(clips, batch_size):
+        waves = (clip() for clip in clips)
+        for indices, outputs, frames in self._batches(waves, batch_size):
             for row, index in enumerate(indices):
                 out[index] = np.array(outputs["frames"][row, : frames[row]])
         return out[0] if single else out
@@ -414,22 +436,26 @@ class Encoder(Model):
         with open_given(clip, rate, name) as audio:
             return read_all(audio, self.sample_rate)
 
-    def _batches(self, clips: Any, batch_size: int) -> Iterator[Any]:
+    def _batches(
+        self, clips: Iterable[np.ndarray], batch_size: int
+    ) -> Iterator[Any]:
         """Yields (indices, outputs, valid frames) in a few padded shapes."""
         budget = batch_size * bucket(CLIP_SECONDS * self.sample_rate)
         # Reading in windows of neighbours bounds the memory; sorting inside
         # a window bounds the padding.
-        waves, samples = {}, 0
-        for i, clip in enumerate(clips):
-            waves[i] = clip()
-            samples += len(waves[i])
+        waves: dict[int, np.ndarray] = {}
+        samples = 0
+        for i, wave in enumerate(clips):
+            waves[i] = wave
+            samples += len(wave)
             if (
-                i + 1 == len(clips)
-                or len(waves) == LOADED_BATCHES * batch_size
+                len(waves) == LOADED_BATCHES * batch_size
                 or samples >= LOADED_BATCHES * budget
             ):
                 yield from self._sorted(waves, batch_size, budget)
                 waves, samples = {}, 0
+        if waves:
+            yield from self._sorted(waves, batch_size, budget)
 
     def _sorted(
         self, waves: dict[int, np.ndarray], batch_size: int, budget: int

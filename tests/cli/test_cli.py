@@ -15,8 +15,8 @@ import pytest
 import soundfile
 
 import keras_audio_ssl as kas
+from keras_audio_ssl import _long_clips
 from keras_audio_ssl import _text
-from keras_audio_ssl.cli import embed
 from keras_audio_ssl.cli import main
 from keras_audio_ssl.cli.vector_journal import VectorJournal
 from keras_audio_ssl.data.isolation import opening
@@ -360,8 +360,8 @@ def test_an_interrupted_embed_goes_on(
 def test_a_long_recording_is_embedded_in_blocks(
     trained, audio, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(embed, "LONG_SECONDS", 2)
-    monkeypatch.setattr(embed, "BLOCK_SECONDS", 1)
+    monkeypatch.setattr(_long_clips, "LONG_SECONDS", 2)
+    monkeypatch.setattr(_long_clips, "BLOCK_SECONDS", 1)
     for name in ("clip 0.wav", "clip 1.wav"):
         (tmp_path / name).write_bytes((audio / name).read_bytes())
     rng = np.random.default_rng(0)

@@ -6,6 +6,7 @@ import pytest
 import soundfile
 
 import keras_audio_ssl as kas
+from keras_audio_ssl import _long_clips
 from keras_audio_ssl.data import bucket
 from keras_audio_ssl.data import read_audio
 from keras_audio_ssl.data.audio import AudioFile
@@ -327,6 +328,25 @@ def test_long_clips_pass_the_network_in_smaller_batches(computed):
     assert sum(n for n, _ in computed) < len(lengths) + 3
     for wave, vector in zip(waves, vectors, strict=True):
         assert scaled(encoder.embed(wave), vector) < 1e-5
+
+
+def test_an_hour_needs_no_more_of_the_network_than_a_block(
+    computed, monkeypatch
+):
+    monkeypatch.setattr(_long_clips, "LONG_SECONDS", 2)
+    monkeypatch.setattr(_long_clips, "BLOCK_SECONDS", 1)
+    encoder = wake(build("v1"))
+    short, long = clips((9000, 40001))  # 2.5 s: three blocks
+    vectors = encoder.embed([short, long])
+    assert max(samples for _, samples in computed) <= 16384
+    blocks = encoder.embed([long[:13334], long[13334:26668], long[26668:]])
+    assert scaled(vectors[1], blocks.mean(axis=0)) < 1e-5
+    assert scaled(vectors[0], encoder.embed(short)) < 1e-5
+    np.testing.assert_array_equal(encoder.embed(long).dtype, np.float32)
+    # Frames may know of all of a clip.
+    assert len(encoder.embed_frames(long)) > 2 * len(
+        encoder.embed_frames(long[:13334])
+    )
 
 
 def test_a_batch_has_few_sizes(computed):

@@ -5,6 +5,7 @@ a file is imported or run. The files are strangers', so this runs in a child
 process (`reading_child.py`).
 """
 
+import io
 import itertools
 import json
 import math
@@ -34,6 +35,8 @@ MAX_PICKLE = 32 * 2**20
 MAX_HEADER = 16 * 2**20
 # Tensors of a file.
 MAX_TENSORS = 100_000
+# Bytes of a storage that is kept from its check until it is sent.
+SMALL = 1 << 16
 # A compressed archive may unfold to this much, and so many times its size.
 FREE_EXPANSION, MAX_EXPANSION = 64 * 2**20, 4
 
@@ -139,11 +142,10 @@ def _pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
             )
 
 
-def _check(archive: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo]) -> None:
-    """Reads members once, so that damage shows before anything is told."""
-    for info in infos:
-        for _ in _pieces(archive, info):
-            pass
+def _check(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Reads a member once, so that damage shows before anything is told."""
+    for _ in _pieces(archive, info):
+        pass
 
 
 def _read_torch(
@@ -164,20 +166,20 @@ def _read_torch(
     if root + "byteorder" in infos:
         with archive.open(infos[root + "byteorder"]) as stream:
             order = "<" if stream.read(7) == b"little" else ">"
-    _check(archive, [infos[name]])
-    with archive.open(infos[name]) as stream:
-        tree = read_pickle(stream)
+    tree = read_pickle(io.BytesIO(b"".join(_pieces(archive, infos[name]))))
 
     def content(storage: Storage) -> Content:
         info = infos.get(f"{root}data/{storage.key}")
         if info is None:
             raise CheckpointError(f"damaged file: no storage {storage.key}")
-        _check(archive, [info])
-        return Content(
-            _dtype(storage.dtype, order),
-            info.file_size,
-            lambda: _pieces(archive, info),
-        )
+        pieces = partial(_pieces, archive, info)
+        if info.file_size <= SMALL:
+            # Read once: it is what the opening of a member costs.
+            kept = list(pieces())
+            pieces = partial(iter, kept)
+        else:
+            _check(archive, info)
+        return Content(_dtype(storage.dtype, order), info.file_size, pieces)
 
     return tree, content
 
@@ -194,7 +196,7 @@ def _read_npz(
             raise CheckpointError(
                 f"refused: {info.filename} is compressed as numpy never does"
             )
-        _check(archive, [info])
+        _check(archive, info)
         with archive.open(info) as stream:
             shape, fortran, dtype = _npy_head(stream, info.filename)
             start = stream.tell()

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,8 @@ from keras_audio_ssl.hub.untrusted.errors import Unreadable
 SECONDS, BYTES_PER_SECOND = 1.0, 10e6
 MEMORY, MEMORY_PER_BYTE = 256 << 20, 2
 START_SECONDS = 120.0
+# How often it is looked whether a child is late.
+TICK = 0.5
 # What may be told of a file, and its values that are no letters: more would
 # take more memory than the file is worth.
 MAX_TOLD, MAX_VALUES = 12 << 20, 2_000_000
@@ -94,13 +97,14 @@ def told_of(expected: bytes, path: str | os.PathLike) -> Iterator[Found]:
     size = os.stat(path).st_size
     child, found, whole = _take(), None, False
     try:
-        reason, told = child.ask(expected, path, size)
-        if reason is not None:
-            whole = True
-            raise Unreadable(reason)
-        found = Found(child, told)
-        yield found
-        whole = found.begun
+        with child.watched():
+            reason, told = child.ask(expected, path, size)
+            if reason is not None:
+                whole = True
+                raise Unreadable(reason)
+            found = Found(child, told)
+            yield found
+            whole = found.begun
     except _Dead as dead:
         raise Unreadable(str(dead)) from None
     finally:
@@ -124,9 +128,10 @@ class _Child:
         self._to: Any = self._process.stdin
         self._from: Any = self._process.stdout
         self._late, self._left, self._seconds = False, 0, 0.0
+        self._until = math.inf
         self._owner = os.getpid()
         try:
-            with self._within(START_SECONDS):
+            with self.watched(), self._within(START_SECONDS):
                 self._hear()
         except _Dead as dead:
             self.end()
@@ -213,20 +218,34 @@ class _Child:
         return body
 
     @contextlib.contextmanager
-    def _within(self, seconds: float) -> Iterator[None]:
-        """Ends the process if this takes longer."""
+    def watched(self) -> Iterator[None]:
+        """Ends the process if anything in this takes longer than it may.
 
-        def end() -> None:
-            self._late = True
-            self._kill()
+        A thread for all of a file: it may hold thousands of small arrays.
+        """
+        done = threading.Event()
 
-        timer = threading.Timer(seconds, end)
-        timer.daemon = True
-        timer.start()
+        def watch() -> None:
+            while not done.wait(TICK):
+                if time.monotonic() > self._until:
+                    self._late = True
+                    self._kill()
+                    return
+
+        threading.Thread(target=watch, daemon=True).start()
         try:
             yield
         finally:
-            timer.cancel()
+            done.set()
+
+    @contextlib.contextmanager
+    def _within(self, seconds: float) -> Iterator[None]:
+        """This may take so long, where the process is `watched`."""
+        self._until = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._until = math.inf
 
     def _kill(self) -> None:
         with contextlib.suppress(OSError):
