@@ -89,3 +89,20 @@ def no_backend(request, monkeypatch):
         monkeypatch.setattr(module, "backend", refuse("backend"))
     for name in ("is_stateless", "reads_ahead"):
         monkeypatch.setattr(backend, name, refuse(name))
+
+
+@pytest.fixture(autouse=True)
+def programs(request, monkeypatch):
+    """On JAX a test's calls of encoders are programs: `tests/compiled.py`."""
+    if "no_backend" in request.keywords:
+        return
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return
+    from keras_audio_ssl.encoders import Backbone
+    from keras_audio_ssl.encoders import Encoder
+    from tests.compiled import as_one_program
+
+    for cls in (Encoder, Backbone):
+        monkeypatch.setattr(cls, "__call__", as_one_program(cls.__call__))

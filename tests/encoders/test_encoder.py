@@ -34,7 +34,6 @@ from keras_audio_ssl.encoders import WaveformResNet18
 from keras_audio_ssl.encoders import Windowed
 from keras_audio_ssl.encoders import join_encoders
 from keras_audio_ssl.features import recipe
-from tests.compiled import called
 from tests.contract import names_here
 
 
@@ -202,7 +201,7 @@ def scaled(a, b):
 def test_shapes_and_attributes(name):
     encoder = build(name)
     x = np.stack([c[:12000] for c in clips((16000, 16000))])
-    out = called(encoder, x)
+    out = encoder(x)
     frames = int(encoder.frame_lengths(np.array([12000]))[0])
     assert set(out) == {"frames", "clip"}
     assert out["frames"].shape == (2, frames, encoder.backbone.dim)
@@ -214,13 +213,13 @@ def test_shapes_and_attributes(name):
 @every
 def test_hidden_levels(name):
     encoder = build(name)
-    out = called(encoder, clips((12000,))[0][None], return_hidden=True)
+    out = encoder(clips((12000,))[0][None], return_hidden=True)
     net = encoder.backbone
     assert [h.shape[-1] for h in out["hidden"]] == net.dims
     assert len(net.strides) == len(net.dims) > 1
     wave = clips((12000,))[0][None]
     if net.has_attention:
-        maps = called(encoder, wave, return_attention=True)["attention"]
+        maps = encoder(wave, return_attention=True)["attention"]
         frames = out["frames"].shape[1]
         assert {m.shape for m in maps} == {(1, net.heads, frames, frames)}
         return
@@ -236,9 +235,9 @@ def test_padding_and_neighbours_change_nothing(name):
     batch = np.full((4, 26000), 0.3, "float32")
     for row, wave in zip(batch, waves, strict=True):
         row[: len(wave)] = wave  # what follows is not silence on purpose
-    out = called(encoder, batch, lengths=lengths)
+    out = encoder(batch, lengths=lengths)
     for i, wave in enumerate(waves):
-        alone = called(encoder, wave[None])
+        alone = encoder(wave[None])
         clip = array(alone["clip"])[0]
         frames = array(alone["frames"])[0]
         assert scaled(array(out["clip"])[i], clip) < 1e-5
