@@ -99,11 +99,13 @@ class KerasBackbone(Backbone):
             x = ops.reshape(x, (-1, ops.shape(x)[1], self.dim))
         return [x]
 
+    def _spec(self, time: Size) -> Any:
+        shape = (1, time, self.n_features) + (1,) * self.channel_axis
+        return keras.KerasTensor(shape, dtype="float32")
+
     def _output_shape(self, time: Size) -> tuple[Any, ...]:
         """The network's output for so many frames, which it must take."""
-        shape = (1, time, self.n_features) + (1,) * self.channel_axis
-        spec = keras.KerasTensor(shape, dtype="float32")
-        return tuple(self.network(spec).shape)
+        return tuple(self.network(self._spec(time)).shape)
 
     def _frames(self, time: Size) -> Size:
         """Output frames of so many; 0 where the network takes none."""
@@ -186,12 +188,60 @@ class KerasBackbone(Backbone):
         return least
 
     def _is_defined(self, time: Size) -> bool:
+        if is_graph(self.network):
+            return has_entries(self.network, self._spec(time))
         zeros = ops.zeros((1, time, self.n_features), "float32")
         try:
             frames = self.levels(zeros, training=False)[0]
         except TOO_SHORT:
             return False
         return bool(np.isfinite(ops.convert_to_numpy(frames)).all())
+
+
+def is_graph(network: Any) -> bool:
+    """Whether the layers of a network, and their order, are known."""
+    return isinstance(network, (keras.Sequential, keras.Function))
+
+
+def has_entries(network: Any, spec: Any) -> bool:
+    """Whether all that is inside a graph has entries; nothing is computed.
+
+    What a stranger's graph would compute may take any time and memory.
+
+    Args:
+        network: For which `is_graph` holds.
+        spec: `KerasTensor`, its input.
+
+    Returns:
+        False where the output of some layer has an axis of none.
+    """
+    if isinstance(network, keras.Sequential):
+        for layer in network.layers:
+            if is_graph(layer) and not has_entries(layer, spec):
+                return False
+            try:
+                spec = layer(spec)
+            except TOO_SHORT:
+                return False
+            if 0 in spec.shape:
+                return False
+        return True
+    nodes = [node for some in network._nodes_by_depth.values() for node in some]
+    tensors = [t for node in nodes for t in node.output_tensors]
+    try:
+        specs = keras.Function(network.inputs, tensors).compute_output_spec(
+            [spec]
+        )
+    except TOO_SHORT:
+        return False
+    if any(0 in s.shape for s in specs):
+        return False
+    known = {id(t): s for t, s in zip(tensors, specs, strict=True)}
+    return all(
+        has_entries(node.operation, known[id(node.input_tensors[0])])
+        for node in nodes
+        if is_graph(node.operation)
+    )
 
 
 def plain(error: BaseException) -> str:

@@ -149,3 +149,58 @@ def test_framewise_networks_may_be_padded(tmp_path):
     encoder.save(tmp_path / "dense.keras")
     again = keras.saving.load_model(tmp_path / "dense.keras")
     assert again.backbone.exact_lengths
+
+
+def pooled(kind):
+    """Networks that pool over time what is left of it, and may be nothing."""
+    keras.utils.set_random_seed(0)
+    conv = keras.layers.Conv1D(4, 5, strides=2)
+    pool = keras.layers.GlobalAveragePooling1D()
+    if kind == "sequential":
+        return keras.Sequential([keras.Input((None, 12)), conv, conv2(), pool])
+    x = keras.Input((None, 12))
+    if kind == "functional":
+        return keras.Model(x, pool(conv2()(conv(x))))
+    inner = keras.Input((None, 12))
+    front = keras.Model(inner, conv2()(conv(inner)))
+    if kind == "nested":
+        return keras.Model(x, pool(front(x)))
+    assert kind == "nested pool"
+    inner = keras.Input((None, 4))
+    return keras.Model(x, keras.Model(inner, pool(conv2()(inner)))(conv(x)))
+
+
+def conv2():
+    return keras.layers.Conv1D(4, 3, strides=2)
+
+
+@pytest.mark.parametrize(
+    "kind", ["sequential", "functional", "nested", "nested pool"]
+)
+def test_the_least_time_is_found_as_if_it_were_computed(kind):
+    net = KerasBackbone(pooled(kind), 12)
+    defined = []
+    for time in range(1, 20):
+        # Where convolutions are left without frames a mean is of none, or
+        # the backend refuses.
+        try:
+            out = keras.ops.convert_to_numpy(
+                net.network(np.ones((1, time, 12), "float32"))
+            )
+            defined.append(bool(np.isfinite(out).all()))
+        except Exception:
+            defined.append(False)
+    assert net.min_frames == defined.index(True) + 1 == 9
+    assert all(defined[net.min_frames - 1 :])
+
+
+def test_a_graph_is_not_computed_to_measure_it(monkeypatch):
+    x = keras.Input((None, 12))
+    far = keras.layers.ZeroPadding1D((10**6, 1))(x)
+    net = keras.Model(x, keras.layers.GRU(2)(far))
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("it is computed")
+
+    monkeypatch.setattr(keras.layers.GRU, "call", refuse)
+    assert KerasBackbone(net, 12).min_frames == 1

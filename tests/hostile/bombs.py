@@ -339,6 +339,50 @@ def budgets(valid):
     yield "metrics", around(valid, seed=many)
 
 
+def chain(*layers):
+    """A functional network of layers, one after another, for any time."""
+    first = keras_layer("InputLayer", {"batch_shape": [None, None, 32]})
+    made = [{**first, "name": "i", "inbound_nodes": []}]
+    for number, (name, config) in enumerate(layers):
+        before = entry(
+            None, "__keras_tensor__",
+            {"shape": [None, None, 32], "dtype": "float32",
+             "keras_history": [made[-1]["name"], 0, 0]},
+        )  # fmt: skip
+        node = {"args": [before], "kwargs": {}}
+        layer = keras_layer(name, {**config, "name": f"l{number}"})
+        made.append({**layer, "name": f"l{number}", "inbound_nodes": [node]})
+    return keras_layer(
+        "Functional",
+        {"name": "f", "layers": made, "input_layers": ["i", 0, 0],
+         "output_layers": [made[-1]["name"], 0, 0]},
+        "keras.src.models.functional",
+    )  # fmt: skip
+
+
+def sizes(valid):
+    """Graphs whose tensors are as large, or loops as long, as they like."""
+    padding = "ZeroPadding1D", {"padding": [10**6, 1]}
+    growing = "UpSampling1D", {"size": MB}
+    pooling = "GlobalMaxPooling1D", {}
+    inside = chain(padding, ("GRU", {"units": 1}))
+    for label, layers in {
+        "unrolled": [padding, ("LSTM", {"units": 1, "unroll": True})],
+        "recurrent": [padding, ("GRU", {"units": 1})],
+        "both": [padding, ("Bidirectional", {
+            "layer": keras_layer("SimpleRNN", {"units": 1, "name": "r"})})],
+        "inside": [("Functional", inside["config"])],
+        "grown": [growing, pooling],
+        "grown_more": [growing, growing, pooling],
+        "padded": [*[("ZeroPadding1D", {"padding": [MB, 0]})] * 99, pooling],
+        "repeated": [pooling, ("RepeatVector", {"n": MB}), growing, pooling],
+    }.items():  # fmt: skip
+        net = chain(*layers)
+        if label == "inside":
+            net["config"]["layers"][1]["module"] = inside["module"]
+        yield Case(f"graph_{label}", "encoder", with_network(valid, net))
+
+
 def nested_nodes(valid):
     """Graphs in calls of layers of graphs: to look at all took a square."""
     node: dict = {}
@@ -385,7 +429,7 @@ def wide_types(valid):
 
 
 def all_bombs(valid):
-    """Every family, all of whose files are to be refused."""
+    """Every family; but for graphs, all files are to be refused."""
     encoder = valid["encoder"]
     yield from packed(encoder)
     for label, content in copies():
@@ -403,6 +447,7 @@ def asking(valid):
         yield from hollow(layers)
     yield from optimizers(valid["model"], encoder)
     yield from constants(encoder)
+    yield from sizes(encoder)
     for label, config in budgets(encoder):
         yield Case(f"budget_{label}", "encoder", with_config(encoder, config))
     for i, content in enumerate(nested_nodes(encoder)):

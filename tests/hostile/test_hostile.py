@@ -24,7 +24,7 @@ def builds(case):
     """
     return case.door != "parts" and (
         case.name.startswith(
-            ("axis_", "budget_", "costly_", "hollow_", "types_")
+            ("axis_", "budget_", "costly_", "graph_", "hollow_", "types_")
         )
         or case.name.endswith(("_attribute", "_dropped"))
     )
