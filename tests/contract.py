@@ -23,9 +23,7 @@ SLOW_AT_FIRST = ("lim",)
 # Keras can.
 IN_TURN = {
     "accumulation": BACKENDS,
-    "bfloat16": BACKENDS,
-    # JAX compiles each operation of a step, for minutes.
-    "eager": ("tensorflow", "torch"),
+    "eager": BACKENDS,
     "embed": BACKENDS,
     "evaluate": BACKENDS,
     "export": BACKENDS,

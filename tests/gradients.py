@@ -1,5 +1,7 @@
 """Gradients with respect to weights, on any backend."""
 
+import contextlib
+
 import keras
 import numpy as np
 from keras import ops
@@ -41,6 +43,15 @@ def gradients(loss, variables):
         value = loss()
         grads = torch.autograd.grad(value, values, materialize_grads=True)
     return float(ops.convert_to_numpy(value)), [numpy(g) for g in grads]
+
+
+def one_by_one():
+    """In this context JAX computes operations one by one, as others do."""
+    if keras.backend.backend() != "jax":
+        return contextlib.nullcontext()
+    import jax
+
+    return jax.disable_jit()
 
 
 def seen_frames(function, x, frames):

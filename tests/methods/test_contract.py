@@ -176,7 +176,6 @@ def test_gradient_accumulation_counts_updates(name):
     assert seen == [0, 1, 1, 2]
 
 
-@in_turn("bfloat16")
 def test_mixed_bfloat16(name):
     model = tiny(name, dtype="mixed_bfloat16")
     x = batch(model, 8)
