@@ -49,6 +49,15 @@ class Model(Whole, RecordedLayer, keras.Model):
             optimizer=unwrapped(optimizer), jit_compile=jit_compile, **kwargs
         )
 
+    def make_train_function(self, force: bool = False) -> None:
+        """Keras' own, when the optimizer has its variables.
+
+        TensorFlow traces a step again whose first trace has made variables.
+        """
+        if self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        super().make_train_function(force)
+
     def get_compile_config(self) -> dict[str, Any] | None:
         config = super().get_compile_config()
         if config and config.get("optimizer") is not None:

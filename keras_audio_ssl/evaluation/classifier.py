@@ -269,7 +269,10 @@ class Classifier(Planned, Model):
         if loss is None:
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             if metrics is None:
-                metrics = ["accuracy"]
+                # By its name, its variables would be made in the first step.
+                metrics = [
+                    keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+                ]
         super().compile(optimizer, loss=loss, metrics=metrics, **kwargs)
 
     def default_optimizer(

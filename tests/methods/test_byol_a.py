@@ -103,13 +103,14 @@ def test_the_memory_fills_in_training_alone():
 def test_training_brings_two_views_of_a_clip_together():
     model, x = tiny(learning_rate=2e-3), batch(32)
     model.compile()
+    first = step(model, x)
     history = model.fit(x, batch_size=16, epochs=25, verbose=0).history
     assert history["loss"][-1] < 0.6 * history["loss"][0]
     # Above chance, 1 in 16, by three deviations of 5 x 32 drawings.
     chance = 1 / 16 + 3 * np.sqrt(1 / 16 * 15 / 16 / 160)
     assert np.mean(history["view_retrieval"][-5:]) > chance
-    # No collapse, which would leave the deviation near 0.
-    assert history["embedding_std"][-1] > 0.02
+    # A collapse would bring clips nearer than random weights do.
+    assert history["embedding_std"][-1] > 0.8 * first["embedding_std"]
 
 
 def test_without_target_and_predictor_it_collapses():

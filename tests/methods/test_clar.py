@@ -91,12 +91,13 @@ def test_the_loss_starts_near_ln_of_the_negatives_and_views_are_found():
     # Below this no loss of cosines can fall.
     assert np.log(1 + 30 * np.exp(-4)) < history["loss"][-1] < first["loss"]
     assert np.mean(history["view_retrieval"][-5:]) > 10 / 31
-    assert history["embedding_std"][-1] > 0.02
+    # A collapse would bring clips nearer than random weights do.
+    assert history["embedding_std"][-1] > 0.8 * first["embedding_std"]
     # Views of a clip are nearer to each other than to other clips.
     outputs = model.predict(x, batch_size=16, verbose=0)
     cosines = outputs["first"] @ outputs["second"].T
     others = cosines[~np.eye(16, dtype=bool)]
-    assert np.diag(cosines).mean() > others.mean() + 0.1
+    assert np.diag(cosines).mean() > others.mean() + 0.5
 
 
 def test_views_are_two_and_as_often_augmented_as_they_should_be():

@@ -103,11 +103,13 @@ def test_two_encoders_meet_in_one_space(negatives):
         on_torch_alone()
     model, x = tiny(negatives=negatives), voices(96)
     model.compile(keras.optimizers.Adam(3e-3))
+    first = step(model, x[:24])
     history = model.fit(x, batch_size=24, epochs=20, verbose=0).history
     assert history["loss"][-1] < 0.7 * history["loss"][0]
     for name in ("waveform", "spectrogram"):
-        # Healthy is about 1 / sqrt(dim): 0.18, 0.25.
-        assert history[f"{name}_embedding_std"][-1] > 0.02
+        # A collapse would bring clips nearer than random weights do.
+        std = f"{name}_embedding_std"
+        assert history[std][-1] > 0.8 * first[std]
     # Clips that it never heard: chance is 1 / 24.
     unseen = voices(24, seed=7)
     logs = model.evaluate(unseen, batch_size=24, verbose=0, return_dict=True)
