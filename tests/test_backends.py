@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import keras
 import numpy as np
@@ -93,10 +95,11 @@ def test_files_open_on_every_backend(tmp_path):
         pytest.skip(f"one backend is installed: {json.dumps(BACKENDS)}")
     if keras.backend.backend() != BACKENDS[0]:
         pytest.skip(f"runs once, with the suite on {BACKENDS[0]}")
-    for backend in BACKENDS:
-        run(tmp_path, backend)
-    for backend in BACKENDS:
-        run(tmp_path, backend, [b for b in BACKENDS if b != backend])
+    # One of the longest tests, and among the last that are begun.
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(partial(run, tmp_path), BACKENDS))
+        others = [[b for b in BACKENDS if b != own] for own in BACKENDS]
+        list(pool.map(partial(run, tmp_path), BACKENDS, others))
     compared = 0
     for reader, writer in itertools.permutations(BACKENDS, 2):
         wrote = np.load(tmp_path / f"{writer}_wrote.npz")

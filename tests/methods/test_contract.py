@@ -100,6 +100,13 @@ def model(trained):
     put_back(kept)
 
 
+def test_tests_of_a_method_share_a_worker(name, request):
+    config = request.config
+    if not getattr(config.option, "loadgroup", False):
+        pytest.skip("one process")
+    assert request.node.nodeid.endswith(f"@{name}")
+
+
 def test_fit_lowers_the_loss(name, trained):
     model, history = trained
     losses = history["loss"]
