@@ -44,5 +44,11 @@ def check(
     want = run(plain, arrays, array(9, *shape))
     own = Kernel(getattr(backend, name), dtype, **options)
     got = run(own, arrays, array(9, *shape), compiled=compiled)
-    close(got["outputs"], want["outputs"], tolerance)
-    close(got["inputs"], want["inputs"], tolerance)
+    half = {}
+    if dtype != "float32":
+        # TensorFlow sums the gradient of a kernel in half precision on CPUs
+        # without instructions for it; behind batch norm little else is left.
+        half = run(Kernel(getattr(portable, name), dtype, **options), arrays,
+                   array(9, *shape), compiled=compiled)  # fmt: skip
+    for kind in ("outputs", "inputs"):
+        close(got[kind], want[kind], tolerance, half.get(kind))
