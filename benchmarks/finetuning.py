@@ -4,8 +4,9 @@
 
 DATA is the folder of the data sets; of ESC-10, folds 1 to 4 train and fold 5
 tests. The weights that ship have heard folds 1 to 4 without their labels, and
-nothing of fold 5. All see segments of 2 s: of the test clips, and of those that
-are embedded once, the one in the middle; in fine-tuning another in each epoch.
+nothing of fold 5. All see whole clips, of 5 s. With fewer `--seconds`, of the
+test clips and of those that are embedded once it is the segment in the middle,
+and in fine-tuning another in each epoch: of a bark, often silence.
 
 - *probe*: frozen vectors, standardised, multinomial logistic regression, its C
   chosen within the training folds; at the clip's vector and at all levels;
@@ -231,7 +232,7 @@ def main():
     parser.add_argument("data", help="folder of the data sets")
     parser.add_argument("--output", default="finetuning.jsonl")
     parser.add_argument(
-        "--encoders", nargs="+", default=["byol_a", "cola", "npc"]
+        "--encoders", nargs="+", default=["byol_a", "cola", "small", "npc"]
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
@@ -244,7 +245,7 @@ def main():
     )  # fmt: skip
     parser.add_argument("--train", nargs="+", type=int, default=[1, 2, 3, 4])
     parser.add_argument("--test", nargs="+", type=int, default=[5])
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=16)
     args = parser.parse_args()

@@ -34,7 +34,7 @@ KEPT = "vectors"
 # Peaks of the learning rates of a head on kept vectors, of a whole network that
 # begins with such a head, and of one whose statistics are held: there nothing
 # makes up for a step that is too long.
-HEAD_RATE, RATE, HELD_RATE = 1e-2, 3e-4, 3e-5
+HEAD_RATE, RATE, HELD_RATE = 1e-2, 3e-4, 1e-5
 # With a step of Adam each weight moves by the rate, and a logit by that times
 # the width of the vectors: so far at most.
 LOGIT_STEP = 2.0
@@ -281,7 +281,7 @@ class Classifier(Planned, Model):
         """AdamW; its rate rises for a tenth of the steps, then falls to zero.
 
         At most 1e-2 for a head on frozen weights, whose weights decay, 3e-4
-        where the encoder is trained too, and 3e-5 where its statistics are
+        where the encoder is trained too, and 1e-5 where its statistics are
         held; less on wide vectors (of a `Readout`), 2 over their width.
 
         Args:

@@ -479,7 +479,7 @@ def test_statistics_of_a_pretraining_are_held(encoder, trained):
     assert classifier.hold_statistics is trained
     # Before any step is planned: the rate follows it.
     rate = float(classifier.default_optimizer().learning_rate)
-    assert rate == pytest.approx(3e-5 if trained else 3e-4)
+    assert rate == pytest.approx(1e-5 if trained else 3e-4)
     after = values(
         [v for n in norms for v in (n.moving_mean, n.moving_variance)]
     )
