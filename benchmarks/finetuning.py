@@ -6,7 +6,7 @@ DATA is the folder of the data sets; of ESC-10, folds 1 to 4 train and fold 5
 tests. The weights that ship have heard folds 1 to 4 without their labels, and
 nothing of fold 5. All see whole clips, of 5 s. With fewer `--seconds`, of the
 test clips and of those that are embedded once it is the segment in the middle,
-and in fine-tuning another in each epoch: of a bark, often silence.
+and in fine-tuning another in each epoch.
 
 - *probe*: frozen vectors, standardised, multinomial logistic regression, its C
   chosen within the training folds; at the clip's vector and at all levels;

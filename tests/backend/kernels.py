@@ -44,11 +44,14 @@ def check(
     want = run(plain, arrays, array(9, *shape))
     own = Kernel(getattr(backend, name), dtype, **options)
     got = run(own, arrays, array(9, *shape), compiled=compiled)
-    half = {}
-    if dtype != "float32":
-        # TensorFlow sums the gradient of a kernel in half precision on CPUs
-        # without instructions for it; behind batch norm little else is left.
-        half = run(Kernel(getattr(portable, name), dtype, **options), arrays,
-                   array(9, *shape), compiled=compiled)  # fmt: skip
-    for kind in ("outputs", "inputs"):
-        close(got[kind], want[kind], tolerance, half.get(kind))
+    close(got["outputs"], want["outputs"], tolerance)
+    try:
+        close(got["inputs"], want["inputs"], tolerance)
+    except AssertionError:
+        # On CPUs without instructions for it, TensorFlow sums gradients in
+        # half precision: there they are those of the plain function in it.
+        if BACKEND != "tensorflow" or dtype == "float32":
+            raise
+        half = Kernel(getattr(portable, name), dtype, **options)
+        want = run(half, arrays, array(9, *shape), compiled=compiled)
+        close(got["inputs"], want["inputs"], 2e-5)

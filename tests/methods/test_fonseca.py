@@ -74,7 +74,9 @@ def test_the_loss_starts_near_ln_of_the_negatives_and_views_are_found():
     assert history["loss"][-1] < 0.8 * first["loss"]
     assert np.mean(history["view_retrieval"][-5:]) > 10 / 31
     # A collapse would bring clips nearer than random weights do.
-    assert history["embedding_std"][-1] > 0.8 * first["embedding_std"]
+    assert history["embedding_std"][-1] > max(
+        0.02, 0.8 * first["embedding_std"]
+    )
 
 
 def test_pairs_of_other_clips_leave_nothing_to_learn():
