@@ -1,7 +1,9 @@
 """A classifier on an encoder: fine-tuned, or a head on frozen weights."""
 
+import contextlib
 import inspect
 from collections.abc import Collection
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,8 +55,10 @@ class Classifier(Planned, Model):
     trains the head on the vectors. Without, and compiled so, it trains a head
     first on the vectors as they are, then all: from a random head, the first
     gradients would undo what the encoder has learnt (Kumar et al., 2022,
-    arXiv 2202.10054). `predict` gives logits, one a class, before the
-    softmax; `probabilities` and `classify` take files of any length.
+    arXiv 2202.10054). The encoder's own dropout is off: the maximum over time
+    of what it leaves is another number than that of all. `predict` gives
+    logits, one a class, before the softmax; `probabilities` and `classify` take
+    files of any length.
 
     Args:
         encoder: `Encoder`, which is trained in place unless `freeze`.
@@ -66,12 +70,9 @@ class Classifier(Planned, Model):
         dropout: Rate before the dense layer, default 0.
         seed: Seed of the dropout.
         hold_statistics: Whether fine-tuning leaves the encoder in inference
-            mode, its batch normalisation on the statistics of the pretraining
-            and its dropout off, and trains its weights. The statistics of few
-            clips are another network than the one that is tested. None, the
-            default, is decided by the first `compile`: yes where it is given
-            no optimizer and batch normalisation has been trained, so no for
-            random weights.
+            mode, its batch normalisation on the statistics of the
+            pretraining, and trains its weights; False by default. For
+            batches of few clips, whose own statistics say little.
 
     Call arguments:
         x: `(batch, samples)` float32 in [-1, 1] at the encoder's rate, or a
@@ -93,8 +94,6 @@ class Classifier(Planned, Model):
             classifier.classify("clip.flac")  # "rain"
     """
 
-    hold_statistics: bool | None
-
     def __init__(
         self,
         encoder: Encoder,
@@ -102,7 +101,7 @@ class Classifier(Planned, Model):
         freeze: bool = False,
         dropout: float = 0.0,
         seed: int = 0,
-        hold_statistics: bool | None = None,
+        hold_statistics: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -147,13 +146,9 @@ class Classifier(Planned, Model):
             clip = self.encoder.frozen(x)["clip"]
         else:
             learning = training and not self.hold_statistics
-            clip = self.encoder(x, training=learning)["clip"]
+            with without_dropout(self.encoder):
+                clip = self.encoder(x, training=learning)["clip"]
         return self.head(clip, training=training, measured=self._holds_head)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments; `hold_statistics` as `compile` has decided it."""
-        config = super().get_config()
-        return {**config, "hold_statistics": self.hold_statistics}
 
     def head(
         self, clip: Tensor, training: bool | None = None, measured: bool = False
@@ -258,13 +253,6 @@ class Classifier(Planned, Model):
             metrics: Default the accuracy.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
-        if self.hold_statistics is None:
-            # At the rates that people choose, batches' own are the safer ones.
-            self.hold_statistics = optimizer is None and any(
-                measured(layer.moving_mean, layer.moving_variance)
-                for layer in self.encoder._flatten_layers()
-                if hasattr(layer, "moving_variance")
-            )
         self._starts_head = optimizer is None and loss is None
         if loss is None:
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -572,6 +560,32 @@ class Classifier(Planned, Model):
         loss = getattr(self, "loss", None)
         name = loss if isinstance(loss, str) else type(loss).__name__
         return name.lower().startswith("sparse")
+
+
+@contextlib.contextmanager
+def without_dropout(model: keras.Layer) -> Iterator[None]:
+    """Turns off the dropout in a model, whatever else training changes.
+
+    Args:
+        model: Whose layers, at any depth, pass on all that they are given.
+    """
+    kinds = (
+        keras.layers.Dropout,
+        keras.layers.GaussianDropout,
+        keras.layers.AlphaDropout,
+    )
+    found = [
+        (layer, layer.rate)
+        for layer in model._flatten_layers()
+        if isinstance(layer, kinds)
+    ]
+    try:
+        for layer, _ in found:
+            layer.rate = 0.0
+        yield
+    finally:
+        for layer, rate in found:
+            layer.rate = rate
 
 
 def measured(mean: Any, variance: Any) -> bool:

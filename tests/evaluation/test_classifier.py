@@ -461,42 +461,35 @@ def test_data_that_are_not_kept_are_not_embedded_first(encoder, monkeypatch):
     assert int(classifier.optimizer.iterations) == 2
 
 
-@pytest.mark.parametrize("trained", [True, False])
-def test_statistics_of_a_pretraining_are_held(encoder, trained):
+@pytest.mark.parametrize("held", [True, False])
+def test_statistics_of_a_pretraining_can_be_held(encoder, held):
     x, y = tones(16)
     norms = [block.norm for block in encoder.backbone.blocks]
-    if trained:
-        for norm in norms:
-            norm.moving_mean.assign(norm.moving_mean + 0.1)
-    classifier = Classifier(encoder, classes=2)
+    for norm in norms:
+        norm.moving_mean.assign(norm.moving_mean + 0.1)
+    classifier = Classifier(encoder, classes=2, hold_statistics=held)
     classifier.compile()
     clip = values([encoder(x, training=False)["clip"]])[0]
     before = values(
         [v for n in norms for v in (n.moving_mean, n.moving_variance)]
     )
     kernel = values([norms[0].gamma])[0]
-    classifier.fit(x, y, batch_size=8, verbose=0)
-    assert classifier.hold_statistics is trained
-    # Before any step is planned: the rate follows it.
+    # The rate follows.
     rate = float(classifier.default_optimizer().learning_rate)
-    assert rate == pytest.approx(1e-5 if trained else 3e-4)
+    assert rate == pytest.approx(1e-5 if held else 3e-4)
+    classifier.fit(x, y, batch_size=8, verbose=0)
     after = values(
         [v for n in norms for v in (n.moving_mean, n.moving_variance)]
     )
     same = [(a == b).all() for a, b in zip(before, after, strict=True)]
-    assert all(same) if trained else not any(same)
+    assert all(same) if held else not any(same)
     # The head's are those of the vectors before, and stay too.
     mean = values([classifier.norm.mean])[0]
-    assert np.allclose(mean, clip.mean(0), atol=1e-5) is trained
+    assert np.allclose(mean, clip.mean(0), atol=1e-5) is held
     # Weights are trained either way.
     assert (values([norms[0].gamma])[0] != kernel).any()
-    # Whoever chooses an optimizer has the batches' own.
-    other = Classifier(encoder, classes=2)
-    other.compile("adam")
-    assert other.hold_statistics is False
-    # What was decided is in the file.
     again = Classifier.from_config(classifier.get_config())
-    assert again.hold_statistics is trained
+    assert again.hold_statistics is held
 
 
 def test_held_statistics_train_the_network_that_is_tested(encoder):
@@ -511,6 +504,35 @@ def test_held_statistics_train_the_network_that_is_tested(encoder):
     assert classifier._holds_head
     outputs = [classifier(x, training=t) for t in (True, False)]
     np.testing.assert_allclose(*values(outputs), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["ours", "foreign"])
+def test_the_encoders_dropout_is_off(encoder, kind):
+    if kind == "ours":
+        backbone = AudioNTT(16, dim=16, conv_channels=8, dropout=0.5)
+    else:
+        network = keras.Sequential(
+            [
+                keras.Input((None, 16)),
+                keras.layers.Conv1D(8, 3, padding="same"),
+                keras.layers.SpatialDropout1D(0.5),
+                keras.layers.GaussianDropout(0.5),
+            ]
+        )
+        backbone = kas.encoders.KerasBackbone(network, 16)
+    dropping = Encoder(encoder.frontend, backbone)
+    x, y = tones(8)
+    clips = [values([dropping(x, training=True)["clip"]])[0] for _ in range(2)]
+    assert (clips[0] != clips[1]).any()
+    classifier = Classifier(dropping, classes=2)
+    classifier.compile(keras.optimizers.SGD(0.1))
+    classifier.fit(x, y, verbose=0)
+    logits = [values([classifier(x, training=True)])[0] for _ in range(2)]
+    np.testing.assert_array_equal(*logits)
+    assert np.abs(logits[0]).max() > 0
+    # Elsewhere it goes on.
+    clips = [values([dropping(x, training=True)["clip"]])[0] for _ in range(2)]
+    assert (clips[0] != clips[1]).any()
 
 
 def test_rates_of_a_head_follow_its_width(encoder):
