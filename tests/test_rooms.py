@@ -15,7 +15,7 @@ MAY = {
     "features": {"backend", "engine"},
     "augment": {"engine"},
     "blocks": {"backend", "engine"},
-    "losses": set(),
+    "losses": {"backend"},
     "data": set(),
     "export": {"backend"},
     "encoders": {"backend", "engine", "features", "blocks", "data", "export"},

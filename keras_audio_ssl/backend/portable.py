@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_audio_ssl._types import Size
 from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.backend.isotonic import not_rising
 
 __all__ = [
     "Constant",
@@ -45,6 +46,7 @@ __all__ = [
     "replicas",
     "rounds_coarsely",
     "sliding_frames",
+    "soft_ranks",
     "splitting_pays",
     "update_if",
 ]
@@ -572,6 +574,30 @@ def in_chunks(
         `function(x)`.
     """
     return function(x)
+
+
+def soft_ranks(z: Tensor, kind: str) -> Tensor:
+    """The point nearest to scores in the hull of all orders of 1 to n.
+
+    Args:
+        z: float32 or float64 `(..., n)`.
+        kind: Nearest by the squared distance, `"l2"`, or by the divergence of
+            exponentials, `"kl"`.
+
+    Returns:
+        `(..., n)`.
+    """
+    # A common offset changes nothing; without it exponentials are at most 1.
+    z = z - ops.stop_gradient(ops.max(z, axis=-1, keepdims=True))
+    order = ops.argsort(ops.stop_gradient(-z), axis=-1)
+    place = ops.argsort(order, axis=-1)
+    z = ops.take_along_axis(z, order, axis=-1)
+    rho = ops.convert_to_tensor(np.arange(z.shape[-1], 0, -1), z.dtype)
+    if kind == "l2":
+        projected = z - not_rising(z - rho)
+    else:
+        projected = ops.exp(z - not_rising(z, ops.log(rho), "kl"))
+    return ops.take_along_axis(projected, place, axis=-1)
 
 
 def in_float64(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from keras_audio_ssl._types import Size
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.backend import chunks
+from keras_audio_ssl.backend import pooling_rows
 from keras_audio_ssl.backend import portable
 from keras_audio_ssl.backend.exported import is_for_export
 from keras_audio_ssl.backend.portable import Pad
@@ -41,6 +42,7 @@ __all__ = [
     "norm_silu",
     "rounds_coarsely",
     "sliding_frames",
+    "soft_ranks",
 ]
 
 # Each operation costs more here than on the other backends. Pieces only avoid
@@ -515,3 +517,35 @@ def in_chunks(
 def rounds_coarsely(x: Tensor) -> bool:
     # Four times as coarsely as the other backends' on a CPU.
     return x.device.type == "cpu"
+
+
+def soft_ranks(z: Tensor, kind: str) -> Tensor:
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if traced or z.device.type != "cpu":
+        return portable.soft_ranks(z, kind)
+    try:
+        return SoftRanks.apply(z, kind)
+    except pooling_rows.Unfit:
+        # float32 would lose digits in sums over so long rows.
+        return portable.soft_ranks(z.double(), kind).to(z.dtype)
+
+
+class SoftRanks(torch.autograd.Function):
+    """Soft ranks by one call in C++."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, kind: str) -> Tensor:
+        ranks, ctx.kept = pooling_rows.soft_ranks(z.numpy(), kind)
+        ctx.save_for_backward(z)
+        ctx.kind = kind
+        return torch.from_numpy(ranks)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        if not torch.is_grad_enabled():
+            down = pooling_rows.gradient(grad.numpy(), ctx.kept)
+            return torch.from_numpy(down), None
+        # A gradient that is to have one itself.
+        (z,) = ctx.saved_tensors
+        ranks = portable.soft_ranks(z, ctx.kind)
+        return *torch.autograd.grad(ranks, z, grad, create_graph=True), None
