@@ -89,7 +89,7 @@ class StretchedCrop(Layer):
         return interpolation(place, x.shape[1]) @ ops.convert_to_tensor(x)
 
     def call(self, x: Tensor, seed: Seed = None) -> Tensor:
-        return self.apply(x, **self.draw(x.shape, seed))
+        return self.apply(x, **self.draw(ops.shape(x), seed))
 
 
 class FrequencyWarp(Augmentation):

@@ -40,6 +40,21 @@ def waveform_and_lengths(x: Batch) -> tuple[Tensor, Tensor | None]:
     return x, None
 
 
+def partners(x: Batch) -> Batch:
+    """The batch that second views are made of.
+
+    Args:
+        x: A batch; with `"pair"`, `(batch, samples)`, another sound for each
+            clip, as long, that is to be told to be the same.
+
+    Returns:
+        The batch of those sounds, or `x` itself.
+    """
+    if isinstance(x, dict) and "pair" in x:
+        return {**x, "waveform": x["pair"]}
+    return x
+
+
 def checked(x: Any, sample_rate: int | None) -> Any:
     """What `fit`, `evaluate` and `predict` are given, if they can use it.
 

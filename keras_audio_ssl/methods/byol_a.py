@@ -22,6 +22,7 @@ from keras_audio_ssl.blocks import ProjectedBackbone
 from keras_audio_ssl.blocks import TargetNetwork
 from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import check_choice
+from keras_audio_ssl.engine import partners
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import contrastive_accuracy
 from keras_audio_ssl.losses import cosine_similarity
@@ -160,11 +161,17 @@ class BYOLA(PretextModel):
         self.std = keras.metrics.Mean(name="embedding_std")
         self.retrieval = keras.metrics.Mean(name="view_retrieval")
 
-    def views(self, features: Tensor) -> Sequence[Tensor]:
-        """Two augmented views of features, `(batch, frames, bins)` each."""
+    def views(
+        self, features: Tensor, others: Tensor | None = None
+    ) -> Sequence[Tensor]:
+        """Two augmented views of features, `(batch, frames, bins)` each.
+
+        Args:
+            features: `(batch, frames, bins)`.
+            others: What the second views are made of, if not of the same.
+        """
         seed, views = self.seed_generator, []
-        for _ in range(2):
-            x = features
+        for x in (features, features if others is None else others):
             for layer in self.augmentations:
                 if layer == "fader" and not self.fader_gain:
                     continue
@@ -180,9 +187,17 @@ class BYOLA(PretextModel):
 
     def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
         waveform, lengths = waveform_and_lengths(x)
-        segment = self.crop(waveform, lengths=lengths, seed=self.seed_generator)
+        seed, pairs, others = self.seed_generator, partners(x), None
+        if pairs is x:
+            segment = self.crop(waveform, lengths=lengths, seed=seed)
+        else:
+            # The same segment of both.
+            both = ops.stack([waveform, pairs["waveform"]], axis=-1)
+            both = self.crop(both, lengths=lengths, seed=seed)
+            segment = both[..., 0]
+            others = self._normalized_features(both[..., 1], training)
         features = self._normalized_features(segment, training)
-        view_1, view_2 = self.views(features)
+        view_1, view_2 = self.views(features, others)
         if training:
             # The clips as they were: what is mixed is not mixed again.
             self.mixup.push(features)

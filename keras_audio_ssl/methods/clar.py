@@ -20,6 +20,7 @@ from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import count_classes
+from keras_audio_ssl.engine import partners
 from keras_audio_ssl.engine import warm_up_cosine
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import embedding_std
@@ -177,22 +178,24 @@ class CLAR(PretextModel):
         start = ops.zeros((ops.shape(waveform)[0],), "int32")
         return crop(ops.cast(waveform, "float32"), start, self.samples)
 
-    def views(self, clips: Tensor) -> Tensor:
+    def views(self, clips: Tensor, others: Tensor | None = None) -> Tensor:
         """Two augmented versions of clips.
 
         Args:
             clips: `(batch, samples)`.
+            others: What the second versions are made of, if not of the same.
 
         Returns:
             `(2 * batch, samples)`, the first of all clips first.
         """
-        both = ops.concatenate([clips, clips], axis=0)
+        second = clips if others is None else others
+        both = ops.concatenate([clips, second], axis=0)
         for layer in self.augmentations:
             both = layer(both, seed=self.seed_generator)
         return both
 
     def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
-        views = self.views(self.clip(x))
+        views = self.views(self.clip(x), self.clip(partners(x)))
         # Nothing before the backbone learns, and the way back through
         # augmentations and spectra is long.
         features = ops.stop_gradient(self.encoder.frontend(views))

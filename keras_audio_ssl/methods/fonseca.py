@@ -22,6 +22,7 @@ from keras_audio_ssl.augment import repeated
 from keras_audio_ssl.blocks import MLPHead
 from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import check_choice
+from keras_audio_ssl.engine import partners
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import embedding_std
 from keras_audio_ssl.losses import nt_xent
@@ -172,15 +173,25 @@ class Fonseca(PretextModel):
         Returns:
             `(2 * batch, frames, bins)`, the first of all clips first.
         """
+        first = self.features_of(x)
+        pairs = partners(x)
+        second = first if pairs is x else self.features_of(pairs)
+        seed = self.seed_generator
+        both = [
+            self.crop(features, lengths=valid, seed=seed)
+            for features, valid in (first, second)
+        ]
+        return ops.concatenate(both, axis=0)
+
+    def features_of(self, x: Batch) -> tuple[Tensor, Tensor | None]:
+        """Features `(batch, frames, bins)`, and how many frames are valid."""
         waveform, lengths = waveform_and_lengths(x)
         frontend, length = self.encoder.frontend, self.crop.length
         samples = frontend.min_samples + (length - 1) * frontend.hop_length
         waveform, lengths = repeated(waveform, samples, lengths)
         features = frontend.unnormalized(waveform, lengths)
         valid = None if lengths is None else frontend.frame_lengths(lengths)
-        seed = self.seed_generator
-        both = [self.crop(features, lengths=valid, seed=seed) for _ in range(2)]
-        return ops.concatenate(both, axis=0)
+        return features, valid
 
     def views(self, patches: Tensor) -> Sequence[Tensor]:
         """Both views, `(batch, frames, bins)` each, of `patches`."""

@@ -18,6 +18,7 @@ from keras_audio_ssl.augment import make_augmentations
 from keras_audio_ssl.blocks import MLPHead
 from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.encoders import scaled_as_segments
+from keras_audio_ssl.engine import partners
 from keras_audio_ssl.engine import warm_up_cosine
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import embedding_std
@@ -182,9 +183,8 @@ class Joint(PretextModel):
         return ops.stop_gradient(view), ops.stop_gradient(target)
 
     def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
-        (view_1, target_1), (view_2, target_2) = (
-            self.view(x, other) for other in (1, 2)
-        )
+        view_1, target_1 = self.view(x, 1)
+        view_2, target_2 = self.view(partners(x), 2)
         return {
             **self.compare(view_1, view_2, training=training),
             "target": ops.stack([target_1, target_2], axis=1),

@@ -16,6 +16,7 @@ from keras_audio_ssl.encoders import Windowed
 from keras_audio_ssl.encoders import window_of
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import count_classes
+from keras_audio_ssl.engine import partners
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.features import scale_amplitude
 from keras_audio_ssl.losses import bce_information
@@ -176,16 +177,10 @@ class LIM(PretextModel):
         if isinstance(x, dict) and "first" in x:
             chunks = ops.concatenate([x["first"], x["second"]], axis=0)
         else:
-            waveform, lengths = waveform_and_lengths(x)
-            if self.scaled:
-                frontend = self.encoder.frontend
-                waveform = scale_amplitude(
-                    waveform,
-                    frontend.amplitude,
-                    lengths,
-                    frontend.amplitude_samples,
-                )
-            twice = ops.concatenate([waveform, waveform], axis=0)
+            first, lengths = self.utterances(x)
+            pairs = partners(x)
+            second = first if pairs is x else self.utterances(pairs)[0]
+            twice = ops.concatenate([first, second], axis=0)
             if lengths is not None:
                 lengths = ops.concatenate([lengths, lengths], axis=0)
             chunks = self.crop(twice, lengths=lengths, seed=seed)
@@ -196,6 +191,19 @@ class LIM(PretextModel):
             )  # fmt: skip
             chunks = gain * chunks
         return chunks
+
+    def utterances(self, x: Batch) -> tuple[Tensor, Tensor | None]:
+        """Waveforms scaled as the front end scales them, and lengths."""
+        waveform, lengths = waveform_and_lengths(x)
+        if self.scaled:
+            frontend = self.encoder.frontend
+            waveform = scale_amplitude(
+                waveform,
+                frontend.amplitude,
+                lengths,
+                frontend.amplitude_samples,
+            )
+        return waveform, lengths
 
     def others(self, batch: Size) -> Tensor:
         """For each utterance another one of the batch, `(batch,)` int32."""

@@ -25,6 +25,7 @@ from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.encoders import join_encoders
 from keras_audio_ssl.encoders import make_encoder
 from keras_audio_ssl.engine import check_choice
+from keras_audio_ssl.engine import partners
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.features import Waveform
 from keras_audio_ssl.losses import contrastive_accuracy
@@ -224,9 +225,12 @@ class MultiFormat(PretextModel):
 
     def views(self, x: Batch, training: bool = False) -> list[Tensor]:
         """Features of the two crops, for the first and the second encoder."""
-        waveform, lengths = waveform_and_lengths(x)
         views = []
-        for part in (self.parts[0], self.parts[-1]):
+        for part, batch in (
+            (self.parts[0], x),
+            (self.parts[-1], partners(x)),
+        ):
+            waveform, lengths = waveform_and_lengths(batch)
             crop = self.crop(
                 waveform, lengths=lengths, seed=self.seed_generator
             )

@@ -63,7 +63,9 @@ class PretextModel(Trained):
     Call arguments:
         x: `(batch, samples)` float32 in [-1, 1] at the encoder's rate, or a
             dict with `"waveform"` and `"lengths"` `(batch,)`, in samples,
-            and what else the data adds.
+            and what else the data adds. Methods that compare two views of a
+            clip make the second one of `"pair"`, if there is one: `(batch,
+            samples)`, another sound for each clip, of the same length.
 
     Attributes:
         encoder: `(batch, samples)` to frames and clip vectors.
@@ -126,10 +128,16 @@ class PretextModel(Trained):
     def altered(self, x: Batch) -> Batch:
         """A batch as `augmentation` changes it."""
         waveform, lengths = waveform_and_lengths(x)
-        changed = altered(
-            self.augmentation, waveform, lengths, self.seed_generator
-        )
-        return {**x, "waveform": changed} if isinstance(x, dict) else changed
+
+        def changed(waveform: Tensor) -> Tensor:
+            return altered(
+                self.augmentation, waveform, lengths, self.seed_generator
+            )
+
+        if not isinstance(x, dict):
+            return changed(waveform)
+        both = [name for name in ("waveform", "pair") if name in x]
+        return {**x, **{name: changed(x[name]) for name in both}}
 
     # What a method may override.
 

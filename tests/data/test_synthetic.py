@@ -386,3 +386,48 @@ def test_wrong_arguments(wrong):
 def test_only_speech_has_phones():
     with pytest.raises(ValueError, match="speech"):
         SyntheticCorpus(4).phones(0)
+
+
+def paired(**options):
+    options = {"clips": 6, "batch_size": 3, "seed": 4, **options}
+    return synthetic(0.5, kind="patches", pairs="perturbed", **options)
+
+
+def test_pairs_are_the_same_crops_of_perturbed_patches():
+    batch = paired().batch(epoch=1, step=1)
+    again = paired().batch(epoch=1, step=1)
+    assert batch["pair"].shape == batch["waveform"].shape
+    assert batch["pair"].dtype == np.float32
+    np.testing.assert_array_equal(batch["pair"], again["pair"])
+    same = paired(delta=0.0).batch(epoch=1, step=1)
+    np.testing.assert_array_equal(same["waveform"], batch["waveform"])
+    # The waveform is kept as 16-bit numbers are by other sources: to 2e-5.
+    np.testing.assert_allclose(same["pair"], same["waveform"], atol=1e-6)
+    far = paired(delta=0.3).batch(epoch=1, step=1)
+    off = [np.abs(b["pair"] - b["waveform"]).mean() for b in (batch, far)]
+    assert 0 < off[0] < off[1]
+
+
+def test_another_place_has_another_perturbation():
+    data = paired(clips=1, batch_size=1, drop_last=False)
+    batches = [data.batch(epoch=e, step=0) for e in range(3)]
+    starts = {x["waveform"].tobytes() for x in batches}
+    assert len(starts) == len({x["pair"].tobytes() for x in batches}) == 3
+
+
+@pytest.mark.parametrize(
+    "options, match",
+    [
+        ({"kind": "sounds"}, "kind='patches'"),
+        ({"pairs": "other"}, "must be 'perturbed'"),
+        ({"delta": -1.0}, "must not be negative"),
+        ({"seconds": None}, "needs `seconds`"),
+    ],
+)
+def test_wrong_pairs_are_refused(options, match):
+    options = {
+        "kind": "patches", "pairs": "perturbed", "seconds": 1.0, "clips": 4,
+        **options,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=match):
+        synthetic(batch_size=2, **options)

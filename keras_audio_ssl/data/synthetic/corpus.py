@@ -11,6 +11,7 @@ import soundfile
 import soxr
 
 from keras_audio_ssl.data.builders import from_arrays
+from keras_audio_ssl.data.clips.arrays import ArrayClips
 from keras_audio_ssl.data.clips.segments import AlignedArrays
 from keras_audio_ssl.data.clips.segments import Segment
 from keras_audio_ssl.data.clips.segments import SegmentTable
@@ -383,6 +384,38 @@ class SyntheticCorpus(Sequence):
         return folder / "manifest.csv"
 
 
+class PairedPatches(ArrayClips):
+    """Patches, each crop with the same of a perturbed version.
+
+    Args:
+        corpus: `SyntheticCorpus` of `kind="patches"`.
+        seconds: Length of a crop.
+        delta: As of `SyntheticCorpus.perturbed`.
+    """
+
+    def __init__(
+        self, corpus: SyntheticCorpus, seconds: float, delta: float
+    ) -> None:
+        if not 0 <= delta < math.inf:
+            raise ValueError(
+                f"`delta` must not be negative. Received: delta={delta!r}"
+            )
+        super().__init__(corpus, corpus.sample_rate)
+        self._corpus, self._delta = corpus, delta
+        self._length = round(seconds * corpus.sample_rate)
+        self.extra_spec = {"pair": ((self._length,), "float32")}
+
+    def extras(
+        self, i: int, start: int, samples: int, sample_rate: int
+    ) -> dict[str, Array]:
+        clip = int(self._rows[i])
+        # Another perturbation for each place where a crop begins.
+        other = self._corpus.perturbed(clip, self._delta, turn=start)
+        pair = np.zeros(self._length, "float32")
+        pair[:samples] = other[start : start + samples]
+        return {"pair": pair}
+
+
 def synthetic(
     seconds: float | None = 1.0,
     batch_size: int = 64,
@@ -391,6 +424,8 @@ def synthetic(
     clips: int = 1000,
     label: str | None = None,
     segments: bool = False,
+    pairs: str | None = None,
+    delta: float = 0.03,
     sample_rate: int = 16000,
     seed: int = 0,
     memory_mb: float = 512.0,
@@ -409,6 +444,11 @@ def synthetic(
             `"syllable"` for speech.
         segments: `True` for batches that tell where the syllables lie, as
             `from_alignments`, of speech.
+        pairs: `"perturbed"` for batches with `"pair"`, `(batch, samples)`:
+            beside each crop of a patch the same crop of
+            `SyntheticCorpus.perturbed`, another one for each place. Methods
+            that compare two views make the second one of it. None by default.
+        delta: How far a pair's knobs are apart, 0.03 by default.
         sample_rate: In Hz, 16000 by default.
         seed: Of the clips and of their order; another for test data.
         memory_mb: Megabytes for clips to stay in after the first epoch, 512
@@ -437,6 +477,23 @@ def synthetic(
     if segments and kind != "speech":
         raise ValueError(
             f"`segments=True` needs kind='speech'. Received: kind={kind!r}"
+        )
+    if pairs is not None and (pairs != "perturbed" or kind != "patches"):
+        raise ValueError(
+            "`pairs` must be 'perturbed', with kind='patches', or None. "
+            f"Received: pairs={pairs!r}, kind={kind!r}"
+        )
+    if pairs is not None:
+        if seconds is None:
+            raise ValueError("`pairs` needs `seconds`. Received: None")
+        return AudioDataset(
+            PairedPatches(corpus, seconds, delta),
+            seconds,
+            batch_size,
+            sample_rate=sample_rate,
+            seed=seed,
+            source="the corpus",
+            **options,
         )
     labels, classes = None, None
     if label is not None:
