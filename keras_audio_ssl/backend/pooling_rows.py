@@ -62,13 +62,13 @@ def soft_ranks(z: Array, kind: str) -> tuple[Array, Pooled]:
     if kind == "l2":
         y = s - rho
         starts = blocks_of_means(y)
-        counts = np.diff(starts, append=s.size)
+        counts = lengths_of(starts, s.size)
         means = np.add.reduceat(y.ravel(), starts) / counts
         ranks = s.ravel() - np.repeat(means, counts)
         kept = Pooled(order.ravel(), starts, counts)
     else:
         starts = blocks_of_exponentials(s, rho, bits)
-        counts = np.diff(starts, append=s.size)
+        counts = lengths_of(starts, s.size)
         # Beside the largest of the block, whose sum is then at least 1.
         flat = s.ravel()
         shares = np.exp(flat - np.repeat(flat[starts], counts))
@@ -111,6 +111,14 @@ def put_back(values: Array, places: Array, like: Array) -> Array:
     return out.reshape(like.shape)
 
 
+def lengths_of(starts: Array, size: int) -> Array:
+    """How long parts are, from where they begin and where the last one ends."""
+    lengths = np.empty_like(starts)
+    np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
+    lengths[-1] = size - starts[-1]
+    return lengths
+
+
 def blocks_of_means(y: Array) -> Array:
     """Where the blocks of the regressions by squared distances begin.
 
@@ -125,11 +133,10 @@ def blocks_of_means(y: Array) -> Array:
     # place to place keeps equal values apart: they are no rise.
     span = float(y.max() - y.min()) + 1.0
     together = max(int(RESOLUTION / (EPSILON * span)), 1)
-    starts = []
+    hairs, starts = np.arange(n) * RESOLUTION, []
     for at in range(0, len(y), together):
         part = y[at : at + together]
-        down = np.arange(0.0, len(part))[:, None] * span
-        down = down + np.arange(n) * RESOLUTION
+        down = np.arange(0.0, len(part))[:, None] * span + hairs
         starts.append(pooled(part - down) + at * n)
     return starts[0] if len(starts) == 1 else np.concatenate(starts)
 
@@ -158,7 +165,7 @@ def blocks_of_exponentials(s: Array, rho: Array, bits: Array) -> Array:
     apart[:, 0] = True
     np.greater(s[:, :-1] - s[:, 1:], math.log(n), out=apart[:, 1:])
     runs = np.flatnonzero(apart)
-    lengths = np.diff(runs, append=s.size)
+    lengths = lengths_of(runs, s.size)
     y = y.ravel()
     y -= np.repeat(np.maximum.reduceat(y, runs), lengths)
     height = 1.0 - np.floor(np.minimum.reduceat(y, runs))
