@@ -103,8 +103,8 @@ KERNELS = {
         {"pool": (3, 3), "stride": (2, 2)},
     ),
     "norm_silu": ([noise(*UNIT), *np.ones((2, 96))], STATISTICS),
-    "soft_ranks": ([16 * noise(256, 64) - 100], {"kind": "l2"}),
-    "soft_ranks, exponentials": ([16 * noise(256, 64) - 100], {"kind": "kl"}),
+    "soft_ranks": ([16 * noise(256, 64)], {"kind": "l2"}),
+    "soft_ranks, exponentials": ([16 * noise(256, 64)], {"kind": "kl"}),
 }
 FRONT_END = ("as_one", "in_chunks", "sliding_frames", "splitting_pays")
 

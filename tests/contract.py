@@ -41,6 +41,20 @@ IN_TURN = {
 }
 
 
+class Batches(keras.utils.PyDataset):
+    """Batches that are made already."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, i):
+        return self.batches[i]
+
+
 def names_here(quality, names, backend=BACKEND):
     """The methods, or encoders, that a quality of their base is tested with.
 

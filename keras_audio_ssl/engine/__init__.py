@@ -7,6 +7,7 @@ from keras_audio_ssl.engine.batches import first_batches
 from keras_audio_ssl.engine.batches import frame_mask
 from keras_audio_ssl.engine.batches import in_tuples
 from keras_audio_ssl.engine.batches import is_arrays
+from keras_audio_ssl.engine.batches import of_both
 from keras_audio_ssl.engine.batches import partners
 from keras_audio_ssl.engine.batches import rate_of
 from keras_audio_ssl.engine.batches import steps_of

@@ -1,6 +1,7 @@
 """What a batch is, and the first batches of whatever `fit` takes."""
 
 import os
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
@@ -53,6 +54,17 @@ def partners(x: Batch) -> Batch:
     if isinstance(x, dict) and "pair" in x:
         return {**x, "waveform": x["pair"]}
     return x
+
+
+def of_both(function: Callable[[Batch], Any], x: Batch) -> tuple[Any, Any]:
+    """What a function makes of a batch and of its partners.
+
+    Args:
+        function: Without draws: called once where both are the same.
+        x: As of `partners`.
+    """
+    first, others = function(x), partners(x)
+    return first, first if others is x else function(others)
 
 
 def checked(x: Any, sample_rate: int | None) -> Any:

@@ -20,7 +20,7 @@ from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import count_classes
-from keras_audio_ssl.engine import partners
+from keras_audio_ssl.engine import of_both
 from keras_audio_ssl.engine import warm_up_cosine
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import embedding_std
@@ -195,7 +195,7 @@ class CLAR(PretextModel):
         return both
 
     def call(self, x: Batch, training: bool = False) -> dict[str, Tensor]:
-        views = self.views(self.clip(x), self.clip(partners(x)))
+        views = self.views(*of_both(self.clip, x))
         # Nothing before the backbone learns, and the way back through
         # augmentations and spectra is long.
         features = ops.stop_gradient(self.encoder.frontend(views))

@@ -17,7 +17,7 @@ from keras_audio_ssl.blocks import COLAHead
 from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.encoders import scaled_as_segments
 from keras_audio_ssl.engine import check_choice
-from keras_audio_ssl.engine import partners
+from keras_audio_ssl.engine import of_both
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.features import scale_amplitude
 from keras_audio_ssl.losses import contrastive_accuracy
@@ -139,12 +139,12 @@ class COLA(PretextModel):
         self.accuracy = keras.metrics.Mean(name="contrastive_accuracy")
         self.scale = keras.metrics.Mean(name="max_similarity")
 
-    def part(self, x: Batch) -> Tensor:
-        """A segment of each clip, `(batch, samples)`."""
+    def whole(self, x: Batch) -> tuple[Tensor, Tensor | None]:
+        """Clips that segments are cut from, and lengths."""
         waveform, lengths = waveform_and_lengths(x)
         if self.scaled and self.normalize == "clip":
             waveform = scale_amplitude(waveform, "l2", lengths)
-        return self.crop(waveform, lengths=lengths, seed=self.seed_generator)
+        return waveform, lengths
 
     def segments(self, x: Batch) -> Tensor:
         """Two segments of each clip, of unit norm, noise on the second.
@@ -156,7 +156,10 @@ class COLA(PretextModel):
         if isinstance(x, dict) and "anchor" in x:
             anchor, positive = x["anchor"], x["positive"]
         else:
-            anchor, positive = self.part(x), self.part(partners(x))
+            anchor, positive = (
+                self.crop(waveform, lengths=lengths, seed=seed)
+                for waveform, lengths in of_both(self.whole, x)
+            )
         for layer in self.augmentations:
             positive = layer(positive, seed=seed)
         if self.scaled and self.normalize == "segment":

@@ -22,7 +22,7 @@ from keras_audio_ssl.augment import repeated
 from keras_audio_ssl.blocks import MLPHead
 from keras_audio_ssl.encoders import EncoderLike
 from keras_audio_ssl.engine import check_choice
-from keras_audio_ssl.engine import partners
+from keras_audio_ssl.engine import of_both
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.losses import embedding_std
 from keras_audio_ssl.losses import nt_xent
@@ -173,13 +173,9 @@ class Fonseca(PretextModel):
         Returns:
             `(2 * batch, frames, bins)`, the first of all clips first.
         """
-        first = self.features_of(x)
-        pairs = partners(x)
-        second = first if pairs is x else self.features_of(pairs)
-        seed = self.seed_generator
         both = [
-            self.crop(features, lengths=valid, seed=seed)
-            for features, valid in (first, second)
+            self.crop(features, lengths=valid, seed=self.seed_generator)
+            for features, valid in of_both(self.features_of, x)
         ]
         return ops.concatenate(both, axis=0)
 

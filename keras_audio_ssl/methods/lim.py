@@ -16,7 +16,7 @@ from keras_audio_ssl.encoders import Windowed
 from keras_audio_ssl.encoders import window_of
 from keras_audio_ssl.engine import check_choice
 from keras_audio_ssl.engine import count_classes
-from keras_audio_ssl.engine import partners
+from keras_audio_ssl.engine import of_both
 from keras_audio_ssl.engine import waveform_and_lengths
 from keras_audio_ssl.features import scale_amplitude
 from keras_audio_ssl.losses import bce_information
@@ -177,9 +177,7 @@ class LIM(PretextModel):
         if isinstance(x, dict) and "first" in x:
             chunks = ops.concatenate([x["first"], x["second"]], axis=0)
         else:
-            first, lengths = self.utterances(x)
-            pairs = partners(x)
-            second = first if pairs is x else self.utterances(pairs)[0]
+            (first, lengths), (second, _) = of_both(self.utterances, x)
             twice = ops.concatenate([first, second], axis=0)
             if lengths is not None:
                 lengths = ops.concatenate([lengths, lengths], axis=0)

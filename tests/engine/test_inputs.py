@@ -1,10 +1,10 @@
 """What Keras' `fit`, `evaluate` and `predict` take, ours take."""
 
-import keras
 import numpy as np
 import pytest
 
 import keras_audio_ssl as kas
+from tests.contract import Batches
 from tests.contract import waves
 from tests.methods.denoising import Denoising
 
@@ -12,18 +12,6 @@ from tests.methods.denoising import Denoising
 pytestmark = pytest.mark.filterwarnings("ignore:Your input ran out of data")
 
 CLIPS, SIZE = 8, 4
-
-
-class Batches(keras.utils.PyDataset):
-    def __init__(self, batches):
-        super().__init__()
-        self.batches = batches
-
-    def __len__(self):
-        return len(self.batches)
-
-    def __getitem__(self, i):
-        return self.batches[i]
 
 
 def parts(x, y=None, as_dict=False):
