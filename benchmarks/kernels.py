@@ -51,6 +51,7 @@ KERNELS = {
         [noise(32, 98, 64, 1), noise(3, 3, 1, 32)],
         {"stride": 2},
     ),
+    "conv, one row": ([noise(256, 96, 8, 32), 0.1 * noise(1, 3, 32, 32)], {}),
     "conv_norm_pool": ([noise(*BYOL_A), *weights(3, 3, 64, 64)], MAP),
     "conv_norm_pool, one channel": (
         [noise(32, 96, 64, 1), *weights(3, 3, 1, 64)],
@@ -102,6 +103,7 @@ KERNELS = {
         [noise(16, 53, 50, 64)],
         {"pool": (3, 3), "stride": (2, 2)},
     ),
+    "relu_pool": ([noise(*BYOL_A)], {"pool": (2, 2)}),
     "norm_silu": ([noise(*UNIT), *np.ones((2, 96))], STATISTICS),
     "soft_ranks": ([16 * noise(256, 64)], {"kind": "l2"}),
     "soft_ranks, exponentials": ([16 * noise(256, 64)], {"kind": "kl"}),

@@ -43,6 +43,7 @@ __all__ = [
     "name",
     "norm_silu",
     "reads_ahead",
+    "relu_pool",
     "replicas",
     "rounds_coarsely",
     "sliding_frames",
@@ -284,6 +285,17 @@ def max_pool(
     return ops.max_pool(x, pool, stride, "valid", "channels_last")
 
 
+def relu_pool(x: Tensor, pool: tuple[int, int]) -> Tensor:
+    """`max_pool` of the rectified map.
+
+    Example:
+        >>> relu_pool(-np.ones((1, 4, 4, 3), "float32"), (2, 2)).shape
+        (1, 2, 2, 3)
+    """
+    # Of the maxima, which are fewer.
+    return ops.relu(max_pool(x, pool))
+
+
 def average_pool(x: Tensor, pool: tuple[int, int]) -> Tensor:
     """Means of windows that do not overlap; a remainder is dropped.
 
@@ -340,7 +352,12 @@ def affine(
 
 
 def batch_norm(
-    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    around: Tensor | None = None,
+    relu: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalises the last axis by the mean and variance over all others.
 
@@ -349,6 +366,8 @@ def batch_norm(
         gamma: `(channels,)` float32.
         beta: `(channels,)` float32.
         epsilon: Added to the variance.
+        around: A tensor like `x` that is added to the normalised one.
+        relu: Whether the sum is rectified.
 
     Returns:
         The normalised tensor in the dtype of `x`, mean and (biased) variance
@@ -363,7 +382,13 @@ def batch_norm(
     values = ops.cast(x, "float32")
     mean, variance = ops.moments(values, tuple(range(len(x.shape) - 1)))
     y = affine(values, mean, variance, gamma, beta, epsilon)
-    return ops.cast(y, x.dtype), mean, variance
+    return finished(ops.cast(y, x.dtype), around, relu), mean, variance
+
+
+def finished(y: Tensor, around: Tensor | None, relu: bool) -> Tensor:
+    """What `batch_norm` does with a normalised tensor."""
+    y = y if around is None else y + around
+    return ops.relu(y) if relu else y
 
 
 def norm_silu(

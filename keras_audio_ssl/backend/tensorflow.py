@@ -93,13 +93,19 @@ def gathered(x: Tensor) -> Tensor:
 
 
 def batch_norm(
-    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    around: Tensor | None = None,
+    relu: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     if len(x.shape) != 4:
-        return portable.batch_norm(x, gamma, beta, epsilon)
+        return portable.batch_norm(x, gamma, beta, epsilon, around, relu)
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon
     )
+    y = portable.finished(y, around, relu)
     count = tf.cast(tf.size(x) // x.shape[-1], "float32")
     # TensorFlow gives the unbiased one.
     return y, mean, variance * ((count - 1) / count)

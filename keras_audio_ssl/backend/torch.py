@@ -40,6 +40,7 @@ __all__ = [
     "lstm",
     "max_pool",
     "norm_silu",
+    "relu_pool",
     "rounds_coarsely",
     "sliding_frames",
     "soft_ranks",
@@ -116,6 +117,10 @@ def max_pool(
     return y.permute(0, 2, 3, 1)
 
 
+def relu_pool(x: Tensor, pool: tuple[int, int]) -> Tensor:
+    return functional.relu(max_pool(x, pool))
+
+
 def affine(
     x: Tensor,
     mean: Tensor,
@@ -144,21 +149,34 @@ def doubled(x: Tensor) -> Tensor:
 
 
 def batch_norm(
-    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    around: Tensor | None = None,
+    relu: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     channels = x.shape[-1]
     mean = torch.zeros(channels, dtype=gamma.dtype, device=x.device)
     variance = torch.ones_like(mean)
-    # A view whose memory is laid out as PyTorch's kernels like it.
-    if len(x.shape) == 2:
-        view = x
-    elif len(x.shape) == 4:
-        view = x.permute(0, 3, 1, 2)
-    else:
-        view = x.reshape(1, -1, 1, channels).permute(0, 3, 1, 2)
+
+    def channels_second(x: Tensor) -> Tensor:
+        # A view whose memory is laid out as PyTorch's kernels like it.
+        if len(x.shape) == 2:
+            return x
+        if len(x.shape) != 4:
+            x = x.reshape(1, -1, 1, channels)
+        return x.permute(0, 3, 1, 2)
+
     y = torch.batch_norm(
-        view, gamma, beta, mean, variance, True, 1.0, epsilon, True
-    )
+        channels_second(x), gamma, beta, mean, variance, True, 1.0, epsilon,
+        True,
+    )  # fmt: skip
+    # Where it lies: no one else has it, and its gradient does not need it.
+    if around is not None:
+        y.add_(channels_second(around))
+    if relu:
+        y.relu_()
     if len(x.shape) != 2:
         y = y.permute(0, 2, 3, 1).reshape(x.shape)
     count = x.numel() // channels

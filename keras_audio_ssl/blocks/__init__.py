@@ -9,6 +9,7 @@ from keras_audio_ssl.blocks.conv import BatchNorm
 from keras_audio_ssl.blocks.conv import ConvBlock
 from keras_audio_ssl.blocks.conv import ConvNorm
 from keras_audio_ssl.blocks.conv import conv_1d
+from keras_audio_ssl.blocks.conv import conv_across
 from keras_audio_ssl.blocks.conv import mask_frames
 from keras_audio_ssl.blocks.conv import max_pool
 from keras_audio_ssl.blocks.conv1d import ConvNorm1D

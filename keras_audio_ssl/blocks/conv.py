@@ -76,6 +76,36 @@ def conv_1d(
     return ops.squeeze(y, axis=1)
 
 
+def conv_across(x: Tensor, kernel: Tensor) -> Tensor:
+    """Convolves over the few bins of a map, each of which all others reach.
+
+    As one product with a matrix of all bins to all bins: quicker than a
+    convolution, half of which is zeros around the map.
+
+    Args:
+        x: `(batch, time, bins, channels)`, of no more bins than taps.
+        kernel: `(1, taps, channels, filters)`, an odd number of taps.
+
+    Returns:
+        `(batch, time, bins, filters)`, with zeros around the bins.
+    """
+    bins, channels = x.shape[2:]
+    taps, filters = kernel.shape[1], kernel.shape[3]
+    none = ops.zeros((channels, filters), kernel.dtype)
+
+    def tap(i: int) -> Tensor:
+        return kernel[0, i] if 0 <= i < taps else none
+
+    # From each bin (rows) to each (columns).
+    matrix = [
+        ops.concatenate([tap(i - j + taps // 2) for j in range(bins)], axis=1)
+        for i in range(bins)
+    ]
+    flat = ops.reshape(x, (-1, ops.shape(x)[1], bins * channels))
+    y = ops.matmul(flat, ops.cast(ops.concatenate(matrix, axis=0), x.dtype))
+    return ops.reshape(y, (-1, ops.shape(x)[1], bins, filters))
+
+
 class BatchNorm(Registered, keras.layers.BatchNormalization):
     """Batch normalisation of the last axis by each backend's fused kernel.
 
@@ -336,6 +366,8 @@ class ConvNorm(Layer):
             lies beyond is set to zero there, and left out of the statistics.
             The input must be zero past the clip's end.
         training: bool.
+        around: Optional map like the output, zero past each clip's end, which
+            is added before the activation.
 
     Returns:
         `(batch, time / stride, frequency / stride, filters)`, rounded up with
@@ -423,6 +455,13 @@ class ConvNorm(Layer):
             pad = (self.pad or backend.half_pad(kernel.shape))[0]
             y = conv_1d(x[:, :, 0], kernel[:, 0], self.strides[0], pad)
             return y[:, :, None]
+        if (
+            self.strides == (1, 1)
+            and self.pad is None
+            and kernel.shape[0] == 1
+            and (x.shape[2] or math.inf) <= kernel.shape[1]
+        ):
+            return conv_across(x, kernel)
         return backend.conv(x, kernel, self.strides, self.pad)
 
     def call(
@@ -430,11 +469,16 @@ class ConvNorm(Layer):
         x: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
+        around: Tensor | None = None,
     ) -> Tensor:
         x = ops.cast(x, self.compute_dtype)
         kernel = ops.convert_to_tensor(self.conv.kernel)
         gamma, beta = self.norm.scale_and_offset()
-        activate = ACTIVATIONS[self.activation]
+
+        def activate(x: Tensor) -> Tensor:
+            x = x if around is None else x + around
+            return ACTIVATIONS[self.activation](x)
+
         if not (training and self.norm.trainable):
             mean, variance = self.norm.moving_moments()
             scale = gamma * ops.rsqrt(variance + self.norm.epsilon)
@@ -445,8 +489,12 @@ class ConvNorm(Layer):
             x = activate(x)
         elif lengths is None:
             x, epsilon = self.convolved(x, kernel), self.norm.epsilon
-            if self.activation == "silu":
+            if self.activation == "silu" and around is None:
                 x, *moments = backend.norm_silu(x, gamma, beta, epsilon)
+            elif self.activation in ("relu", None):
+                x, *moments = backend.batch_norm(
+                    x, gamma, beta, epsilon, around, self.activation == "relu"
+                )
             else:
                 x, *moments = backend.batch_norm(x, gamma, beta, epsilon)
                 x = activate(x)

@@ -66,7 +66,11 @@ class FactorizedBlock(Layer):
             filters, kernels[0], activation="relu", name="first", **options
         )
         self.second = ConvNorm(
-            filters, kernels[1], activation=None, name="second", **options
+            filters,
+            kernels[1],
+            activation=None if pool else "relu",
+            name="second",
+            **options,
         )
         self.shortcut = keras.layers.Dense(
             filters, use_bias=False, name="shortcut", dtype=self.dtype_policy
@@ -92,20 +96,19 @@ class FactorizedBlock(Layer):
             # After the matrix: a quarter of the products.
             x, around = backend.doubled(x), backend.doubled(around)
         y = self.first(x, lengths=lengths, training=training)
-        y = self.second(y, lengths=lengths, training=training)
-        y = ops.relu(y + around)
+        y = self.second(y, lengths=lengths, training=training, around=around)
         if self.pool is None:
             return y
         if self.pool == "keep":
-            # Zeros: no value is below them. One more than needed is left out
-            # again, where it is not known.
+            # Zeros: no rectified value is below them. One more than needed is
+            # left out again, where it is not known.
             rest = [
                 (0, size % 2 if isinstance(size, int) else 1)
                 for size in y.shape[1:3]
             ]
             if any(odd for _, odd in rest):
                 y = ops.pad(y, ((0, 0), *rest, (0, 0)))
-        y = backend.max_pool(y, (2, 2))
+        y = backend.relu_pool(y, (2, 2))
         if lengths is not None and self.pool == "drop":
             # A frame of which half is past the end is none.
             y = mask_frames(y, self.output_lengths(lengths))

@@ -3,7 +3,6 @@
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.conv import ConvNorm
@@ -69,9 +68,7 @@ class BasicBlock(Layer):
         self.first = conv_relu(
             filters, kernel_size, stride, name="first", **policy
         )
-        self.second = conv_relu(
-            filters, kernel_size, activation=None, name="second", **policy
-        )
+        self.second = conv_relu(filters, kernel_size, name="second", **policy)
         self.first.build((None, None, None, channels))
         self.second.build((None, None, None, filters))
         self.shortcut = None
@@ -88,7 +85,7 @@ class BasicBlock(Layer):
         training: bool | None = None,
     ) -> Tensor:
         options = {"lengths": lengths, "training": training}
-        y = self.second(self.first(x, **options), **options)
+        y = self.first(x, **options)
         if self.shortcut is not None:
             x = self.shortcut(x, **options)
-        return ops.relu(x + y)
+        return self.second(y, around=x, **options)

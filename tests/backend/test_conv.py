@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
+from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl.backend import portable
 from tests.backend.kernels import BACKEND
 from tests.backend.kernels import COMPILED
 from tests.backend.kernels import Kernel
 from tests.backend.kernels import array
 from tests.backend.kernels import check
 from tests.backend.kernels import on_torch
+from tests.blocks.gradients import close
 from tests.blocks.gradients import run
 
 MAP = array(0, 4, 11, 8, 3) + 2
@@ -35,6 +38,17 @@ CASES = {
     "conv, even": ("conv", [MAP, array(1, 2, 4, 3, 5)], {}),
     "conv, pointwise": ("conv", [MAP, array(1, 1, 1, 3, 5)], {}),
     "conv, one channel": ("conv", [ONE_CHANNEL, array(1, 3, 3, 1, 5)], {}),
+    "conv, one row": ("conv", [MAP, array(1, 1, 3, 3, 5)], {}),
+    "conv, one row, strided": (
+        "conv",
+        [MAP, array(1, 1, 4, 3, 5)],
+        {"stride": (1, 2), "pad": ((0, 0), (0, 1))},
+    ),
+    "conv, one row, few bins": (
+        "conv",
+        [array(0, 4, 11, 2, 3), array(1, 1, 3, 3, 5)],
+        {},
+    ),
     "doubled": ("doubled", [MAP], {}),
     "doubling": ("doubling_conv", [MAP, array(1, 3, 3, 5, 3)], {}),
     "depthwise": ("depthwise_conv", [MAP, array(1, 5, 3, 3, 1)], {}),
@@ -51,6 +65,7 @@ CASES = {
     ),
     "max_pool, apart": ("max_pool", [MAP], {"pool": (1, 2), "stride": (2, 3)}),
     "max_pool, none": ("max_pool", [MAP], {"pool": (1, 1)}),
+    "relu_pool": ("relu_pool", [MAP - 2], {"pool": (2, 3)}),
     "average_pool": ("average_pool", [MAP], {"pool": (2, 3)}),
     "max_over_time": ("max_over_time", [array(0, 4, 7, 3)], {}),
     "affine": (
@@ -119,6 +134,26 @@ def test_accelerators_give_the_same(case, monkeypatch):
 def test_half_precision_is_near(case, dtype):
     # `affine` is given float32 under any policy.
     check(*CASES[case], compiled=COMPILED[0], dtype=dtype, tolerance=0.1)
+
+
+@pytest.mark.parametrize("compiled", COMPILED)
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("shape", [(4, 11, 8, 3), (9, 6, 3), (20, 3)])
+def test_batch_norm_adds_and_rectifies(shape, relu, compiled):
+    def in_steps(x, gamma, beta, around):
+        y, *moments = portable.batch_norm(x, gamma, beta, 1e-3)
+        y = y + around
+        return (ops.maximum(y, 0.0) if relu else y), *moments
+
+    def at_once(x, gamma, beta, around):
+        return backend.batch_norm(x, gamma, beta, 1e-3, around, relu)
+
+    arrays = [array(0, *shape), array(2, 3), array(3, 3), array(4, *shape)]
+    grad = array(9, *shape)
+    want = run(Kernel(in_steps), arrays, grad)
+    got = run(Kernel(at_once), arrays, grad, compiled=compiled)
+    for key in ("outputs", "inputs"):
+        close(got[key], want[key], 2e-5)
 
 
 def test_of_equal_values_the_first_takes_the_gradient():

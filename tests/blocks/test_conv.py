@@ -1,21 +1,23 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl.backend import portable
 from keras_audio_ssl.blocks import BatchNorm
 from keras_audio_ssl.blocks import ConvBlock
 from keras_audio_ssl.blocks import ConvNorm
+from keras_audio_ssl.blocks import conv_across
 from keras_audio_ssl.blocks import frame_mask
 from keras_audio_ssl.blocks import mask_frames
+from keras_audio_ssl.blocks.conv import ACTIVATIONS
+from tests.backend.kernels import COMPILED
+from tests.backend.kernels import Kernel
+from tests.backend.kernels import array
 from tests.blocks.gradients import close
 from tests.blocks.gradients import run
 
-COMPILED = {
-    "tensorflow": [False, True, "xla"],
-    "jax": [True],
-    "torch": [False],
-}[keras.backend.backend()]
 numpy = keras.ops.convert_to_numpy
 
 
@@ -253,6 +255,45 @@ def test_conv_norm_equals_the_plain_layers(options, training, compiled):
     want = run(plain, [x], grad, training=training)
     for key in ("outputs", "inputs", "weights", "state"):
         close(got[key], want[key], 2e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("activation", ["silu", "relu", "relu6", None])
+def test_conv_norm_adds_before_the_activation(activation, training):
+    unit, _ = unit_and_plain(activation=activation)
+    bare, _ = unit_and_plain(activation=None)
+    rng = np.random.default_rng(1)
+    x = rng.normal(2, 1, (4, 11, 8, 3)).astype("float32")
+    around = rng.normal(0, 3, (4, 11, 8, 5)).astype("float32")
+    around = ops.convert_to_tensor(around)
+    lengths = np.array([11, 6, 3, 1], "int32")
+    for options in ({}, {"lengths": lengths}):
+        got = unit(x, around=around, training=training, **options)
+        want = bare(x, training=training, **options) + around
+        want = np.array(numpy(ACTIVATIONS[activation](want)))
+        for row, n in zip(want, options.get("lengths", ()), strict=False):
+            row[n:] = 0
+        np.testing.assert_allclose(numpy(got), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", COMPILED)
+@pytest.mark.parametrize(("bins", "taps"), [(1, 3), (2, 3), (3, 3), (4, 5)])
+def test_a_convolution_over_few_bins(bins, taps, compiled):
+    arrays = [array(0, 4, 7, bins, 3), array(1, 1, taps, 3, 5)]
+    grad = array(9, 4, 7, bins, 5)
+    want = run(Kernel(portable.conv), arrays, grad)
+    got = run(Kernel(conv_across), arrays, grad, compiled=compiled)
+    for key in ("outputs", "inputs"):
+        close(got[key], want[key], 2e-5)
+    # Where it is taken.
+    unit = ConvNorm(5, (1, taps), activation=None)
+    unit.build((None, None, None, 3))
+    unit.conv.kernel.assign(arrays[1])
+    close(
+        [numpy(unit.convolved(ops.convert_to_tensor(arrays[0]), arrays[1]))],
+        want["outputs"],
+        2e-5,
+    )
 
 
 @pytest.mark.parametrize("depthwise", [True, False])

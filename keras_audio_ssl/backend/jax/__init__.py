@@ -16,6 +16,7 @@ from keras_audio_ssl.backend.jax.norm import conv_norm_pool
 from keras_audio_ssl.backend.jax.norm import max_over_time
 from keras_audio_ssl.backend.jax.norm import max_pool
 from keras_audio_ssl.backend.jax.norm import norm_silu
+from keras_audio_ssl.backend.jax.norm import relu_pool
 
 __all__ = [
     "as_one",
@@ -32,6 +33,7 @@ __all__ = [
     "max_over_time",
     "max_pool",
     "norm_silu",
+    "relu_pool",
     "sliding_frames",
     "splitting_pays",
 ]

@@ -114,18 +114,39 @@ def over_clips(function: Callable[..., Any], clips: Tensor) -> Tensor:
     return lax.scan(lambda _, clip: (None, function(clip)), None, clips)[1]
 
 
+def by_rows(
+    x: Tensor, kernel: Tensor, stride: tuple[int, int], pad: Pad
+) -> Tensor:
+    """`plain_conv`, in up to a fifth of the time for kernels of one row."""
+    height, width, _, filters = kernel.shape
+    batch, time, frequency, channels = x.shape
+    flat = (height, stride[0], *pad[0]) == (1, 1, 0, 0)
+    # Rows as short as a kernel take thirty times as long instead.
+    if not flat or frequency <= width:
+        return plain_conv(x, kernel, stride, pad)
+    # Each row as a clip, along the axis in which XLA's kernel is quick.
+    y = lax.conv_general_dilated(
+        x.reshape(batch * time, frequency, channels),
+        kernel[0],
+        stride[1:],
+        pad[1:],
+        dimension_numbers=("NWC", "WIO", "NWC"),
+    )
+    return y.reshape(batch, time, -1, filters)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def cpu_conv(
     x: Tensor, kernel: Tensor, stride: tuple[int, int], pad: Pad
 ) -> Tensor:
     """`plain_conv` with another gradient of the kernel."""
-    return plain_conv(x, kernel, stride, pad)
+    return by_rows(x, kernel, stride, pad)
 
 
 def _conv_forward(
     x: Tensor, kernel: Tensor, stride: tuple[int, int], pad: Pad
 ) -> tuple[Any, Any]:
-    return plain_conv(x, kernel, stride, pad), (x, kernel)
+    return by_rows(x, kernel, stride, pad), (x, kernel)
 
 
 def _conv_backward(
@@ -135,7 +156,7 @@ def _conv_backward(
     # on a CPU.
     x, kernel = saved
     height, width, channels, filters = kernel.shape
-    _, pull = jax.vjp(lambda x: plain_conv(x, kernel, stride, pad), x)
+    _, pull = jax.vjp(lambda x: by_rows(x, kernel, stride, pad), x)
     if channels == 1:
         columns = as_rows(shifts(x, height, width, stride, pad))
         d_kernel = columns @ grad.reshape(-1, filters)

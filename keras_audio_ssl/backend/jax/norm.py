@@ -36,6 +36,11 @@ def max_pool(
     return x if tuple(pool) == (1, 1) else maxima(x, tuple(pool))
 
 
+def relu_pool(x: Tensor, pool: tuple[int, int]) -> Tensor:
+    # Rectified maxima would be computed once more for their gradient.
+    return max_pool(jax.nn.relu(x), pool)
+
+
 def winners(x: Tensor, pool: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Maxima of windows, and which value of its window each one is."""
     height, width = pool
