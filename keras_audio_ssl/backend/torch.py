@@ -3,6 +3,8 @@
 Maps stay channels last in memory, uncopied.
 """
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +42,7 @@ __all__ = [
     "lstm",
     "max_pool",
     "norm_silu",
+    "quicken",
     "relu_pool",
     "rounds_coarsely",
     "sliding_frames",
@@ -71,6 +74,56 @@ def at_least(size: Size, least: int) -> Size:
 
 def copied(variable: keras.Variable) -> Tensor:
     return variable.value.detach().clone()
+
+
+def quicken(optimizer: keras.Optimizer) -> None:
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    # Adam's, which AdamW has too, by the name that Keras gives it.
+    name = "_parallel_update_step"
+    adam = getattr(type(keras.optimizers.Adam()), name, None)
+    if adam is not None and getattr(type(inner), name, None) is adam:
+        setattr(inner, name, functools.partial(fused_adam, inner))
+
+
+def fused_adam(
+    optimizer: Any,
+    gradients: list[Tensor],
+    variables: list[keras.Variable],
+    learning_rate: Any,
+) -> None:
+    """Adam's update in one pass, where Keras' takes twenty on a CPU."""
+    index = [optimizer._get_variable_index(v) for v in variables]
+    weights, first, second = (
+        [v.value for v in each]
+        for each in (
+            variables,
+            [optimizer._momentums[i] for i in index],
+            [optimizer._velocities[i] for i in index],
+        )
+    )
+    if optimizer.amsgrad or not all(
+        is_plain(x) and x.is_contiguous()
+        for x in (*weights, *first, *second, *gradients)
+    ):
+        type(optimizer)._parallel_update_step(
+            optimizer, gradients, variables, learning_rate
+        )
+        return
+    step = int(ops.convert_to_tensor(optimizer.iterations)) + 1
+    # PyTorch divides by the root of the second moment's correction before
+    # epsilon is added, Keras after it.
+    correction = math.sqrt(1 - optimizer.beta_2**step)
+    torch._fused_adam_(
+        weights, gradients, first, second, [],
+        [torch.tensor(float(step))] * len(weights),
+        lr=float(learning_rate),
+        beta1=optimizer.beta_1,
+        beta2=optimizer.beta_2,
+        weight_decay=0.0,
+        eps=optimizer.epsilon / correction,
+        amsgrad=False,
+        maximize=False,
+    )  # fmt: skip
 
 
 def conv(

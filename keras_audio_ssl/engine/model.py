@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl.engine.batches import checked
 from keras_audio_ssl.engine.batches import rate_of
 from keras_audio_ssl.engine.batches import whole
@@ -48,6 +49,7 @@ class Model(Whole, RecordedLayer, keras.Model):
         super().compile(
             optimizer=unwrapped(optimizer), jit_compile=jit_compile, **kwargs
         )
+        backend.quicken(self.optimizer)
 
     def make_train_function(self, force: bool = False) -> None:
         """Keras' own, when the optimizer has its variables.
