@@ -103,8 +103,8 @@ KERNELS = {
         [noise(16, 53, 50, 64)],
         {"pool": (3, 3), "stride": (2, 2)},
     ),
-    "relu_pool": ([noise(*BYOL_A)], {"pool": (2, 2)}),
     "norm_silu": ([noise(*UNIT), *np.ones((2, 96))], STATISTICS),
+    "relu_pool": ([noise(*BYOL_A)], {"pool": (2, 2)}),
     "soft_ranks": ([16 * noise(256, 64)], {"kind": "l2"}),
     "soft_ranks, exponentials": ([16 * noise(256, 64)], {"kind": "kl"}),
 }

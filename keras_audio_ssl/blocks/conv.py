@@ -77,7 +77,7 @@ def conv_1d(
 
 
 def conv_across(x: Tensor, kernel: Tensor) -> Tensor:
-    """Convolves over the few bins of a map, each of which all others reach.
+    """Convolves over the few bins of a map.
 
     As one product with a matrix of all bins to all bins: quicker than a
     convolution, half of which is zeros around the map.
@@ -458,8 +458,9 @@ class ConvNorm(Layer):
         if (
             self.strides == (1, 1)
             and self.pad is None
-            and kernel.shape[0] == 1
-            and (x.shape[2] or math.inf) <= kernel.shape[1]
+            and kernel.shape[0] == kernel.shape[1] % 2 == 1
+            and backend.is_known(x.shape[2])
+            and x.shape[2] <= kernel.shape[1]
         ):
             return conv_across(x, kernel)
         return backend.conv(x, kernel, self.strides, self.pad)

@@ -156,6 +156,20 @@ def test_batch_norm_adds_and_rectifies(shape, relu, compiled):
         close(got[key], want[key], 2e-5)
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX alone has such sizes")
+@pytest.mark.parametrize("sizes", ["n, t, 8", "n, t, 2", "n, 1, f"])
+def test_a_row_of_unknown_length_is_exported(sizes):
+    import jax
+    import jax.export as export
+
+    shape = (*export.symbolic_shape(sizes), 3)
+    kernel = array(1, 1, 3, 3, 5)
+    done = export.export(jax.jit(lambda x: backend.conv(x, kernel)))(
+        jax.ShapeDtypeStruct(shape, "float32")
+    )
+    assert done.out_avals[0].shape == (*shape[:3], 5)
+
+
 def test_of_equal_values_the_first_takes_the_gradient():
     x = np.zeros((1, 5, 7, 2), "float32")
     x[0, 3, 4, 0] = 1

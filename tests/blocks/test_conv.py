@@ -296,6 +296,12 @@ def test_a_convolution_over_few_bins(bins, taps, compiled):
     )
 
 
+def test_an_even_kernel_over_few_bins_makes_one_more():
+    unit = ConvNorm(5, (1, 4))
+    unit.build((None, None, None, 3))
+    assert unit(array(0, 4, 7, 2, 3), training=True).shape == (4, 7, 3, 5)
+
+
 @pytest.mark.parametrize("depthwise", [True, False])
 def test_conv_norm_with_lengths_each_clip_is_alone(depthwise):
     unit, _ = unit_and_plain(2, depthwise)

@@ -121,8 +121,9 @@ def by_rows(
     height, width, _, filters = kernel.shape
     batch, time, frequency, channels = x.shape
     flat = (height, stride[0], *pad[0]) == (1, 1, 0, 0)
-    # Rows as short as a kernel take thirty times as long instead.
-    if not flat or frequency <= width:
+    # Rows as short as a kernel take thirty times as long instead; of unknown
+    # ones, in a graph that is exported, nobody can tell.
+    if not flat or not portable.is_known(frequency) or frequency <= width:
         return plain_conv(x, kernel, stride, pad)
     # Each row as a clip, along the axis in which XLA's kernel is quick.
     y = lax.conv_general_dilated(
