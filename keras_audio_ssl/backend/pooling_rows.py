@@ -18,6 +18,11 @@ RESOLUTION = 1e-9
 # Powers of two that float64 has, up and down, with room for sums.
 EXPONENTS = 500, 900
 EPSILON = float(np.finfo("float64").eps)
+# Up to so many scores a row, all stretches of them are the quicker way to
+# exponentials; of scores so far apart they are numbers still.
+FEW, NATS = 12, 600.0
+# More than any mean of them.
+NONE = 1e300
 
 
 class Unfit(Exception):
@@ -25,21 +30,19 @@ class Unfit(Exception):
 
 
 class Pooled(NamedTuple):
-    """What the gradient needs of soft ranks.
+    """What the gradient needs of soft ranks, of scores that are pooled.
 
     Attributes:
         places: Of the sorted scores in the flat array, row by row.
-        starts: Where blocks begin in the sorted array.
+        starts: Where blocks begin among them.
         counts: How long they are.
         ranks: Sorted, and only for `"kl"`.
-        shares: Of each score in its block's sum of exponentials, likewise.
     """
 
     places: Array
     starts: Array
     counts: Array
     ranks: Array | None = None
-    shares: Array | None = None
 
 
 def soft_ranks(z: Array, kind: str) -> tuple[Array, Pooled]:
@@ -58,26 +61,73 @@ def soft_ranks(z: Array, kind: str) -> tuple[Array, Pooled]:
     s = rows.ravel()[order].astype("float64")
     if not math.isfinite(s.sum()):
         raise Unfit
-    rho, bits = ranks_down(n)
+    out = np.empty(z.size, z.dtype)
     if kind == "l2":
-        y = s - rho
-        starts = blocks_of_means(y)
-        counts = lengths_of(starts, s.size)
-        means = np.add.reduceat(y.ravel(), starts) / counts
-        ranks = s.ravel() - np.repeat(means, counts)
-        kept = Pooled(order.ravel(), starts, counts)
+        ranks, kept = ranks_by_means(s, order)
+    elif n <= FEW and (s[:, 0] - s[:, -1]).max() < NATS:
+        ranks, kept = ranks_of_few(s, order)
     else:
-        starts = blocks_of_exponentials(s, rho, bits)
-        counts = lengths_of(starts, s.size)
-        # Beside the largest of the block, whose sum is then at least 1.
-        flat = s.ravel()
-        shares = np.exp(flat - np.repeat(flat[starts], counts))
-        sums = np.add.reduceat(shares, starts)
-        of_rho = np.add.reduceat(np.tile(rho, len(s)), starts)
-        ranks = shares * np.repeat(of_rho / sums, counts)
-        shares /= np.repeat(sums, counts)
-        kept = Pooled(order.ravel(), starts, counts, ranks, shares)
-    return put_back(ranks, kept.places, z), kept
+        # A block of one has its rank.
+        out[order] = ranks_down(n)[0]
+        ranks, kept = ranks_by_exponentials(s, order)
+    out[kept.places] = ranks
+    return out.reshape(z.shape), kept
+
+
+def ranks_by_means(s: Array, order: Array) -> tuple[Array, Pooled]:
+    """Soft ranks by squared distances.
+
+    Args:
+        s: float64 `(rows, n)`, sorted.
+        order: Their places in the flat array.
+    """
+    y = s - ranks_down(s.shape[1])[0]
+    starts = blocks_of_means(y)
+    counts = lengths_of(starts, s.size)
+    means = np.add.reduceat(y.ravel(), starts) / counts
+    ranks = s.ravel() - np.repeat(means, counts)
+    return ranks, Pooled(order.ravel(), starts, counts)
+
+
+def ranks_of_few(s: Array, order: Array) -> tuple[Array, Pooled]:
+    """Soft ranks by divergence, from the means of all stretches of a row.
+
+    A place's value is the least of the largest: over all stretches from one
+    beginning that reach the place, and then over the beginnings.
+
+    Args:
+        s: float64 `(rows, n)`, sorted.
+        order: Their places in the flat array.
+    """
+    rows, n = s.shape
+    s = np.ascontiguousarray(s.T)
+    x = np.empty((n + 1, rows))
+    np.exp(s - s[0], out=x[:-1])
+    x[-1] = NONE
+    values = (stretches(n) @ x).reshape(n, n, rows)
+    for end in reversed(range(n - 1)):
+        np.maximum(values[end], values[end + 1], out=values[end])
+    least = values.min(axis=1)
+    begins = np.empty((rows, n), bool)
+    begins[:, 0] = True
+    np.not_equal(least[:-1], least[1:], out=begins[:, 1:].T)
+    ranks = (x[:-1] / least).T.ravel()
+    starts = np.flatnonzero(begins)
+    counts = lengths_of(starts, ranks.size)
+    return ranks, Pooled(order.ravel(), starts, counts, ranks)
+
+
+def ranks_by_exponentials(s: Array, order: Array) -> tuple[Array, Pooled]:
+    """Soft ranks by divergence, of blocks of more than one score."""
+    rho, bits = ranks_down(s.shape[1])
+    among, weights, starts = blocks_of_exponentials(s, rho, bits)
+    counts = lengths_of(starts, len(among))
+    # Beside the largest of the block, whose sum is then at least 1.
+    pooled = s.ravel()[among]
+    ranks = np.exp(pooled - np.repeat(pooled[starts], counts))
+    scale = sums_of(weights, starts) / sums_of(ranks, starts)
+    ranks *= np.repeat(scale, counts)
+    return ranks, Pooled(order.ravel()[among], starts, counts, ranks)
 
 
 @functools.lru_cache(maxsize=16)
@@ -87,6 +137,23 @@ def ranks_down(n: int) -> tuple[Array, Array]:
     return ranks, np.log2(ranks)
 
 
+@functools.lru_cache(maxsize=16)
+def stretches(n: int) -> Array:
+    """What gives the means of all stretches of neighbours, over their ranks.
+
+    Returns:
+        float64 `(n * n, n + 1)`: a row for each end and beginning. Where that
+        is after the end, it takes the last value.
+    """
+    place = np.arange(n)
+    ends, begins = place[:, None, None], place[:, None]
+    inside = (place >= begins) & (place <= ends)
+    weight = np.maximum(inside @ ranks_down(n)[0], 1.0)
+    none = (begins > ends).astype("float64")
+    means = np.concatenate([inside / weight[..., None], none], axis=-1)
+    return means.reshape(n * n, n + 1)
+
+
 def gradient(upstream: Array, kept: Pooled) -> Array:
     """Gradient by the scores, from that by their soft ranks.
 
@@ -94,28 +161,30 @@ def gradient(upstream: Array, kept: Pooled) -> Array:
         upstream: `(..., n)`.
         kept: What `soft_ranks` has given.
     """
-    places, starts, counts, ranks, shares = kept
+    places, starts, counts, ranks = kept
+    # The rank of a block of one does not move.
+    out = np.zeros(upstream.size, upstream.dtype)
     g = upstream.ravel()[places].astype("float64")
-    if ranks is None or shares is None:
-        down = g - np.repeat(np.add.reduceat(g, starts) / counts, counts)
+    if ranks is None:
+        g -= np.repeat(np.add.reduceat(g, starts) / counts, counts)
     else:
-        g = g * ranks
-        down = g - shares * np.repeat(np.add.reduceat(g, starts), counts)
-    return put_back(down, places, upstream)
+        g *= ranks
+        share = sums_of(g, starts) / sums_of(ranks, starts)
+        g -= ranks * np.repeat(share, counts)
+    out[places] = g
+    return out.reshape(upstream.shape)
 
 
-def put_back(values: Array, places: Array, like: Array) -> Array:
-    """Sorted values in their scores' places, in the shape of an array."""
-    out = np.empty(like.size, like.dtype)
-    out[places] = values
-    return out.reshape(like.shape)
+def sums_of(x: Array, starts: Array) -> Array:
+    """Sums of parts, from where they begin; of no part, none."""
+    return np.add.reduceat(x, starts) if len(starts) else x[:0]
 
 
 def lengths_of(starts: Array, size: int) -> Array:
     """How long parts are, from where they begin and where the last one ends."""
     lengths = np.empty_like(starts)
     np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
-    lengths[-1] = size - starts[-1]
+    lengths[-1:] = size - starts[-1:]
     return lengths
 
 
@@ -141,8 +210,10 @@ def blocks_of_means(y: Array) -> Array:
     return starts[0] if len(starts) == 1 else np.concatenate(starts)
 
 
-def blocks_of_exponentials(s: Array, rho: Array, bits: Array) -> Array:
-    """Where the blocks of the regressions by divergence begin.
+def blocks_of_exponentials(
+    s: Array, rho: Array, bits: Array
+) -> tuple[Array, Array, Array]:
+    """The blocks of the regressions by divergence, of more than one score.
 
     They are those of the mean of `exp(s) / rho` with the weights `rho`.
 
@@ -152,21 +223,30 @@ def blocks_of_exponentials(s: Array, rho: Array, bits: Array) -> Array:
         bits: Their logarithms to base 2.
 
     Returns:
-        Places in the flat array.
+        Places in the flat array, the weights there, and where blocks begin
+        among them, a few of one score too.
 
     Raises:
         Unfit: Too far from each other, without a gap.
     """
-    n = len(rho)
     y = s * (1.0 / math.log(2.0)) - bits
-    # Rows can be moved together, each by a power of two below the one before,
-    # as can what is so far apart in a row that no block holds both.
-    apart = np.empty(s.shape, bool)
-    apart[:, 0] = True
-    np.greater(s[:, :-1] - s[:, 1:], math.log(n), out=apart[:, 1:])
-    runs = np.flatnonzero(apart)
-    lengths = lengths_of(runs, s.size)
-    y = y.ravel()
+    # A block's value lies between its members': where nothing before is below
+    # anything after, none is across.
+    after = np.maximum.accumulate(y[:, ::-1], axis=1)[:, ::-1]
+    before = np.minimum.accumulate(y, axis=1)
+    apart = np.empty(len(s) * len(rho) + 1, bool)
+    apart[-1] = True
+    cut = apart[:-1].reshape(s.shape)
+    cut[:, 0] = True
+    np.greater_equal(before[:, :-1], after[:, 1:], out=cut[:, 1:])
+    among = np.flatnonzero(~(apart[:-1] & apart[1:]))
+    weights = rho[among % len(rho)]
+    runs = np.flatnonzero(apart[among])
+    if not len(runs):
+        return among, weights, runs
+    # Runs can be moved together, each by a power of two below the one before.
+    lengths = lengths_of(runs, len(among))
+    y = y.ravel()[among]
     y -= np.repeat(np.maximum.reduceat(y, runs), lengths)
     height = 1.0 - np.floor(np.minimum.reduceat(y, runs))
     room = sum(EXPONENTS)
@@ -175,14 +255,14 @@ def blocks_of_exponentials(s: Array, rho: Array, bits: Array) -> Array:
     ends = np.cumsum(height)
     tops = ends - height
     y -= np.repeat(tops, lengths)
-    weights, starts, at = np.tile(rho, len(s)), [], 0
+    starts, at = [], 0
     while at < len(runs):
         end = int(np.searchsorted(ends, tops[at] + room, side="right"))
-        part = slice(runs[at], runs[end] if end < len(runs) else s.size)
+        part = slice(runs[at], runs[end] if end < len(runs) else len(among))
         part_of_y = np.exp2(y[part] + (tops[at] + EXPONENTS[0]))
         starts.append(pooled(part_of_y, weights[part]) + runs[at])
         at = end
-    return np.concatenate(starts)
+    return among, weights, np.concatenate(starts)
 
 
 def pooled(y: Array, w: Array | None = None) -> Array:

@@ -594,7 +594,10 @@ def soft_ranks(z: Tensor, kind: str) -> Tensor:
     if traced or z.device.type != "cpu":
         return portable.soft_ranks(z, kind)
     try:
-        return SoftRanks.apply(z, kind)
+        if z.requires_grad and torch.is_grad_enabled():
+            return SoftRanks.apply(z, kind)
+        ranks, _ = pooling_rows.soft_ranks(z.detach().numpy(), kind)
+        return torch.from_numpy(ranks)
     except pooling_rows.Unfit:
         # float32 would lose digits in sums over so long rows.
         return portable.soft_ranks(z.double(), kind).to(z.dtype)

@@ -182,6 +182,9 @@ def orthogonality(latent: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 def at_least_float32(x: Tensor) -> Tensor:
     """Half precision has no digits for a covariance."""
-    x = ops.convert_to_tensor(x)
-    wide = keras.backend.standardize_dtype(x.dtype) == "float64"
-    return x if wide else ops.cast(x, "float32")
+    if not ops.is_tensor(x):
+        x = ops.convert_to_tensor(x)
+    wide = ("float32", "float64")
+    if keras.backend.standardize_dtype(x.dtype) in wide:
+        return x
+    return ops.cast(x, "float32")

@@ -206,7 +206,10 @@ def soft_rank(
         2002.08871.
     """
     check_soft(strength, regularization)
-    return soft_ranks(at_least_float32(scores) / strength, regularization)
+    scores = at_least_float32(scores)
+    if strength != 1.0:
+        scores = scores / strength
+    return soft_ranks(scores, regularization)
 
 
 def soft_rank_loss(

@@ -28,7 +28,7 @@ def check(scores, kind):
 
 
 @kinds
-@pytest.mark.parametrize("n", [1, 2, 8, 65])
+@pytest.mark.parametrize("n", [1, 2, 8, 12, 13, 65])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 30.0, 3000.0])
 def test_equals_the_plain_function(n, scale, kind):
     scores = scale * array(0, 3, 5, n)
@@ -44,6 +44,9 @@ def test_equals_the_plain_function(n, scale, kind):
         np.linspace(0, -4.0 * 511, 512)[None],
         # Rows on scales of their own.
         np.array([[0, -1e-6, -2e-6], [0, -1e5, -2e5]]),
+        # No two that are pooled, beside some that are.
+        np.arange(40.0)[None] ** 2,
+        np.concatenate([np.arange(20.0) ** 2, -np.ones(20)])[None],
     ],
 )
 def test_scores_of_any_distance(scores, kind):
@@ -69,6 +72,19 @@ def test_float64_stays(kind):
     )
     assert got.dtype == "float64"
     np.testing.assert_allclose(got, want)
+
+
+@kinds
+def test_without_gradient_they_are_the_same(kind):
+    import torch
+
+    x = torch.tensor(array(0, 3, 6), requires_grad=True)
+    want = backend.soft_ranks(x, kind)
+    assert want.requires_grad
+    with torch.no_grad():
+        got = backend.soft_ranks(x, kind)
+    assert not got.requires_grad
+    np.testing.assert_array_equal(got.numpy(), want.detach().numpy())
 
 
 @kinds
