@@ -18,6 +18,16 @@ def gradients(loss, variables):
         `(value, [numpy gradient of each variable])`. What `loss` assigns to
         other variables is kept on TensorFlow and PyTorch, and not on JAX.
     """
+    value, _, grads = gradients_and_more(lambda: (loss(), ()), variables)
+    return value, grads
+
+
+def gradients_and_more(loss, variables):
+    """As `gradients`, of a loss that returns a scalar and a tensor.
+
+    Returns:
+        `(value, tensor, [numpy gradient of each variable])`.
+    """
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
@@ -28,21 +38,23 @@ def gradients(loss, variables):
                 return loss()
 
         values = [v.value for v in variables]
-        value, grads = jax.jit(jax.value_and_grad(function))(values)
+        step = jax.jit(jax.value_and_grad(function, has_aux=True))
+        (value, more), grads = step(values)
     elif backend == "tensorflow":
         import tensorflow as tf
 
         values = [v.value for v in variables]
         with tf.GradientTape() as tape:
-            value = loss()
+            value, more = loss()
         grads = tape.gradient(value, values, unconnected_gradients="zero")
     else:
         import torch
 
         values = [v.value for v in variables]
-        value = loss()
+        value, more = loss()
         grads = torch.autograd.grad(value, values, materialize_grads=True)
-    return float(ops.convert_to_numpy(value)), [numpy(g) for g in grads]
+    value = float(ops.convert_to_numpy(value))
+    return value, more, [numpy(g) for g in grads]
 
 
 def one_by_one():

@@ -157,6 +157,10 @@ def test_mel_matrix(golden):
     golden.close(got, "logmel/mel_matrix", atol=5e-5)
 
 
+# One worker makes them.
+with_networks = pytest.mark.xdist_group("efficientnet")
+
+
 @pytest.fixture(scope="module")
 def networks():
     """Ours and keras.applications', with the same random weights."""
@@ -207,6 +211,7 @@ def conv_norm(layer):
     ]
 
 
+@with_networks
 def test_parameters(golden, networks):
     ours, theirs = networks
     # Keras begins with a Normalization that does nothing: 3 numbers.
@@ -230,6 +235,7 @@ def run(network, **arrays):
     return keras.Model(inputs, outputs).predict_on_batch(arrays)
 
 
+@with_networks
 @pytest.mark.parametrize("frames", [98, 71])
 def test_network_is_that_of_keras(networks, frames):
     ours, theirs = networks
@@ -240,6 +246,7 @@ def test_network_is_that_of_keras(networks, frames):
     assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
 
 
+@with_networks
 def test_network_of_padded_clips_is_that_of_keras_alone(networks):
     ours, theirs = networks
     rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@ import pytest
 from keras import ops
 
 from keras_audio_ssl import losses
-from tests.gradients import gradients
+from tests.gradients import gradients_and_more
 from tests.gradients import numpy
 
 GOLDEN = "permutations"
@@ -41,18 +41,19 @@ def both(function, scores, strengths, cotangent, dtype):
     wide = np.broadcast_to(scores, (len(strengths), *scores.shape))
     x = keras.Variable(wide, dtype=dtype)
 
-    def values():
+    along = 0.0 if cotangent is None else cotangent
+    along = ops.convert_to_tensor(along, dtype)
+
+    def total():
         # Computed once: a row for each strength.
         rows = ops.convert_to_tensor(x)
-        return ops.stack(
+        values = ops.stack(
             [function(rows[i], float(e)) for i, e in enumerate(strengths)]
         )
+        return ops.sum(values * along), values
 
-    if cotangent is None:
-        return numpy(values()), None
-    cotangent = ops.convert_to_tensor(cotangent, dtype)
-    _, (product,) = gradients(lambda: ops.sum(values() * cotangent), [x])
-    return numpy(values()), product
+    _, values, (product,) = gradients_and_more(total, [x])
+    return numpy(values), None if cotangent is None else product
 
 
 def near(golden, got, key, dtype, plain=None):
