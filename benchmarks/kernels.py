@@ -68,6 +68,14 @@ KERNELS = {
         [noise(16, 200, 40, 64), noise(3, 3, 1, 64)],
         {},
     ),
+    "conv, a row in steps": (
+        [noise(4, 1, 800, 512), 0.02 * noise(1, 4, 512, 512)],
+        {"stride": (1, 2), "pad": ((0, 0), (0, 0))},
+    ),
+    "group_norm": (
+        [noise(4, 3200, 512), *np.ones((2, 512))],
+        {"groups": 32, "epsilon": 1e-5},
+    ),
     "gru": (
         [
             noise(16, 300, 80),

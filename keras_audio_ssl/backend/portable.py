@@ -30,6 +30,7 @@ __all__ = [
     "doubled",
     "doubling_conv",
     "gathered",
+    "group_norm",
     "gru",
     "half_pad",
     "in_chunks",
@@ -392,6 +393,55 @@ def batch_norm(
     mean, variance = ops.moments(values, tuple(range(len(x.shape) - 1)))
     y = affine(values, mean, variance, gamma, beta, epsilon)
     return finished(ops.cast(y, x.dtype), around, relu), mean, variance
+
+
+def group_norm(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    groups: int,
+    epsilon: float,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Normalises groups of neighbouring channels over time, clip by clip.
+
+    Args:
+        x: float32 `(batch, time, channels)`.
+        gamma: `(channels,)` float32.
+        beta: `(channels,)` float32.
+        groups: How many, of as many channels each.
+        epsilon: Added to the variance.
+        mask: Optional float32 `(batch, time, 1)`, 1 where a frame counts, at
+            least once a clip.
+
+    Returns:
+        Like `x`.
+
+    Example:
+        >>> group_norm(ops.ones((2, 9, 4)), ops.ones(4), ops.zeros(4), 2, 1e-5)
+        an array of zeros (2, 9, 4)
+    """
+    # Of each channel first, and of a group from its channels': two passes
+    # over the frames, and one to apply them.
+    if mask is None:
+        mean = ops.mean(x, axis=1, keepdims=True)
+        variance = ops.mean(ops.square(x - mean), axis=1, keepdims=True)
+    else:
+        count = ops.maximum(ops.sum(mask, axis=1, keepdims=True), 1.0)
+        mean = ops.sum(x * mask, axis=1, keepdims=True) / count
+        off = (x - mean) * mask
+        variance = ops.sum(ops.square(off), axis=1, keepdims=True) / count
+    # (batch, groups, channels of a group)
+    channels = x.shape[-1]
+    shape = (-1, groups, channels // groups)
+    means = ops.reshape(mean, shape)
+    mean = ops.mean(means, axis=2, keepdims=True)
+    variance = ops.reshape(variance, shape) + ops.square(means - mean)
+    variance = ops.mean(variance, axis=2, keepdims=True)
+    scale = ops.reshape(gamma, shape[1:]) * ops.rsqrt(variance + epsilon)
+    offset = ops.reshape(beta, shape[1:]) - mean * scale
+    scale, offset = (ops.reshape(v, (-1, 1, channels)) for v in (scale, offset))
+    return x * scale + offset
 
 
 def finished(y: Tensor, around: Tensor | None, relu: bool) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.conv import BatchNorm
 from keras_audio_ssl.blocks.conv import conv_1d
@@ -62,35 +63,15 @@ class GroupNorm(Layer):
             setattr(self, name, weight)
 
     def call(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        x = ops.cast(x, "float32")
-        # Of each channel first, and of a group from its channels': two passes
-        # over the frames, and one to apply them.
-        if lengths is None:
-            mean = ops.mean(x, axis=1, keepdims=True)
-            variance = ops.mean(ops.square(x - mean), axis=1, keepdims=True)
-        else:
-            valid = frame_mask(lengths, ops.shape(x)[1])[:, :, None]
-            valid = ops.cast(valid, "float32")
-            count = ops.maximum(ops.cast(lengths, "float32"), 1.0)
-            count = ops.reshape(count, (-1, 1, 1))
-            mean = ops.sum(x * valid, axis=1, keepdims=True) / count
-            off = (x - mean) * valid
-            variance = ops.sum(ops.square(off), axis=1, keepdims=True) / count
-        # (batch, groups, channels of a group)
-        shape = (-1, self.groups, self.channels // self.groups)
-        means = ops.reshape(mean, shape)
-        mean = ops.mean(means, axis=2, keepdims=True)
-        variance = ops.reshape(variance, shape) + ops.square(means - mean)
-        variance = ops.mean(variance, axis=2, keepdims=True)
-        gamma, beta = (
-            ops.reshape(v.value, shape[1:]) for v in (self.gamma, self.beta)
-        )
-        scale = gamma * ops.rsqrt(variance + self.epsilon)
-        offset = beta - mean * scale
-        scale, offset = (
-            ops.reshape(v, (-1, 1, self.channels)) for v in (scale, offset)
-        )
-        return ops.cast(x * scale + offset, self.compute_dtype)
+        x, mask = ops.cast(x, "float32"), None
+        if lengths is not None:
+            mask = frame_mask(lengths, ops.shape(x)[1])[:, :, None]
+            mask = ops.cast(mask, "float32")
+        y = backend.group_norm(
+            x, self.gamma.value, self.beta.value, self.groups, self.epsilon,
+            mask,
+        )  # fmt: skip
+        return ops.cast(y, self.compute_dtype)
 
 
 class ConvNorm1D(Layer):
@@ -113,6 +94,8 @@ class ConvNorm1D(Layer):
             zero past them; they are left out of the statistics, and zero in
             the output, of which `output_lengths(lengths)` are valid.
         training: bool.
+        around: Optional tensor like the output, zero past each clip's end,
+            which is added before the ReLU.
 
     Returns:
         `(batch, output_lengths(time), filters)`.
@@ -176,17 +159,28 @@ class ConvNorm1D(Layer):
         x: Tensor,
         lengths: Tensor | None = None,
         training: bool | None = None,
+        around: Tensor | None = None,
     ) -> Tensor:
         kernel = ops.convert_to_tensor(self.conv.kernel)
         after = None if lengths is None else self.output_lengths(lengths)
         if self.norm == "group":
             x = self.normal(self.convolved(x, kernel), lengths=after)
         elif training and self.normal.trainable:
-            x, mask = self.convolved(x, kernel), None
+            # As a map: the backends have a kernel for these.
+            x = self.convolved(x, kernel)[:, :, None]
+            if after is None and self.compute_dtype != "float64":
+                gamma, beta = self.normal.scale_and_offset()
+                x, *moments = backend.batch_norm(
+                    x, gamma, beta, self.normal.epsilon,
+                    None if around is None else around[:, :, None],
+                    self.activation is not None,
+                )  # fmt: skip
+                self.normal.record(*moments)
+                return x[:, :, 0]
+            mask = None
             if after is not None:
                 mask = frame_mask(after, ops.shape(x)[1])[:, :, None]
-            # As a map: the backends have a kernel for these.
-            x = self.normal(x[:, :, None], training=True, mask=mask)[:, :, 0]
+            x = self.normal(x, training=True, mask=mask)[:, :, 0]
         else:
             # The normalisation is a factor of the kernel and an offset.
             gamma, beta = self.normal.scale_and_offset()
@@ -194,6 +188,7 @@ class ConvNorm1D(Layer):
             scale = gamma * ops.rsqrt(variance + self.normal.epsilon)
             x = self.convolved(x, ops.cast(kernel, "float32") * scale)
             x = x + ops.cast(beta - mean * scale, x.dtype)
+        x = x if around is None else x + around
         if self.activation:
             x = ops.relu(x)
         return x if after is None else mask_frames(x, after)

@@ -262,8 +262,8 @@ class Res1dBlock(Layer):
         self.first = ConvNorm1D(filters, 3, pad=1, name="first", **policy)
         self.first.build((None, None, width))
         self.second = ConvNorm1D(
-            filters, 3, dilation=2, pad=2, activation=None,
-            gamma_initializer="zeros", name="second", **policy,
+            filters, 3, dilation=2, pad=2, gamma_initializer="zeros",
+            name="second", **policy,
         )  # fmt: skip
         self.second.build((None, None, filters))
         self.short = None
@@ -295,10 +295,9 @@ class Res1dBlock(Layer):
                 x, short = mask_frames(x, lengths), mask_frames(short, lengths)
         options = {"lengths": lengths, "training": training}
         x = self.drop(self.first(x, **options), training=training)
-        x = self.second(x, **options)
         if self.short is not None:
             short = self.short(short, **options)
-        return ops.relu(x + short)
+        return self.second(x, around=short, **options)
 
 
 class Res1dNet31(Panns):

@@ -88,6 +88,21 @@ CASES = {
         [array(0, 6, 3), array(2, 3), array(3, 3)],
         {"epsilon": 1e-3},
     ),
+    "conv, a row in steps": (
+        "conv",
+        [array(0, 3, 1, 21, 64), array(1, 1, 6, 64, 5)],
+        {"stride": (1, 3), "pad": ((0, 0), (1, 2))},
+    ),
+    "conv, a row with a rest": (
+        "conv",
+        [array(0, 3, 1, 20, 64), array(1, 1, 4, 64, 5)],
+        {"stride": (1, 2), "pad": ((0, 0), (1, 0))},
+    ),
+    "group_norm": (
+        "group_norm",
+        [array(0, 4, 7, 6) + 3, array(2, 6), array(3, 6)],
+        {"groups": 2, "epsilon": 1e-3},
+    ),
     "norm_silu": (
         "norm_silu",
         [MAP, array(2, 3), array(3, 3)],
@@ -130,9 +145,9 @@ def test_accelerators_give_the_same(case, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("case", [c for c in CASES if c != "affine"])
+@pytest.mark.parametrize("case", sorted({*CASES} - {"affine", "group_norm"}))
 def test_half_precision_is_near(case, dtype):
-    # `affine` is given float32 under any policy.
+    # These are given float32 under any policy.
     check(*CASES[case], compiled=COMPILED[0], dtype=dtype, tolerance=0.1)
 
 

@@ -72,3 +72,28 @@ def test_padding_changes_nothing(norm):
     np.testing.assert_allclose(y, z[:, : y.shape[1]], atol=1e-5)
     assert not z[:, y.shape[1] :].any() and not y[1, 4:].any()
     assert keras.backend.standardize_dtype(y.dtype) == "float32"
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize("activation", ["relu", None])
+def test_it_adds_before_the_relu(activation, norm, training):
+    options = {"norm": norm, "groups": 2, "pad": 1}
+    layer = ConvNorm1D(4, 3, activation=activation, **options)
+    bare = ConvNorm1D(4, 3, activation=None, **options)
+    for one in (layer, bare):
+        one.build((None, None, 3))
+    bare.set_weights(layer.get_weights())
+    rng = np.random.default_rng(0)
+    x = rng.normal(2, 1, (3, 11, 3)).astype("float32")
+    around = rng.normal(0, 3, (3, 11, 4)).astype("float32")
+    lengths = np.array([11, 6, 1], "int32")
+    x[1, 6:], x[2, 1:], around[1, 6:], around[2, 1:] = 0, 0, 0, 0
+    for given in ({}, {"lengths": lengths}):
+        given["training"] = training
+        want = numpy(bare(x, **given)) + around
+        want = np.maximum(want, 0) if activation else want
+        got = layer(x, around=ops.convert_to_tensor(around), **given)
+        np.testing.assert_allclose(numpy(got), want, atol=1e-5)
+    for got, want in zip(layer.get_weights(), bare.get_weights(), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-6)
