@@ -418,8 +418,9 @@ def group_norm(
         Like `x`.
 
     Example:
-        >>> group_norm(ops.ones((2, 9, 4)), ops.ones(4), ops.zeros(4), 2, 1e-5)
-        an array of zeros (2, 9, 4)
+        >>> x, one, zero = ops.ones((2, 9, 4)), ops.ones(4), ops.zeros(4)
+        >>> group_norm(x, one, zero, 2, 1e-5).shape
+        (2, 9, 4)
     """
     # Of each channel first, and of a group from its channels': two passes
     # over the frames, and one to apply them.
