@@ -22,6 +22,7 @@ and goes on. Settings are chosen on fold 4 alone:
 """
 
 import argparse
+import functools
 import itertools
 import json
 import sys
@@ -55,7 +56,7 @@ class AtRate(kas.Classifier):
 
 
 class Scenes:
-    """ESC-10 in memory, at 16 kHz.
+    """ESC-10 in memory.
 
     Args:
         folder: Of the data sets.
@@ -63,10 +64,12 @@ class Scenes:
         test: Likewise.
         seconds: Of a segment.
         batch_size: Of fine-tuning.
+        sample_rate: Of the encoder, in Hz.
     """
 
-    def __init__(self, folder, train, test, seconds, batch_size):
+    def __init__(self, folder, train, test, seconds, batch_size, sample_rate):
         self.seconds, self.batch_size = seconds, batch_size
+        self.sample_rate = sample_rate
         self.parts, groups = {}, []
         for part, folds in (("train", train), ("test", test)):
             waves, labels = [], []
@@ -74,6 +77,7 @@ class Scenes:
                 data = kas.data.from_manifest(
                     Path(folder) / "esc10" / "manifest.csv",
                     batch_size=1, label="label", where={"fold": str(fold)},
+                    sample_rate=sample_rate,
                 ).whole()  # fmt: skip
                 self.classes = data.classes
                 for i in range(len(data)):
@@ -88,7 +92,7 @@ class Scenes:
         waves, labels = self.parts[part]
         return kas.data.from_arrays(
             waves, labels, seconds=self.seconds, batch_size=self.batch_size,
-            classes=self.classes, seed=seed,
+            classes=self.classes, seed=seed, sample_rate=self.sample_rate,
         )  # fmt: skip
 
     def middle(self, part):
@@ -133,9 +137,10 @@ def classify(encoder, scenes, seed, epochs, freeze, rate):
     return told, {f"train_{k}": round(v[-1], 4) for k, v in history.items()}
 
 
-def run(job, scenes):
-    began, cpu = time.monotonic(), time.process_time()
+def run(job, scenes_at):
     encoder = kas.load_encoder(job["encoder"])
+    scenes = scenes_at(encoder.sample_rate)
+    began, cpu = time.monotonic(), time.process_time()
     if job["weights"] == "random":
         encoder = evaluation.untrained(encoder, job["seed"])
     if "levels" in job["way"]:
@@ -253,16 +258,19 @@ def main():
     done = []
     if output.exists():
         done = [json.loads(line) for line in output.read_text().splitlines()]
-    rows, scenes = [], None
+
+    @functools.cache
+    def scenes_at(sample_rate):
+        return Scenes(
+            args.data, args.train, args.test, args.seconds, args.batch_size,
+            sample_rate,
+        )  # fmt: skip
+
+    rows = []
     for job in jobs(args):
         row = next((d for d in done if job.items() <= d.items()), None)
         if row is None:
-            if scenes is None:
-                scenes = Scenes(
-                    args.data, args.train, args.test, args.seconds,
-                    args.batch_size,
-                )  # fmt: skip
-            row = run(job, scenes)
+            row = run(job, scenes_at)
             with output.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             note = {k: v for k, v in row.items() if k != "told"}

@@ -52,6 +52,10 @@ KERNELS = {
         {"stride": 2},
     ),
     "conv, one row": ([noise(256, 96, 8, 32), 0.1 * noise(1, 3, 32, 32)], {}),
+    "conv_batch_norm": (
+        [noise(256, 96, 8, 1), noise(3, 1, 1, 32), *np.ones((2, 32))],
+        {"epsilon": 1e-5, "relu": True},
+    ),
     "conv_norm_pool": ([noise(*BYOL_A), *weights(3, 3, 64, 64)], MAP),
     "conv_norm_pool, one channel": (
         [noise(32, 96, 64, 1), *weights(3, 3, 1, 64)],

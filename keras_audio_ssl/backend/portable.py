@@ -24,11 +24,13 @@ __all__ = [
     "average_pool",
     "batch_norm",
     "conv",
+    "conv_batch_norm",
     "conv_norm_pool",
     "copied",
     "depthwise_conv",
     "doubled",
     "doubling_conv",
+    "folding_pays",
     "gathered",
     "group_norm",
     "gru",
@@ -443,6 +445,51 @@ def group_norm(
     offset = ops.reshape(beta, shape[1:]) - mean * scale
     scale, offset = (ops.reshape(v, (-1, 1, channels)) for v in (scale, offset))
     return x * scale + offset
+
+
+def folding_pays(x: Tensor, kernel: Tensor) -> bool:
+    """Whether `conv_batch_norm` is quicker than its parts.
+
+    Args:
+        x: The map that is convolved.
+        kernel: `(height, width, channels, filters)`.
+    """
+    return False
+
+
+def conv_batch_norm(
+    x: Tensor,
+    kernel: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    around: Tensor | None = None,
+    relu: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`batch_norm` of a convolution that keeps the size of its map.
+
+    Args:
+        x: `(batch, time, frequency, channels)`.
+        kernel: `(height, width, channels, filters)`, odd sizes.
+        gamma: `(filters,)` float32.
+        beta: `(filters,)` float32.
+        epsilon: Added to the variance.
+        around: A tensor like the map that is added to the normalised one.
+        relu: Whether the sum is rectified.
+
+    Returns:
+        The map `(batch, time, frequency, filters)`, and mean and (biased)
+        variance of the convolution, float32.
+
+    Example:
+        >>> x, kernel = ops.ones((2, 8, 8, 1)), ops.ones((3, 1, 1, 4))
+        >>> y, mean, variance = conv_batch_norm(
+        ...     x, kernel, ops.ones(4), ops.zeros(4), 1e-5
+        ... )
+        >>> y.shape, mean.shape
+        ((2, 8, 8, 4), (4,))
+    """
+    return batch_norm(conv(x, kernel), gamma, beta, epsilon, around, relu)
 
 
 def finished(y: Tensor, around: Tensor | None, relu: bool) -> Tensor:

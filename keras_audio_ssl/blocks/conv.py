@@ -489,16 +489,28 @@ class ConvNorm(Layer):
             x = self.convolved(x, kernel) + ops.cast(offset, x.dtype)
             x = activate(x)
         elif lengths is None:
-            x, epsilon = self.convolved(x, kernel), self.norm.epsilon
+            norm = gamma, beta, self.norm.epsilon
+            relu = self.activation == "relu"
             if self.activation == "silu" and around is None:
-                x, *moments = backend.norm_silu(x, gamma, beta, epsilon)
-            elif self.activation in ("relu", None):
-                x, *moments = backend.batch_norm(
-                    x, gamma, beta, epsilon, around, self.activation == "relu"
+                x = self.convolved(x, kernel)
+                x, *moments = backend.norm_silu(x, *norm)
+            elif self.activation not in ("relu", None):
+                x = self.convolved(x, kernel)
+                x, *moments = backend.batch_norm(x, *norm)
+                x = activate(x)
+            elif (
+                self.strides == (1, 1)
+                and self.pad is None
+                and all(n % 2 for n in self.kernel_size)
+                and not self.depthwise
+                and backend.folding_pays(x, kernel)
+            ):
+                x, *moments = backend.conv_batch_norm(
+                    x, kernel, *norm, around, relu
                 )
             else:
-                x, *moments = backend.batch_norm(x, gamma, beta, epsilon)
-                x = activate(x)
+                x = self.convolved(x, kernel)
+                x, *moments = backend.batch_norm(x, *norm, around, relu)
             self.norm.record(*moments)
         else:
             x = self.convolved(x, kernel)

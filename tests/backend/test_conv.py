@@ -108,6 +108,16 @@ CASES = {
         [MAP, array(2, 3), array(3, 3)],
         {"epsilon": 1e-3},
     ),
+    "conv_batch_norm": (
+        "conv_batch_norm",
+        [ONE_CHANNEL, *weights(3, 1, 1, 5)],
+        {"epsilon": 1e-3},
+    ),
+    "conv_batch_norm, channels": (
+        "conv_batch_norm",
+        [MAP, *weights(1, 1, 3, 5)],
+        {"epsilon": 1e-3},
+    ),
     "conv_norm_pool": (
         "conv_norm_pool",
         [MAP, *weights(3, 3, 3, 5)],
@@ -165,6 +175,28 @@ def test_batch_norm_adds_and_rectifies(shape, relu, compiled):
 
     arrays = [array(0, *shape), array(2, 3), array(3, 3), array(4, *shape)]
     grad = array(9, *shape)
+    want = run(Kernel(in_steps), arrays, grad)
+    got = run(Kernel(at_once), arrays, grad, compiled=compiled)
+    for key in ("outputs", "inputs"):
+        close(got[key], want[key], 2e-5)
+
+
+@pytest.mark.parametrize("compiled", COMPILED)
+@pytest.mark.parametrize("relu", [False, True])
+def test_conv_batch_norm_adds_and_rectifies(relu, compiled):
+    def in_steps(x, *rest):
+        *rest, around = rest
+        y, *moments = portable.conv_batch_norm(x, *rest, 1e-3)
+        y = y + around
+        return (ops.maximum(y, 0.0) if relu else y), *moments
+
+    def at_once(x, *rest):
+        *rest, around = rest
+        return backend.conv_batch_norm(x, *rest, 1e-3, around, relu)
+
+    around = array(5, 4, 11, 8, 5)
+    arrays = [ONE_CHANNEL, *weights(1, 3, 1, 5), around]
+    grad = array(9, *around.shape)
     want = run(Kernel(in_steps), arrays, grad)
     got = run(Kernel(at_once), arrays, grad, compiled=compiled)
     for key in ("outputs", "inputs"):

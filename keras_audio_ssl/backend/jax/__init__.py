@@ -10,6 +10,8 @@ from keras_audio_ssl.backend.jax.features import in_chunks
 from keras_audio_ssl.backend.jax.features import in_float64
 from keras_audio_ssl.backend.jax.features import sliding_frames
 from keras_audio_ssl.backend.jax.features import splitting_pays
+from keras_audio_ssl.backend.jax.few import conv_batch_norm
+from keras_audio_ssl.backend.jax.few import folding_pays
 from keras_audio_ssl.backend.jax.gru import gru
 from keras_audio_ssl.backend.jax.lstm import lstm
 from keras_audio_ssl.backend.jax.norm import conv_norm_pool
@@ -21,9 +23,11 @@ from keras_audio_ssl.backend.jax.norm import relu_pool
 __all__ = [
     "as_one",
     "conv",
+    "conv_batch_norm",
     "conv_norm_pool",
     "depthwise_conv",
     "doubling_conv",
+    "folding_pays",
     "gru",
     "in_chunks",
     "in_float64",
