@@ -23,7 +23,8 @@ SLOW_AT_FIRST = ("lim",)
 # Keras can.
 IN_TURN = {
     "accumulation": BACKENDS,
-    "eager": BACKENDS,
+    # JAX compiles each operation for itself.
+    "eager": ("tensorflow", "torch"),
     "embed": BACKENDS,
     "evaluate": BACKENDS,
     "export": BACKENDS,

@@ -52,6 +52,7 @@ for path in PATHS:
 """
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("way", ["script", "module", "keras first"])
 def test_any_process_opens_every_class(way, tmp_path):
 

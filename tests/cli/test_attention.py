@@ -31,6 +31,7 @@ def made(tmp_path_factory):
     return folder
 
 
+@pytest.mark.any_backend
 def test_a_clip(made, tmp_path, capsys):
     output = tmp_path / "maps"
     argv = ["attention", made / "small.keras", made / "clip.wav",

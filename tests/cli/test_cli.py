@@ -104,6 +104,7 @@ def test_a_run_leaves_its_folder(trained):
     assert names == ["step_000000002.keras", "step_000000004.keras"]
 
 
+@pytest.mark.any_backend
 def test_a_second_run_is_refused_and_a_resumed_one_goes_on(
     trained, audio, capsys
 ):
@@ -153,6 +154,7 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_bit(
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
+@pytest.mark.any_backend
 def test_a_process_that_was_asked_to_stop_ends(audio, tmp_path):
     # Reading ahead and the end of Python once waited for each other.
     output = tmp_path / "x.keras"
@@ -209,6 +211,7 @@ def equal(one, other):
     )
 
 
+@pytest.mark.any_backend
 def test_more_steps_that_are_cut_short_are_not_up_to_date(
     audio, tmp_path, capsys, monkeypatch
 ):
@@ -231,6 +234,7 @@ def test_more_steps_that_are_cut_short_are_not_up_to_date(
     assert equal(cut, whole)
 
 
+@pytest.mark.any_backend
 def test_a_linked_run_folder_is_not_emptied_by_overwrite(
     audio, tmp_path, capsys
 ):
@@ -247,6 +251,7 @@ def test_a_linked_run_folder_is_not_emptied_by_overwrite(
     assert sorted(elsewhere.rglob("*")) == before and output.exists()
 
 
+@pytest.mark.any_backend
 def test_damaged_checkpoints_do_not_push_good_ones_out(audio, tmp_path, capsys):
     output = tmp_path / "x.keras"
     assert run(capsys, *arguments(audio, output, 4))[0] == 0
@@ -474,6 +479,7 @@ def test_damage_of_an_interrupted_embed_is_named(
 ODD = b"odd \xff\x1b[2J\n.wav"
 
 
+@pytest.mark.any_backend
 def test_names_of_strangers_steer_no_terminal(trained, tmp_path, capsys):
     """In each command that names files, classes and columns."""
     folder = tmp_path / "in"
@@ -520,6 +526,7 @@ def test_what_a_streams_encoding_lacks_is_escaped():
     assert stream.read() == "V\\xf6gel\n\\udcff\\x1b[2J\n"
 
 
+@pytest.mark.any_backend
 def test_a_small_folder_is_one_batch(audio, tmp_path, capsys):
     argv = ["pretrain", "cola", "--data", audio, "--preset", "tiny",
             "--steps", 1, "--output", tmp_path / "few.keras"]  # fmt: skip
@@ -531,6 +538,7 @@ def test_a_small_folder_is_one_batch(audio, tmp_path, capsys):
     assert "12 clips instead of the preset's 48" in out + err
 
 
+@pytest.mark.any_backend
 def test_estimate_writes_nothing(audio, tmp_path, capsys):
     argv = ["pretrain", "cola", "--data", audio, "--preset", "tiny",
             "--batch-size", 4, "--steps", 5000, "--estimate",

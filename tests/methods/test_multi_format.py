@@ -110,8 +110,9 @@ def test_two_encoders_meet_in_one_space(negatives):
         # A collapse would bring clips nearer than random weights do.
         std = f"{name}_embedding_std"
         assert history[std][-1] > 0.8 * first[std]
-    # Clips that it never heard: chance is 1 / 24.
-    unseen = voices(24, seed=7)
+    # Clips that it never heard, among 24: chance is 1 / 24. So many, as of
+    # the clips of one batch alone 5 to 12 are found.
+    unseen = voices(120, seed=7)
     logs = model.evaluate(unseen, batch_size=24, verbose=0, return_dict=True)
     assert logs["waveform_retrieval"] > 5 / 24
     assert logs["spectrogram_retrieval"] > 5 / 24

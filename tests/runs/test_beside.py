@@ -45,6 +45,7 @@ def test_clips_of_like_length_meet_and_vectors_stay_where_they_were(
     assert lengths == sorted(lengths) and len(one.calls) == 3
 
 
+@pytest.mark.any_backend
 def test_the_probe_stands_beside_draws_of_random_weights(monkeypatch, tmp_path):
     monkeypatch.setattr(report, "PROBE_CLIPS", (34, 17))
     encoder = kas.COLA(preset="tiny").encoder

@@ -113,6 +113,7 @@ def test_without_a_preset_the_plan_fits_the_machine(tmp_path, monkeypatch):
     assert plan.settled(explicit) is explicit
 
 
+@pytest.mark.any_backend
 def test_what_it_makes_of_the_users_audio(tmp_path):
     from keras_audio_ssl.runs import own_audio
 
@@ -157,6 +158,7 @@ def test_what_takes_classes_takes_their_names(tmp_path):
         )
 
 
+@pytest.mark.any_backend
 def test_a_run_without_a_preset_goes_on_as_it_was(tmp_path, monkeypatch):
     import keras_audio_ssl.backend as backend
 
@@ -234,6 +236,7 @@ def test_another_thread_leaves_signals_alone(tmp_path):
     assert runs[0][0].metrics["steps"] == 4
 
 
+@pytest.mark.any_backend
 def test_the_encoder_it_began_with_may_be_gone(
     tmp_path, monkeypatch, heeding_ctrl_c
 ):
@@ -263,6 +266,7 @@ def test_random_numbers_of_the_caller_go_on(tmp_path):
     assert list(want[0]) == got[0] and want[1] == got[1]
 
 
+@pytest.mark.any_backend
 def test_a_second_run_is_refused(tmp_path):
     output = tmp_path / "x.keras"
     first, _ = pretrain(arrays(), output)
@@ -280,6 +284,7 @@ def test_a_second_run_is_refused(tmp_path):
     assert names == ["step_000000002.keras"]
 
 
+@pytest.mark.any_backend
 def test_another_run_is_not_gone_on_with(tmp_path, monkeypatch):
     output = tmp_path / "x.keras"
     pretrain(arrays(), output)
@@ -310,6 +315,7 @@ def test_clips_are_read_as_long_as_the_method_needs():
         plan.prepare(dataclasses.replace(arguments, seconds=2.0))
 
 
+@pytest.mark.any_backend
 def test_an_estimate_writes_nothing(tmp_path):
     run, said = pretrain(
         arrays(), tmp_path / "x.keras", steps=5000, estimate=True
@@ -426,6 +432,7 @@ def test_the_papers_schedule_spans_the_run(tmp_path, monkeypatch):
     assert steps == [3, 4]
 
 
+@pytest.mark.any_backend
 def test_every_encoder_of_a_method_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(
         kas.PretextModel,

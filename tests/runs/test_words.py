@@ -25,6 +25,7 @@ def quiet(monkeypatch):
     monkeypatch.setitem(QUICK, "say", lambda words: None)
 
 
+@pytest.mark.any_backend
 def test_a_run_on_a_folder_with_alignments(corpus, tmp_path):
     output, table = tmp_path / "words.keras", corpus / "syllables.csv"
     copy = tmp_path / "syllables.csv"
@@ -51,6 +52,7 @@ def test_a_run_on_a_folder_with_alignments(corpus, tmp_path):
         )  # fmt: skip
 
 
+@pytest.mark.any_backend
 def test_a_run_on_rows_of_a_manifest(corpus, tmp_path):
     where = "speaker=voice01", "speaker=voice02"
     run = kas.pretrain(
@@ -62,6 +64,7 @@ def test_a_run_on_rows_of_a_manifest(corpus, tmp_path):
     assert len(files) == 3 and run.metrics["skipped"] == 0
 
 
+@pytest.mark.any_backend
 def test_a_run_on_synthetic_speech(tmp_path):
     run = kas.pretrain(
         "speech2vec_skipgram", "synthetic", tmp_path / "words.keras",

@@ -6,6 +6,7 @@ pass over it is needed, in neither direction.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,8 @@ FEW = 4
 
 def folding_pays(x: Tensor, kernel: Tensor) -> bool:
     on_cpu = jax.default_backend() == "cpu"
-    return on_cpu and x.dtype == "float32" and kernel[..., 0].size <= FEW
+    few = math.prod(kernel.shape[:3]) <= FEW
+    return on_cpu and few and x.dtype == "float32"
 
 
 def conv_batch_norm(
