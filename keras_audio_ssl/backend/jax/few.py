@@ -58,10 +58,9 @@ def conv_batch_norm(
     )
     mean = centers @ kernel
     variance = jnp.sum(kernel * (covariance @ kernel), axis=0)
-    scale = gamma * lax.rsqrt(variance + epsilon)
-    offset = beta - mean * scale
-    # Here, if nothing comes in between: in one pass.
-    y = summed(parts, kernel * scale, offset, relu and around is None)
+    kernel = kernel * (gamma * lax.rsqrt(variance + epsilon))
+    # ReLU here, if nothing comes in between: in one pass.
+    y = summed(off, kernel, beta, relu and around is None)
     if around is not None:
         y = portable.finished(y, around, relu)
     return y, mean, variance
