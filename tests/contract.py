@@ -24,7 +24,7 @@ SLOW_AT_FIRST = ("lim",)
 IN_TURN = {
     "accumulation": BACKENDS,
     # JAX compiles each operation for itself.
-    "eager": ("tensorflow", "torch"),
+    "eager": ("torch", "tensorflow"),
     "embed": BACKENDS,
     "evaluate": BACKENDS,
     "export": BACKENDS,

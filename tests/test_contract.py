@@ -31,7 +31,7 @@ def test_a_methods_turn_stays_and_the_qualities_share_the_backends():
     }
     known = {
         "accumulation": "jax",
-        "eager": "torch",
+        "eager": "tensorflow",
         "embed": "torch",
         "steps_per_execution": "jax",
     }

@@ -447,6 +447,13 @@ class ConvNorm(Layer):
         self.conv.build((None, None, None, input_shape[-1]))
         self.norm.build((None, None, None, self.filters))
 
+    @property
+    def keeps_size(self) -> bool:
+        """Whether it is dense and its map is as large as its input."""
+        odd = all(size % 2 for size in self.kernel_size)
+        plain = self.strides == (1, 1) and self.pad is None
+        return odd and plain and not self.depthwise
+
     def convolved(self, x: Tensor, kernel: Tensor) -> Tensor:
         """`x` convolved, without the norm."""
         if self.depthwise:
@@ -456,9 +463,8 @@ class ConvNorm(Layer):
             y = conv_1d(x[:, :, 0], kernel[:, 0], self.strides[0], pad)
             return y[:, :, None]
         if (
-            self.strides == (1, 1)
-            and self.pad is None
-            and kernel.shape[0] == kernel.shape[1] % 2 == 1
+            self.keeps_size
+            and kernel.shape[0] == 1
             and backend.is_known(x.shape[2])
             and x.shape[2] <= kernel.shape[1]
         ):
@@ -491,26 +497,21 @@ class ConvNorm(Layer):
         elif lengths is None:
             norm = gamma, beta, self.norm.epsilon
             relu = self.activation == "relu"
-            if self.activation == "silu" and around is None:
-                x = self.convolved(x, kernel)
-                x, *moments = backend.norm_silu(x, *norm)
-            elif self.activation not in ("relu", None):
-                x = self.convolved(x, kernel)
-                x, *moments = backend.batch_norm(x, *norm)
-                x = activate(x)
-            elif (
-                self.strides == (1, 1)
-                and self.pad is None
-                and all(n % 2 for n in self.kernel_size)
-                and not self.depthwise
-                and backend.folding_pays(x, kernel)
-            ):
+            plain = relu or self.activation is None
+            if plain and self.keeps_size and backend.folding_pays(x, kernel):
                 x, *moments = backend.conv_batch_norm(
                     x, kernel, *norm, around, relu
                 )
-            else:
+            elif plain:
                 x = self.convolved(x, kernel)
                 x, *moments = backend.batch_norm(x, *norm, around, relu)
+            elif self.activation == "silu" and around is None:
+                x = self.convolved(x, kernel)
+                x, *moments = backend.norm_silu(x, *norm)
+            else:
+                x = self.convolved(x, kernel)
+                x, *moments = backend.batch_norm(x, *norm)
+                x = activate(x)
             self.norm.record(*moments)
         else:
             x = self.convolved(x, kernel)

@@ -104,7 +104,6 @@ def test_a_run_leaves_its_folder(trained):
     assert names == ["step_000000002.keras", "step_000000004.keras"]
 
 
-@pytest.mark.any_backend
 def test_a_second_run_is_refused_and_a_resumed_one_goes_on(
     trained, audio, capsys
 ):
@@ -154,7 +153,6 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_bit(
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
-@pytest.mark.any_backend
 def test_a_process_that_was_asked_to_stop_ends(audio, tmp_path):
     # Reading ahead and the end of Python once waited for each other.
     output = tmp_path / "x.keras"
@@ -211,7 +209,6 @@ def equal(one, other):
     )
 
 
-@pytest.mark.any_backend
 def test_more_steps_that_are_cut_short_are_not_up_to_date(
     audio, tmp_path, capsys, monkeypatch
 ):
@@ -251,7 +248,6 @@ def test_a_linked_run_folder_is_not_emptied_by_overwrite(
     assert sorted(elsewhere.rglob("*")) == before and output.exists()
 
 
-@pytest.mark.any_backend
 def test_damaged_checkpoints_do_not_push_good_ones_out(audio, tmp_path, capsys):
     output = tmp_path / "x.keras"
     assert run(capsys, *arguments(audio, output, 4))[0] == 0

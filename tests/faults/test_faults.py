@@ -10,7 +10,7 @@ import pytest
 from tests.contract import BACKEND
 
 # PyTorch, which compiles nothing, is disturbed more often.
-WIDTHS = ("8", "40") if BACKEND == "torch" else ("4", "160")
+WIDTHS = ("8", "20") if BACKEND == "torch" else ("4", "80")
 
 
 @pytest.mark.parametrize(

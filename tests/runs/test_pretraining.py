@@ -158,7 +158,6 @@ def test_what_takes_classes_takes_their_names(tmp_path):
         )
 
 
-@pytest.mark.any_backend
 def test_a_run_without_a_preset_goes_on_as_it_was(tmp_path, monkeypatch):
     import keras_audio_ssl.backend as backend
 
@@ -236,7 +235,6 @@ def test_another_thread_leaves_signals_alone(tmp_path):
     assert runs[0][0].metrics["steps"] == 4
 
 
-@pytest.mark.any_backend
 def test_the_encoder_it_began_with_may_be_gone(
     tmp_path, monkeypatch, heeding_ctrl_c
 ):

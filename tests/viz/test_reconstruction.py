@@ -53,7 +53,6 @@ def test_what_rebuilds_nothing_is_refused():
         kas.viz.reconstruction(tera(), waves(2))
 
 
-@pytest.mark.any_backend
 def test_pictures_of_a_run_do_not_change_it(tmp_path):
     runs = {}
     for name in ("plain", "drawn"):
