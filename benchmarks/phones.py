@@ -4,8 +4,10 @@
 
 Five frames side by side tell more of a phone than one does, of log-mels too:
 so each encoder is read both ways, as trained and with random weights, beside
-its own front end's features and those of `LogMelStatistics`. The task is the
-one of the weights' cards. What --output holds already is not measured again.
+its own front end's features and those of `LogMelStatistics`; at its last level,
+with all levels joined, and with `WeightedSum`, whose shares a linear layer
+learns on the training speakers. The task is the one of the weights' cards. What
+--output holds already is not measured again.
 """
 
 import argparse
@@ -19,9 +21,13 @@ import numpy as np
 
 import keras_audio_ssl as kas
 from keras_audio_ssl import evaluation
+from keras_audio_ssl.data import read_manifest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "weights"))
+from train import PHONE_SPEAKERS
 from train import held_tasks
+
+LEARN_FROM = PHONE_SPEAKERS[:-2]
 
 
 class Context:
@@ -51,22 +57,95 @@ class Context:
         return np.concatenate(parts, axis=-1)
 
 
-def rows(names, draws):
-    """`(name, reading, seed, encoder)`, each made when its turn comes."""
-    yield "log-mel", "features", None, evaluation.LogMelStatistics()
+class Mixture(keras.Model):
+    """Phones by a linear layer on a mixture of levels, `(batch, levels, dim)`.
+
+    The shares are those of a `WeightedSum`, which so gets them.
+    """
+
+    def __init__(self, shares, classes):
+        super().__init__()
+        self.shares = shares
+        self.scale = keras.layers.BatchNormalization(center=False, scale=False)
+        self.head = keras.layers.Dense(classes)
+
+    def call(self, x, training=False):
+        shares = keras.ops.softmax(self.shares)
+        x = keras.ops.sum(x * shares[:, None], axis=1)
+        return self.head(self.scale(x, training=training))
+
+
+def mixed(encoder, data, epochs=30):
+    """A `WeightedSum` with the shares by which its phones are told best.
+
+    Learnt with the head, on the training speakers alone, as SUPERB does.
+    """
+    folder = Path(data) / "emodb"
+    dims = encoder.backbone.dims
+    levels = [i for i, dim in enumerate(dims) if dim == encoder.dim]
+    out = kas.WeightedSum(encoder, levels)
+    where = {"speaker": LEARN_FROM}
+    heard = set(read_manifest(folder / "manifest.csv", where)["file"])
+    phones = read_manifest(folder / "phones.csv")
+    spans: dict = {}
+    for file, start, end, phone in zip(
+        *(phones[k] for k in ("file", "start", "end", "phone")), strict=True
+    ):
+        if file in heard:
+            middle = (float(start) + float(end)) / 2
+            spans.setdefault(file, []).append((middle, phone))
+    files, x, y = list(spans), [], []
+    vectors = evaluation.Embeddings(kas.Readout(encoder, levels))
+    for place, frames in vectors.frames([str(folder / f) for f in files]):
+        for middle, phone in spans[files[place]]:
+            at = int(middle * encoder.frame_rate)
+            if at < len(frames):
+                x.append(frames[at].reshape(-1, out.dim))
+                y.append(phone)
+    names = sorted(set(y))
+    y = np.array([names.index(name) for name in y])
+    keras.utils.set_random_seed(0)
+    model = Mixture(out.mixing[0], len(names))
+    model.compile(
+        keras.optimizers.Adam(1e-2),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    model.fit(np.array(x), y, batch_size=256, epochs=epochs, verbose=0)
+    print("shares", *(f"{s:.2f}" for s in out.level_weights), flush=True)
+    return out
+
+
+def features(encoder):
+    """An encoder that gives what its front end does."""
+    front_end = encoder.frontend
+    bands = kas.encoders.KerasBackbone(
+        keras.layers.Identity(), front_end.n_features, exact_lengths=True
+    )
+    return kas.Encoder(front_end, bands)
+
+
+READINGS = {
+    "last level": lambda encoder, data: encoder,
+    "all levels": lambda encoder, data: kas.Readout(encoder),
+    "weighted sum": mixed,
+}
+
+
+def rows(names, draws, data, readings):
+    """`(name, reading, seed, function that makes the encoder)`."""
+    yield "log-mel", "features", None, evaluation.LogMelStatistics
     for name in names:
         trained = kas.load_encoder(name)
-        front_end = trained.frontend
-        bands = kas.encoders.KerasBackbone(
-            keras.layers.Identity(), front_end.n_features, exact_lengths=True
-        )
-        yield name, "features", None, kas.Encoder(front_end, bands)
+        yield name, "features", None, lambda made=trained: features(made)
         for seed in (None, *range(draws)):
-            encoder = trained
-            if seed is not None:
-                encoder = evaluation.untrained(trained, seed)
-            yield name, "last level", seed, encoder
-            yield name, "all levels", seed, kas.Readout(encoder)
+            for reading in readings:
+
+                def make(trained=trained, seed=seed, read=READINGS[reading]):
+                    if seed is None:
+                        return read(trained, data)
+                    return read(evaluation.untrained(trained, seed), data)
+
+                yield name, reading, seed, make
 
 
 def main():
@@ -79,6 +158,9 @@ def main():
         "--widest", type=int, default=2000,
         help="values of the neighbours joined, at most",
     )  # fmt: skip
+    parser.add_argument(
+        "--readings", nargs="+", choices=READINGS, default=list(READINGS)
+    )
     parser.add_argument("encoders", nargs="+")
     args = parser.parse_args()
     output, found, task = Path(args.output), {}, held_tasks()["phone"]
@@ -86,9 +168,14 @@ def main():
         for line in output.read_text().splitlines():
             *key, accuracy = json.loads(line)
             found[tuple(key)] = accuracy
-    for name, reading, seed, encoder in rows(args.encoders, args.draws):
-        for frames in args.frames:
-            key = name, reading, frames, seed
+    for name, reading, seed, make in rows(
+        args.encoders, args.draws, args.data, args.readings
+    ):
+        keys = [(name, reading, frames, seed) for frames in args.frames]
+        if all(key in found for key in keys):
+            continue
+        encoder = make()
+        for key, frames in zip(keys, args.frames, strict=True):
             if key in found or frames * encoder.dim > args.widest:
                 continue
             vectors = evaluation.Embeddings(Context(encoder, frames))

@@ -26,6 +26,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
+# PyTorch heeds these and XLA does not; `taskset` holds all contenders alike.
+ONE_SIDED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
 # Read, not imported: the peer's process is to be plain PyTorch.
 MEMORY = runpy.run_path(str(HERE.parent / "keras_audio_ssl/cli/memory.py"))
 
@@ -99,6 +102,8 @@ class Contender:
             **os.environ,
             "KERAS_BACKEND": backend,
         }
+        for name in ONE_SIDED:
+            environment.pop(name, None)
         options = {"function": case, **OPTIONS.get(case, {}), **options}
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--worker", side, json.dumps(options)],
