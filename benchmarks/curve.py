@@ -1,0 +1,244 @@
+"""Does pretraining pay, and after how many minutes? Accuracy over time.
+
+    python benchmarks/curve.py DATA --output curve.jsonl [--minutes 2 8]
+    python benchmarks/curve.py DATA --output curve.jsonl --draw curve.svg
+
+DATA is the folder of the data sets. Each method is trained by the recipe of
+its starter weight, on `pretrain.csv`'s train rows, for as many steps as two
+cores of an AMD EPYC took in so many minutes, and scored as the weights' cards
+are, on recordings that it has not heard: at the clip's vector and at all
+levels, beside three draws of random weights and log-mel statistics. The steps
+are what counts: on another machine they take another time, which the output
+holds too.
+
+A run that stands in the output is not repeated, so the command can be stopped
+and goes on; the encoders are kept in a folder beside the output.
+"""
+
+import argparse
+import functools
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import keras_audio_ssl as kas
+from keras_audio_ssl import evaluation
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "weights"))
+import train
+
+# Steps that two cores made in a minute, and the weight whose recipe it is.
+METHODS = {
+    "cola": ("cola", 100),
+    "byol_a": ("byol_a", 60),
+    "joint": ("small", 21),
+}
+VERIFICATION = "verification"
+TITLES = {
+    "scene": "scene",
+    "digit": "digit, unseen speaker",
+    "speaker_2": "2 speakers",
+    "speaker_5": "5 speakers",
+    "emotion": "emotion",
+    "phone": "phone",
+    "instrument": "instrument",
+    "pitch": "pitch",
+    VERIFICATION: "verification, equal error",
+}
+
+
+def trained(method, minutes, seed, data, folder):
+    """An encoder after so many minutes, and the seconds that it took."""
+    weight, pace = METHODS[method]
+    recipe = dict(train.RECIPES[weight])
+    name, _ = recipe.pop("method"), recipe.pop("summary")
+    recipe["steps"] = round(pace * minutes)
+    file = folder / f"{method}_{minutes:g}_{seed}.keras"
+    begin = time.perf_counter()
+    if not file.exists():
+        kas.pretrain(
+            name, Path(data) / "pretrain.csv", file, where=train.WHERE,
+            preset="paper", seed=seed, progress=False,
+            resume=file.with_suffix(".run").exists(), **recipe,
+        )  # fmt: skip
+    return kas.load_encoder(file), time.perf_counter() - begin
+
+
+def score(task, vectors, data):
+    """Accuracy of a task, or the equal error rate."""
+    if task != VERIFICATION:
+        task = train.held_tasks()[task]
+        return evaluation.run_task(task, vectors, data, "unseen").accuracy
+    return evaluation.verify(
+        vectors, Path(data) / "librispeech_mini" / "manifest.csv",
+        label="speaker", where="split=test",
+    ).equal_error_rate  # fmt: skip
+
+
+def measure(args, done, folder):
+    """Yields a row of the output for all that is not done."""
+    known = {
+        (row["method"], row["minutes"], row["seed"], row["read"], task)
+        for row in done
+        for task in row["scores"]
+    }
+    readings = {"clip": lambda encoder: encoder, "levels": kas.Readout}
+
+    def rows(method, minutes, seed, make, readings=readings):
+        """Of one encoder, which is made only if it is needed."""
+        made = functools.cache(make)
+        for read, wrapped in readings.items():
+            key = method, minutes, seed, read
+            left = [task for task in args.tasks if (*key, task) not in known]
+            if not left:
+                continue
+            encoder, seconds = made()
+            vectors = evaluation.Embeddings(wrapped(encoder))
+            found = {
+                task: round(float(score(task, vectors, args.data)), 4)
+                for task in left
+            }
+            yield {
+                "method": method, "minutes": minutes, "seed": seed,
+                "read": read, "seconds": round(seconds), "scores": found,
+            }  # fmt: skip
+
+    def log_mel():
+        return evaluation.LogMelStatistics(), 0.0
+
+    yield from rows("log_mel", 0, None, log_mel, {"clip": readings["clip"]})
+    for minutes in args.minutes:
+        for seed in args.seeds:
+            for method in args.methods:
+
+                def make(method=method, minutes=minutes, seed=seed):
+                    return trained(method, minutes, seed, args.data, folder)
+
+                yield from rows(method, minutes, seed, make)
+    for method in args.methods:
+        files = sorted(folder.glob(f"{method}_*.keras"))
+        for seed in args.seeds if files else ():
+
+            def make(file=files[0], seed=seed):
+                encoder = kas.load_encoder(file)
+                return evaluation.untrained(encoder, seed), 0.0
+
+            yield from rows(method, 0, seed, make)
+
+
+def collected(rows):
+    """Dict of method, reading and minutes to that of task to all values."""
+    out: dict = {}
+    for row in rows:
+        key = row["method"], row["read"], row["minutes"]
+        for task, value in row["scores"].items():
+            out.setdefault(key, {}).setdefault(task, []).append(value)
+    return out
+
+
+def table(found):
+    """Lines of a table in Markdown: mean (smallest-largest)."""
+    yield "| | minutes | seeds | " + " | ".join(TITLES.values()) + " |"
+    yield "|---" * (len(TITLES) + 3) + "|"
+    for (method, read, minutes), tasks in sorted(found.items()):
+        cells = [told(tasks.get(task)) for task in TITLES]
+        what = f"{method}, {read}" if method != "log_mel" else "log-mel"
+        count = max(map(len, tasks.values()))
+        yield f"| {what} | {minutes:g} | {count} | " + " | ".join(cells) + " |"
+
+
+def told(values):
+    """Mean of the seeds, with the least and the most."""
+    if not values:
+        return ""
+    text = f"{statistics.mean(values):.3f}"
+    if len(values) > 1:
+        text += f" ({min(values):.3f}-{max(values):.3f})"
+    return text
+
+
+def draw(found, file):
+    """A panel a task: lines of the seeds' means, bands from least to most."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((10, 12), layout="constrained")
+    panels = figure.subplots(5, 4).ravel()
+    methods = [m for m in METHODS if any(key[0] == m for key in found)]
+    places = [(task, read) for task in TITLES for read in ("clip", "levels")]
+    for axes in panels[len(places) :]:
+        axes.axis("off")
+    for axes, (task, read) in zip(panels, places, strict=False):
+        for colour, method in enumerate(methods):
+            points = {
+                minutes: tasks[task]
+                for (name, where, minutes), tasks in sorted(found.items())
+                if (name, where) == (method, read) and task in tasks
+            }
+            untrained = points.pop(0, None)
+            style = {"color": f"C{colour}"}
+            if untrained:
+                axes.axhline(statistics.mean(untrained), linestyle=":", **style)
+            if not points:
+                continue
+            means = [statistics.mean(v) for v in points.values()]
+            axes.plot(
+                list(points), means, marker="o", markersize=3, label=method,
+                **style,
+            )  # fmt: skip
+            axes.fill_between(
+                list(points),
+                [min(v) for v in points.values()],
+                [max(v) for v in points.values()],
+                alpha=0.2, linewidth=0, **style,
+            )  # fmt: skip
+        log_mel = found.get(("log_mel", "clip", 0))
+        if log_mel and task in log_mel:
+            axes.axhline(log_mel[task][0], color="0.4", linestyle="--")
+        axes.set_xscale("log", base=2)
+        ticks = sorted({key[2] for key in found if key[2]})
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        where = "clip vector" if read == "clip" else "all levels"
+        axes.set_title(f"{TITLES[task]}\n{where}", fontsize=8)
+        axes.tick_params(labelsize=7)
+    for axes in panels[-4:]:
+        axes.set_xlabel("minutes of two cores", fontsize=8)
+    panels[0].legend(fontsize=7, frameon=False)
+    figure.suptitle(
+        "Trained (mean, least and most of the seeds), the same networks "
+        "untrained (dotted), log-mel statistics (dashed)",
+        fontsize=9,
+    )
+    figure.savefig(file)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", help="folder of the data sets")
+    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--minutes", nargs="+", type=float, default=[2, 8])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--tasks", nargs="+", default=list(TITLES))
+    parser.add_argument("--draw", type=Path, help="picture; trains nothing")
+    args = parser.parse_args()
+    rows = []
+    if args.output.exists():
+        rows = [json.loads(r) for r in args.output.read_text().splitlines()]
+    if not args.draw:
+        folder = args.output.with_suffix("")
+        folder.mkdir(parents=True, exist_ok=True)
+        for row in measure(args, list(rows), folder):
+            print(row, flush=True)
+            rows.append(row)
+            with args.output.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+    found = collected(rows)
+    print(*table(found), sep="\n")
+    if args.draw:
+        draw(found, args.draw)
+
+
+if __name__ == "__main__":
+    main()
