@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl._types import Seed
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.engine import frame_mask
@@ -75,11 +76,5 @@ def rolled(x: Tensor, shift: Tensor, lengths: Tensor | None = None) -> Tensor:
     Returns:
         Like `x`.
     """
-    place = ops.arange(ops.shape(x)[1], dtype="int32")[None]
-    around = ops.maximum(valid_lengths(ops.shape(x), lengths), 1)[:, None]
-    source = ops.mod(place - shift[:, None], around)
-    # Padding stays where it is.
-    source = ops.where(place < around, source, place)
-    if len(x.shape) == 3:
-        source = source[..., None]
-    return ops.take_along_axis(x, source, axis=1)
+    around = ops.maximum(valid_lengths(ops.shape(x), lengths), 1)
+    return backend.rolled(x, ops.mod(shift, around), around)

@@ -30,6 +30,7 @@ __all__ = [
     "depthwise_conv",
     "doubled",
     "doubling_conv",
+    "drop_out",
     "folding_pays",
     "gathered",
     "group_norm",
@@ -49,6 +50,7 @@ __all__ = [
     "reads_ahead",
     "relu_pool",
     "replicas",
+    "rolled",
     "rounds_coarsely",
     "sliding_frames",
     "soft_ranks",
@@ -58,6 +60,8 @@ __all__ = [
 
 Pad = tuple[tuple[int, int], tuple[int, int]]
 Stride = int | tuple[int, int]
+# Of which some are kept by `drop_out`: what 16 bits can tell.
+PARTS = 2**16
 
 
 # The backend itself.
@@ -126,6 +130,25 @@ def quicken(optimizer: keras.Optimizer) -> None:
     Args:
         optimizer: Of equal numbers afterwards.
     """
+
+
+def drop_out(x: Tensor, rate: float, seed: Any) -> Tensor:
+    """Values of which some become zero at random, the others larger.
+
+    Args:
+        x: Any shape.
+        rate: Probability of each to become zero, above 0 and below 1.
+        seed: `keras.random.SeedGenerator`.
+
+    Returns:
+        Like `x`, of the same mean.
+    """
+    return keras.random.dropout(x, rate, seed=seed)
+
+
+def kept_parts(rate: float) -> int:
+    """How many of `PARTS` are kept; never none, nor all."""
+    return min(max(round((1.0 - rate) * PARTS), 1), PARTS - 1)
 
 
 def replicas() -> int:
@@ -758,6 +781,27 @@ def as_one(function: Callable[..., Any]) -> Callable[..., Any]:
         The function.
     """
     return function
+
+
+def rolled(x: Tensor, shift: Tensor, around: Tensor) -> Tensor:
+    """The beginning of each row, moved around.
+
+    Args:
+        x: `(batch, time, ...)`.
+        shift: `(batch,)` int32, places towards the end, from 0 to below
+            `around`.
+        around: `(batch,)` int32, the length of what moves; the rest stays.
+    """
+    x = ops.convert_to_tensor(x)
+    shift, around = (
+        ops.reshape(v, (-1,) + (1,) * (len(x.shape) - 1))
+        for v in (shift, around)
+    )
+    place = ops.arange(ops.shape(x)[1], dtype="int32")
+    place = ops.reshape(place, (1, -1) + (1,) * (len(x.shape) - 2))
+    source = ops.mod(place - shift, around)
+    source = ops.where(place < around, source, place)
+    return ops.take_along_axis(x, source, axis=1)
 
 
 def rounds_coarsely(x: Tensor) -> bool:

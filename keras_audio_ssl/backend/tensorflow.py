@@ -13,11 +13,14 @@ from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.backend import chunks
 from keras_audio_ssl.backend import portable
 from keras_audio_ssl.backend.exported import is_for_export
+from keras_audio_ssl.backend.portable import PARTS
+from keras_audio_ssl.backend.portable import kept_parts
 
 __all__ = [
     "batch_norm",
     "conv_norm_pool",
     "copied",
+    "drop_out",
     "gathered",
     "gru",
     "in_chunks",
@@ -26,6 +29,7 @@ __all__ = [
     "norm_silu",
     "reads_ahead",
     "replicas",
+    "rolled",
     "splitting_pays",
     "update_if",
 ]
@@ -44,6 +48,20 @@ def reads_ahead() -> bool:
 
 def copied(variable: keras.Variable) -> Tensor:
     return variable.value.read_value()
+
+
+def drop_out(x: Tensor, rate: float, seed: Any) -> Tensor:
+    x = tf.convert_to_tensor(x)
+    count = tf.size(x)
+    # Two draws of each number.
+    words = tf.random.stateless_uniform(
+        [(count + 1) // 2], tf.cast(seed.next(), "int32"),
+        minval=None, maxval=None, dtype="int32",
+    )  # fmt: skip
+    parts = tf.reshape(tf.bitcast(words, "int16"), [-1])[:count]
+    kept = kept_parts(rate)
+    keep = tf.reshape(parts < kept - PARTS // 2, tf.shape(x))
+    return tf.where(keep, x * tf.cast(PARTS / kept, x.dtype), 0)
 
 
 def update_if(
@@ -75,6 +93,22 @@ def update_if(
         tf.cond(good, on_each, lambda: None)
 
     context.merge_call(on_all, args=(bad, gradients))
+
+
+def rolled(x: Tensor, shift: Tensor, around: Tensor) -> Tensor:
+    x = tf.convert_to_tensor(x)
+    place = tf.range(tf.shape(x)[1])
+    place = tf.reshape(place, [-1] + [1] * (len(x.shape) - 2))
+
+    def row(given: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        x, by, end = given
+        # Copied whole, where an index for each place is slow.
+        ahead, behind = tf.roll(x, by, 0), tf.roll(x, by - end, 0)
+        moved = tf.where(place < by, behind, ahead)
+        return tf.where(place < end, moved, x)
+
+    given = x, tf.cast(shift, "int32"), tf.cast(around, "int32")
+    return tf.map_fn(row, given, fn_output_signature=x.dtype)
 
 
 def replicas() -> int:

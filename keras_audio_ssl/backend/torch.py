@@ -20,8 +20,10 @@ from keras_audio_ssl.backend import chunks
 from keras_audio_ssl.backend import pooling_rows
 from keras_audio_ssl.backend import portable
 from keras_audio_ssl.backend.exported import is_for_export
+from keras_audio_ssl.backend.portable import PARTS
 from keras_audio_ssl.backend.portable import Pad
 from keras_audio_ssl.backend.portable import Stride
+from keras_audio_ssl.backend.portable import kept_parts
 from keras_audio_ssl.backend.portable import prepared
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "copied",
     "depthwise_conv",
     "doubled",
+    "drop_out",
     "group_norm",
     "gru",
     "in_chunks",
@@ -45,6 +48,7 @@ __all__ = [
     "norm_silu",
     "quicken",
     "relu_pool",
+    "rolled",
     "rounds_coarsely",
     "sliding_frames",
     "soft_ranks",
@@ -79,17 +83,71 @@ def copied(variable: keras.Variable) -> Tensor:
     return variable.value.detach().clone()
 
 
+def drop_out(x: Tensor, rate: float, seed: Any) -> Tensor:
+    x = ops.convert_to_tensor(x)
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return portable.drop_out(x, rate, seed)
+    first, second = seed.next()
+    generator = torch.Generator()
+    generator.manual_seed(int(first + second) & 0xFFFFFFFF)
+    # Four draws of each number: an eighth of the time of `bernoulli`.
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
+    words.random_(-(2**63), None, generator=generator)
+    parts = words.view(torch.int16)[: x.numel()].view(x.shape)
+    kept = kept_parts(rate)
+    none = torch.zeros((), dtype=x.dtype)
+    return torch.where(parts < kept - PARTS // 2, x, none).mul_(PARTS / kept)
+
+
 def quicken(optimizer: keras.Optimizer) -> None:
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     # Keras' own, which AdamW has of Adam; nobody else's that derives of it.
     name = "_parallel_update_step"
     owner = next((c for c in type(inner).__mro__ if name in vars(c)), None)
-    if (
-        isinstance(inner, keras.optimizers.Adam)
-        and owner is not None
-        and owner.__module__.startswith("keras.")
-    ):
-        setattr(inner, name, functools.partial(fused_adam, inner))
+    if owner is not None and owner.__module__.startswith("keras."):
+        setattr(inner, name, functools.partial(quick_update, inner))
+
+
+def quick_update(
+    optimizer: Any,
+    gradients: list[Tensor],
+    variables: list[keras.Variable],
+    learning_rate: Any,
+) -> None:
+    """Keras' update, Adam's in one pass, with all in one order in memory."""
+    places = [
+        i
+        for i in map(optimizer._get_variable_index, variables)
+        if not optimizer._trainable_variables[i].value.is_contiguous()
+    ]
+    if places:
+        lay_alike(optimizer, places)
+    if isinstance(optimizer, keras.optimizers.Adam):
+        fused_adam(optimizer, gradients, variables, learning_rate)
+    else:
+        type(optimizer)._parallel_update_step(
+            optimizer, gradients, variables, learning_rate
+        )
+
+
+def lay_alike(optimizer: Any, places: list[int]) -> None:
+    """Moves the states of some weights into the order of these in memory."""
+    weights = optimizer._trainable_variables
+    # A list for each kind of state, as long as that of the weights.
+    kinds = [
+        states
+        for states in vars(optimizer).values()
+        if isinstance(states, list) and len(states) == len(weights)
+    ]
+    for i in places:
+        weight = weights[i].value
+        for states in kinds:
+            state = getattr(states[i], "value", weight)
+            if (
+                state.shape == weight.shape
+                and state.stride() != weight.stride()
+            ):
+                state.data = torch.empty_like(weight).copy_(state)
 
 
 def fused_adam(
@@ -104,8 +162,9 @@ def fused_adam(
     first = [optimizer._momentums[i].value for i in index]
     second = [optimizer._velocities[i].value for i in index]
     if optimizer.amsgrad or not all(
-        is_plain(x) and x.is_contiguous()
-        for x in (*weights, *first, *second, *gradients)
+        is_plain(x) and is_dense(w) and x.stride() == w.stride()
+        for w, *others in zip(weights, first, second, gradients, strict=True)
+        for x in (w, *others)
     ):
         type(optimizer)._parallel_update_step(
             optimizer, gradients, variables, learning_rate
@@ -144,11 +203,42 @@ def conv(
         and is_plain(x)
     ):
         return strided_row(x, kernel, along, pad[1])
-    # Turned over as a matrix, for which PyTorch has a quick way; left to the
-    # convolution it is copied slowly, in both directions.
+    # Turned over as a matrix: a view of one that is laid out so; of another,
+    # PyTorch has a quick way to copy it, which the convolution has not.
+    kernel = laid_out(kernel)
     kernel = kernel.reshape(-1, filters).t().contiguous()
     kernel = kernel.view(filters, height, width, channels)
     return _conv(x, kernel.permute(0, 3, 1, 2), stride, pad, 1)
+
+
+def laid_out(kernel: Tensor) -> Tensor:
+    """A kernel whose weight lies in memory as a convolution reads it.
+
+    Filters first, then taps and channels: moved there once, where kernel and
+    gradient would be copied in each step.
+    """
+    weight = kernel if kernel._base is None else kernel._base
+    if (
+        isinstance(weight, torch.nn.Parameter)
+        and weight.is_contiguous()
+        # Nothing but axes of one value is added to it: none are exchanged.
+        and kernel.is_contiguous()
+        and kernel.numel() == weight.numel()
+        and kernel.shape[-1] == weight.shape[-1]
+        and is_plain(weight)
+        and not is_for_export()
+        and not torch.compiler.is_compiling()
+        and not torch.is_inference_mode_enabled()
+    ):
+        flat = weight.detach().reshape(-1, weight.shape[-1])
+        weight.data = flat.t().contiguous().t().view(weight.shape)
+        kernel = weight.view(kernel.shape)
+    return kernel
+
+
+def is_dense(weight: Tensor) -> bool:
+    """Whether it fills its memory, in its own order or in `laid_out`'s."""
+    return weight.is_contiguous() or weight.movedim(-1, 0).is_contiguous()
 
 
 def strided_row(
@@ -622,6 +712,19 @@ def sliding_frames(
 ) -> Tensor:
     # A view; nothing is copied.
     return x.unfold(-1, frame_length, hop_length)[:, :frames]
+
+
+def rolled(x: Tensor, shift: Tensor, around: Tensor) -> Tensor:
+    x = ops.convert_to_tensor(x)
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return portable.rolled(x, shift, around)
+    # Pieces are copied whole, where an index for each place is slow.
+    pieces = [
+        piece
+        for row, by, end in zip(x, shift.tolist(), around.tolist(), strict=True)
+        for piece in (row[end - by : end], row[: end - by], row[end:])
+    ]
+    return torch.cat(pieces).view(x.shape)
 
 
 def in_chunks(

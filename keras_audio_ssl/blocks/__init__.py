@@ -16,6 +16,8 @@ from keras_audio_ssl.blocks.conv1d import ConvNorm1D
 from keras_audio_ssl.blocks.conv1d import GroupNorm
 from keras_audio_ssl.blocks.decoder import FrameDecoder
 from keras_audio_ssl.blocks.deconv import DeconvHead
+from keras_audio_ssl.blocks.dropout import Dropout
+from keras_audio_ssl.blocks.dropout import drop_out
 from keras_audio_ssl.blocks.factorized import FactorizedBlock
 from keras_audio_ssl.blocks.gru import GRU
 from keras_audio_ssl.blocks.lstm import LSTM
@@ -42,7 +44,6 @@ from keras_audio_ssl.blocks.target import TargetNetwork
 from keras_audio_ssl.blocks.transformer import PredictionHead
 from keras_audio_ssl.blocks.transformer import SelfAttention
 from keras_audio_ssl.blocks.transformer import TransformerBlock
-from keras_audio_ssl.blocks.transformer import drop_out
 from keras_audio_ssl.blocks.transformer import layer_norm
 from keras_audio_ssl.blocks.transformer import normal_dense
 from keras_audio_ssl.blocks.transformer import pad_frames

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_audio_ssl._types import Tensor
-from keras_audio_ssl.blocks.transformer import drop_out
+from keras_audio_ssl.blocks.dropout import drop_out
 from keras_audio_ssl.engine import Layer
 
 

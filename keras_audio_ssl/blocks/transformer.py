@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_audio_ssl._types import Size
 from keras_audio_ssl._types import Tensor
-from keras_audio_ssl.blocks.seeds import fresh_seed
+from keras_audio_ssl.blocks.dropout import drop_out
 from keras_audio_ssl.engine import Layer
 from keras_audio_ssl.engine import check_choice
 
@@ -67,11 +67,6 @@ def layer_norm(
     )
     layer.build((None, None, width))
     return layer
-
-
-def drop_out(rate: float, name: str, dtype: Any = None) -> Any:
-    """A `Dropout` that draws from a seed of its own."""
-    return keras.layers.Dropout(rate, seed=fresh_seed(), name=name, dtype=dtype)
 
 
 def softmax(x: Tensor) -> Tensor:

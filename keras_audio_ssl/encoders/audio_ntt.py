@@ -8,7 +8,7 @@ from keras import ops
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import ConvBlock
 from keras_audio_ssl.blocks import FramePool
-from keras_audio_ssl.blocks import fresh_seed
+from keras_audio_ssl.blocks import drop_out
 from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.engine import check_choice
@@ -78,9 +78,7 @@ class AudioNTT(Backbone):
         self.fc2 = keras.layers.Dense(
             out_dim, activation="relu", name="fc2", **policy
         )
-        self.dropout = keras.layers.Dropout(
-            dropout, seed=fresh_seed(), name="dropout", **policy
-        )
+        self.dropout = drop_out(dropout, "dropout", **policy)
         self.fc1.build((None, None, conv_dim))
         self.fc2.build((None, None, self.hidden_dim))
         self.pooling = FramePool(("mean", "max"), name="pooling", **policy)

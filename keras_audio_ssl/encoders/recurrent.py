@@ -8,7 +8,7 @@ from keras import ops
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks import GRU
 from keras_audio_ssl.blocks import FramePool
-from keras_audio_ssl.blocks import fresh_seed
+from keras_audio_ssl.blocks import drop_out
 from keras_audio_ssl.blocks import mask_frames
 from keras_audio_ssl.encoders.backbone import Backbone
 from keras_audio_ssl.engine import frame_mask
@@ -66,9 +66,7 @@ class RecurrentStack(Backbone):
             width = units
         # One dropout layer a place: each draws from a seed of its own.
         self.drops = [
-            keras.layers.Dropout(
-                dropout, seed=fresh_seed(), name=f"dropout_{i}", **policy
-            )
+            drop_out(dropout, f"dropout_{i}", **policy)
             for i in range(prenet_layers + layers)
         ]
         self.pooling = FramePool(("mean",), name="pooling", **policy)

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -240,3 +241,57 @@ def test_a_second_backward_pass_is_refused():
     total.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="inplace"):
         total.backward()
+
+
+def kernel_of(shape):
+    """A kernel's variable and its values."""
+    values = np.random.default_rng(5).normal(size=shape).astype("float32")
+    return keras.Variable(values), values
+
+
+def both_gradients(kernel, function):
+    """What a convolution gives, and the gradient of its kernel."""
+    kernel.value.grad = None
+    y = function(kernel.value)
+    (y * y).sum().backward()
+    return ops.convert_to_numpy(y), kernel.value.grad.numpy()
+
+
+@on_torch
+@pytest.mark.parametrize("axes", [2, 1])
+def test_a_kernel_is_laid_out_once(axes):
+    import torch
+
+    x = ops.convert_to_tensor(array(0, 2, 9, 8, 3))
+
+    def function(kernel):
+        return backend.conv(x, kernel if axes == 2 else kernel[None])
+
+    shape = (3, 3, 3, 5)[2 - axes :]
+    kernel, values = kernel_of(shape)
+    first = both_gradients(kernel, function)
+    assert kernel.value.movedim(-1, 0).is_contiguous()
+    assert not kernel.value.is_contiguous()
+    memory = kernel.value.data_ptr()
+    again = both_gradients(kernel, function)
+    assert kernel.value.data_ptr() == memory
+    assert kernel.value.grad.stride() == kernel.value.stride()
+    np.testing.assert_array_equal(ops.convert_to_numpy(kernel), values)
+    other = torch.nn.Parameter(torch.tensor(values, dtype=torch.float64))
+    x = x.to(torch.float64)
+    function(other).square().sum().backward()
+    for y, gradient in (first, again):
+        close(y, function(other).detach().numpy(), 1e-5)
+        close(gradient, other.grad.numpy(), 1e-5)
+    # Not on a GPU, whose kernels have orders of their own, nor in float64.
+    assert other.is_contiguous()
+
+
+@on_torch
+def test_an_exchanged_kernel_is_not_taken_for_its_weight():
+    kernel, values = kernel_of((3, 3, 4, 4))
+    x = array(0, 2, 9, 8, 4)
+    got = backend.conv(x, kernel.value.swapaxes(2, 3))
+    want = backend.conv(x, values.swapaxes(2, 3).copy())
+    close(ops.convert_to_numpy(got), ops.convert_to_numpy(want), 1e-6)
+    assert kernel.value.is_contiguous()

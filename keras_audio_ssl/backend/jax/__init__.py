@@ -5,6 +5,7 @@ import jax
 from keras_audio_ssl.backend.jax.conv import conv
 from keras_audio_ssl.backend.jax.conv import depthwise_conv
 from keras_audio_ssl.backend.jax.conv import doubling_conv
+from keras_audio_ssl.backend.jax.dropout import drop_out
 from keras_audio_ssl.backend.jax.features import as_one
 from keras_audio_ssl.backend.jax.features import in_chunks
 from keras_audio_ssl.backend.jax.features import in_float64
@@ -27,6 +28,7 @@ __all__ = [
     "conv_norm_pool",
     "depthwise_conv",
     "doubling_conv",
+    "drop_out",
     "folding_pays",
     "gru",
     "in_chunks",
