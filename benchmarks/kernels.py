@@ -36,6 +36,13 @@ def weights(*shape):
     return 0.1 * noise(*shape), np.ones(shape[-1]), np.zeros(shape[-1])
 
 
+class Still(keras.random.SeedGenerator):
+    """Always the same seed: what is compiled changes no state."""
+
+    def next(self, ordered=True):
+        return keras.ops.convert_to_tensor(np.array([7, 11], "uint32"))
+
+
 # name: arrays and options, of BYOL-A's second block, of a unit of
 # EfficientNet-B0 on COLA's maps, of MAM's head, of APC's first layer, and of
 # Speech2Vec's encoder and decoder.
@@ -67,6 +74,11 @@ KERNELS = {
         {"stride": 2},
     ),
     "doubled": ([noise(32, 48, 32, 8)], {}),
+    # Of the attention of TERA's first layer.
+    "drop_out": (
+        [noise(4, 12, 500, 500)],
+        {"rate": 0.1, "seed": Still(0)},
+    ),
     "doubling_conv": ([noise(16, 100, 20, 64), noise(3, 3, 64, 64)], {}),
     "doubling_conv, one filter": (
         [noise(16, 200, 40, 64), noise(3, 3, 1, 64)],
@@ -117,6 +129,14 @@ KERNELS = {
     ),
     "norm_silu": ([noise(*UNIT), *np.ones((2, 96))], STATISTICS),
     "relu_pool": ([noise(*BYOL_A)], {"pool": (2, 2)}),
+    "rolled": (
+        [
+            noise(64, 16000),
+            np.arange(64, dtype="int32") * 200,
+            np.full(64, 16000, "int32"),
+        ],
+        {},
+    ),
     "soft_ranks": ([16 * noise(256, 64)], {"kind": "l2"}),
     "soft_ranks, exponentials": ([16 * noise(256, 64)], {"kind": "kl"}),
 }
@@ -152,9 +172,15 @@ def compiled(function, arrays):
 def kernel(name, arrays, options, room):
     """A call of a module's function, with its gradient where that is used."""
     function = getattr(room, name)
-    arrays = [np.asarray(a, "float32") for a in arrays]
+    whole = [getattr(a, "dtype", None) == "int32" for a in arrays]
+    arrays = [
+        a if keep else np.asarray(a, "float32")
+        for a, keep in zip(arrays, whole, strict=True)
+    ]
     if name == "affine":
         return compiled(lambda *x: function(*x, **options), arrays)
+    # With respect to these.
+    real = tuple(i for i, keep in enumerate(whole) if not keep)
 
     def loss(*tensors):
         y = function(*tensors, **options)
@@ -164,22 +190,24 @@ def kernel(name, arrays, options, room):
     if BACKEND == "jax":
         import jax
 
-        return compiled(jax.grad(loss, tuple(range(len(arrays)))), arrays)
+        return compiled(jax.grad(loss, real), arrays)
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
         def gradient(*tensors):
             with tf.GradientTape() as tape:
-                tape.watch(tensors)
+                tape.watch([tensors[i] for i in real])
                 value = loss(*tensors)
-            return tape.gradient(value, tensors)
+            return tape.gradient(value, [tensors[i] for i in real])
 
         return compiled(gradient, arrays)
     import torch
 
     def gradient(*tensors):
-        tensors = [t.detach().requires_grad_() for t in tensors]
-        return torch.autograd.grad(loss(*tensors), tensors)
+        tensors = [t.detach() for t in tensors]
+        for i in real:
+            tensors[i].requires_grad_()
+        return torch.autograd.grad(loss(*tensors), [tensors[i] for i in real])
 
     return compiled(gradient, arrays)
 

@@ -29,7 +29,6 @@ __all__ = [
     "norm_silu",
     "reads_ahead",
     "replicas",
-    "rolled",
     "splitting_pays",
     "update_if",
 ]
@@ -93,22 +92,6 @@ def update_if(
         tf.cond(good, on_each, lambda: None)
 
     context.merge_call(on_all, args=(bad, gradients))
-
-
-def rolled(x: Tensor, shift: Tensor, around: Tensor) -> Tensor:
-    x = tf.convert_to_tensor(x)
-    place = tf.range(tf.shape(x)[1])
-    place = tf.reshape(place, [-1] + [1] * (len(x.shape) - 2))
-
-    def row(given: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        x, by, end = given
-        # Copied whole, where an index for each place is slow.
-        ahead, behind = tf.roll(x, by, 0), tf.roll(x, by - end, 0)
-        moved = tf.where(place < by, behind, ahead)
-        return tf.where(place < end, moved, x)
-
-    given = x, tf.cast(shift, "int32"), tf.cast(around, "int32")
-    return tf.map_fn(row, given, fn_output_signature=x.dtype)
 
 
 def replicas() -> int:
