@@ -253,10 +253,11 @@ def strided_row(
     frames, parts = (x.shape[1] - taps) // stride + 1, taps // stride
     x = x[:, : (frames + parts - 1) * stride]
     x = x.reshape(len(x), frames + parts - 1, stride * channels)
-    matrices = kernel.reshape(parts, stride * channels, filters)
-    y = x[:, :frames] @ matrices[0]
-    for i in range(1, parts):
-        y = y + x[:, i : i + frames] @ matrices[i]
+    # At once: the gradient of one by one fills all of them with zeros each time.
+    first, *rest = kernel.reshape(parts, stride * channels, filters).unbind()
+    y = x[:, :frames] @ first
+    for i, matrix in enumerate(rest, 1):
+        y = y + x[:, i : i + frames] @ matrix
     return y[:, None]
 
 
