@@ -244,7 +244,7 @@ def is_dense(weight: Tensor) -> bool:
 def strided_row(
     x: Tensor, kernel: Tensor, stride: int, pad: tuple[int, int]
 ) -> Tensor:
-    """A map of one row convolved, as products with the frames of a step.
+    """A map of one row convolved, as a product with the frames of a step.
 
     PyTorch's gradient of it takes three times as long where channels are last.
     """
@@ -253,12 +253,38 @@ def strided_row(
     frames, parts = (x.shape[1] - taps) // stride + 1, taps // stride
     x = x[:, : (frames + parts - 1) * stride]
     x = x.reshape(len(x), frames + parts - 1, stride * channels)
-    # At once: the gradient of one by one fills all of them with zeros each time.
-    first, *rest = kernel.reshape(parts, stride * channels, filters).unbind()
-    y = x[:, :frames] @ first
-    for i, matrix in enumerate(rest, 1):
-        y = y + x[:, i : i + frames] @ matrix
+    # The taps of a step with its frames, all steps in one product.
+    matrix = kernel.reshape(parts, stride * channels, filters)
+    products = x @ matrix.transpose(0, 1).reshape(-1, parts * filters)
+    y = StaggeredSum.apply(products.unflatten(-1, (parts, filters)))
     return y[:, None]
+
+
+class StaggeredSum(torch.autograd.Function):
+    """Each frame's first part, the second of the next frame, and so on.
+
+    From `(batch, frames + parts - 1, parts, dim)` to `(batch, frames, dim)`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.shape = x.shape
+        parts = x.shape[2]
+        frames = x.shape[1] - parts + 1
+        y = x[:, :frames, 0].clone(memory_format=torch.contiguous_format)
+        for i in range(1, parts):
+            y += x[:, i : i + frames, i]
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        frames, out = grad.shape[1], grad.new_empty(ctx.shape)
+        for i in range(ctx.shape[2]):
+            out[:, :i, i] = 0
+            out[:, i : i + frames, i] = grad
+            out[:, i + frames :, i] = 0
+        return out
 
 
 def depthwise_conv(
