@@ -166,7 +166,8 @@ def draw(found, file):
     figure = Figure((10, 12), layout="constrained")
     panels = figure.subplots(5, 4).ravel()
     methods = [m for m in METHODS if any(key[0] == m for key in found)]
-    places = [(task, read) for task in TITLES for read in ("clip", "levels")]
+    scored = [t for t in TITLES if any(t in tasks for tasks in found.values())]
+    places = [(task, read) for task in scored for read in ("clip", "levels")]
     for axes in panels[len(places) :]:
         axes.axis("off")
     for axes, (task, read) in zip(panels, places, strict=False):
