@@ -295,3 +295,20 @@ def test_an_exchanged_kernel_is_not_taken_for_its_weight():
     want = backend.conv(x, values.swapaxes(2, 3).copy())
     close(ops.convert_to_numpy(got), ops.convert_to_numpy(want), 1e-6)
     assert kernel.value.is_contiguous()
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX alone sums by pieces")
+@pytest.mark.parametrize("case", ["conv", "conv, strided", "conv, two strides"])
+@pytest.mark.parametrize("most", [100, 400, 600])
+def test_a_kernel_s_gradient_by_pieces_of_a_clip(case, most, monkeypatch):
+    import sys
+
+    # The name in the package is the function's.
+    module = sys.modules["keras_audio_ssl.backend.jax.conv"]
+    calls, by_pieces = [], module.by_pieces
+    monkeypatch.setattr(module, "COLUMNS", most)
+    monkeypatch.setattr(
+        module, "by_pieces", lambda *a: calls.append(1) or by_pieces(*a)
+    )
+    check(*CASES[case], compiled=True)
+    assert calls

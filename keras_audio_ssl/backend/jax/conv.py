@@ -1,7 +1,9 @@
 """Convolutions with gradients that XLA does not find on a CPU."""
 
 import functools
+import math
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -150,6 +152,79 @@ def _conv_forward(
     return by_rows(x, kernel, stride, pad), (x, kernel)
 
 
+def product_of_columns(
+    x: Tensor, grad: Tensor, kernel: Sequence[int], stride: Stride, pad: Pad
+) -> Tensor:
+    """The gradient of a kernel of a shape, `(filters, values)`, float32."""
+    height, width, channels, filters = kernel
+    columns = jnp.concatenate(shifts(x, height, width, stride, pad), axis=-1)
+    return jnp.matmul(
+        grad.reshape(-1, filters).T,
+        columns.reshape(-1, height * width * channels),
+        preferred_element_type="float32",
+    )
+
+
+def by_clips(
+    x: Tensor, grad: Tensor, kernel: Sequence[int], stride: Stride, pad: Pad
+) -> Tensor:
+    """The gradient of a kernel, `(values, filters)`, from several clips each.
+
+    As many at a time as have their columns in the cache: sums for each clip
+    cost more than the products where maps are small.
+    """
+    *sizes, filters = kernel
+    clips, values = len(x), math.prod(sizes)
+    most = COLUMNS // (grad.shape[1] * grad.shape[2] * values)
+    several = max(
+        n for n in range(1, clips + 1) if clips % n == 0 and n <= max(most, 1)
+    )
+    parts = [
+        a.reshape(clips // several, several, *a.shape[1:]) for a in (x, grad)
+    ]
+
+    def add_clips(total: Tensor, clips: Any) -> tuple[Tensor, None]:
+        x, grad = clips
+        return total + product_of_columns(x, grad, kernel, stride, pad), None
+
+    total = jnp.zeros((filters, values), "float32")
+    return lax.scan(add_clips, total, tuple(parts))[0].T
+
+
+def by_pieces(
+    x: Tensor,
+    grad: Tensor,
+    kernel: Sequence[int],
+    stride: tuple[int, int],
+    pad: Pad,
+) -> Tensor:
+    """`by_clips` where one clip's columns do not fit: by stretches of time."""
+    *sizes, filters = kernel
+    time, values = grad.shape[1], math.prod(sizes)
+    pieces = -(-time * grad.shape[2] * values // COLUMNS)
+    rows = -(-time // pieces)
+    pieces = -(-time // rows)
+    down, (top, _) = stride[0], pad[0]
+    tall = (rows - 1) * down + sizes[0]
+    # Zeros, or what no output sees is cut off, up to whole pieces.
+    below = (pieces - 1) * rows * down + tall - top - x.shape[1]
+    none = jnp.zeros((), x.dtype)
+    x = lax.pad(x, none, [(0, 0, 0), (top, below, 0), (0, 0, 0), (0, 0, 0)])
+    rest = pieces * rows - time
+    grad = jnp.pad(grad, [(0, 0), (0, rest), (0, 0), (0, 0)])
+
+    def add_piece(total: Tensor, index: Tensor) -> tuple[Tensor, None]:
+        clip, row = index // pieces, index % pieces * rows
+        seen = lax.dynamic_slice_in_dim(x[clip], row * down, tall)
+        of = lax.dynamic_slice_in_dim(grad[clip], row, rows)
+        around = ((0, 0), pad[1])
+        product = product_of_columns(seen, of, kernel, stride, around)
+        return total + product, None
+
+    total = jnp.zeros((filters, values), "float32")
+    return lax.scan(add_piece, total, jnp.arange(len(x) * pieces))[0].T
+
+
 def _conv_backward(
     stride: tuple[int, int], pad: Pad, saved: tuple[Any, ...], grad: Tensor
 ) -> tuple[Tensor, ...]:
@@ -161,35 +236,10 @@ def _conv_backward(
     if channels == 1:
         columns = as_rows(shifts(x, height, width, stride, pad))
         d_kernel = columns @ grad.reshape(-1, filters)
+    elif grad[0].size // filters * height * width * channels > COLUMNS:
+        d_kernel = by_pieces(x, grad, kernel.shape, stride, pad)
     else:
-        # As many clips at a time as have their columns in the cache: sums for
-        # each clip cost more than the products where maps are small.
-        clips, places = len(x), grad.shape[1] * grad.shape[2]
-        most = COLUMNS // (places * height * width * channels)
-        several = max(
-            n
-            for n in range(1, clips + 1)
-            if clips % n == 0 and n <= max(most, 1)
-        )
-        parts = [
-            a.reshape(clips // several, several, *a.shape[1:])
-            for a in (x, grad)
-        ]
-
-        def add_clips(total: Tensor, clips: Any) -> tuple[Tensor, None]:
-            x, grad = clips
-            columns = jnp.concatenate(
-                shifts(x, height, width, stride, pad), axis=-1
-            )
-            product = jnp.matmul(
-                grad.reshape(-1, filters).T,
-                columns.reshape(-1, height * width * channels),
-                preferred_element_type="float32",
-            )
-            return total + product, None
-
-        total = jnp.zeros((filters, height * width * channels), "float32")
-        d_kernel = lax.scan(add_clips, total, tuple(parts))[0].T
+        d_kernel = by_clips(x, grad, kernel.shape, stride, pad)
     d_kernel = d_kernel.reshape(kernel.shape).astype(kernel.dtype)
     return pull(grad)[0], d_kernel
 
