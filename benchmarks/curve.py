@@ -18,6 +18,7 @@ and goes on; the encoders are kept in a folder beside the output.
 import argparse
 import functools
 import json
+import math
 import statistics
 import sys
 import time
@@ -163,11 +164,13 @@ def draw(found, file):
     """A panel a task: lines of the seeds' means, bands from least to most."""
     from matplotlib.figure import Figure
 
-    figure = Figure((10, 12), layout="constrained")
-    panels = figure.subplots(5, 4).ravel()
     methods = [m for m in METHODS if any(key[0] == m for key in found)]
     scored = [t for t in TITLES if any(t in tasks for tasks in found.values())]
     places = [(task, read) for task in scored for read in ("clip", "levels")]
+    # Four panels a row: two tasks.
+    rows = math.ceil(len(places) / 4)
+    figure = Figure((10, 0.8 + 2.3 * rows), layout="constrained")
+    panels = figure.subplots(rows, 4, squeeze=False).ravel()
     for axes in panels[len(places) :]:
         axes.axis("off")
     for axes, (task, read) in zip(panels, places, strict=False):
@@ -203,7 +206,7 @@ def draw(found, file):
         where = "clip vector" if read == "clip" else "all levels"
         axes.set_title(f"{TITLES[task]}\n{where}", fontsize=8)
         axes.tick_params(labelsize=7)
-    for axes in panels[-4:]:
+    for axes in panels[max(len(places) - 4, 0) : len(places)]:
         axes.set_xlabel("minutes of two cores", fontsize=8)
     panels[0].legend(fontsize=7, frameon=False)
     figure.suptitle(
@@ -218,10 +221,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", help="folder of the data sets")
     parser.add_argument("--output", required=True, type=Path)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument(
+        "--methods", nargs="+", default=list(METHODS), choices=METHODS
+    )
     parser.add_argument("--minutes", nargs="+", type=float, default=[2, 8])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--tasks", nargs="+", default=list(TITLES))
+    parser.add_argument(
+        "--tasks", nargs="+", default=list(TITLES), choices=TITLES
+    )
     parser.add_argument("--draw", type=Path, help="picture; trains nothing")
     args = parser.parse_args()
     rows = []
