@@ -13,7 +13,7 @@ MAY = {
     "backend": set(),
     "engine": {"backend"},
     "features": {"backend", "engine"},
-    "augment": {"engine"},
+    "augment": {"backend", "engine"},
     "blocks": {"backend", "engine"},
     "losses": {"backend"},
     "data": set(),
