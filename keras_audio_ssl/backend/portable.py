@@ -447,8 +447,16 @@ def group_norm(
         >>> group_norm(x, one, zero, 2, 1e-5).shape
         (2, 9, 4)
     """
+    moments = group_moments(x, groups, mask)
+    return group_affine(x, gamma, beta, *moments, epsilon)
+
+
+def group_moments(
+    x: Tensor, groups: int, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of `group_norm`, `(batch, groups, 1)`."""
     # Of each channel first, and of a group from its channels': two passes
-    # over the frames, and one to apply them.
+    # over the frames.
     if mask is None:
         mean = ops.mean(x, axis=1, keepdims=True)
         variance = ops.mean(ops.square(x - mean), axis=1, keepdims=True)
@@ -458,14 +466,26 @@ def group_norm(
         off = (x - mean) * mask
         variance = ops.sum(ops.square(off), axis=1, keepdims=True) / count
     # (batch, groups, channels of a group)
-    channels = x.shape[-1]
-    shape = (-1, groups, channels // groups)
+    shape = (-1, groups, x.shape[-1] // groups)
     means = ops.reshape(mean, shape)
     mean = ops.mean(means, axis=2, keepdims=True)
     variance = ops.reshape(variance, shape) + ops.square(means - mean)
-    variance = ops.mean(variance, axis=2, keepdims=True)
-    scale = ops.reshape(gamma, shape[1:]) * ops.rsqrt(variance + epsilon)
-    offset = ops.reshape(beta, shape[1:]) - mean * scale
+    return mean, ops.mean(variance, axis=2, keepdims=True)
+
+
+def group_affine(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    epsilon: float,
+) -> Tensor:
+    """`group_norm` by moments `(batch, groups, 1)`."""
+    channels, groups = x.shape[-1], mean.shape[1]
+    shape = (groups, channels // groups)
+    scale = ops.reshape(gamma, shape) * ops.rsqrt(variance + epsilon)
+    offset = ops.reshape(beta, shape) - mean * scale
     scale, offset = (ops.reshape(v, (-1, 1, channels)) for v in (scale, offset))
     return x * scale + offset
 

@@ -14,14 +14,21 @@ from keras_audio_ssl.backend import chunks
 from keras_audio_ssl.backend import portable
 from keras_audio_ssl.backend.exported import is_for_export
 from keras_audio_ssl.backend.portable import PARTS
+from keras_audio_ssl.backend.portable import Pad
+from keras_audio_ssl.backend.portable import Stride
 from keras_audio_ssl.backend.portable import kept_parts
+from keras_audio_ssl.backend.portable import prepared
+from keras_audio_ssl.backend.rows import is_row_in_steps
+from keras_audio_ssl.backend.rows import row_in_steps
 
 __all__ = [
     "batch_norm",
+    "conv",
     "conv_norm_pool",
     "copied",
     "drop_out",
     "gathered",
+    "group_norm",
     "gru",
     "in_chunks",
     "is_accelerated",
@@ -109,6 +116,38 @@ def gathered(x: Tensor) -> Tensor:
     return tf.reshape(rows, tf.concat([[-1], tf.shape(x)[1:]], axis=0))
 
 
+def conv(
+    x: Tensor, kernel: Tensor, stride: Stride = 1, pad: Pad | None = None
+) -> Tensor:
+    x, kernel, around = prepared(x, kernel, pad)
+    if (
+        is_row_in_steps(x, kernel, stride, around)
+        and x.dtype == "float32"
+        and not is_accelerated()
+        and not is_for_export()
+    ):
+        return row_in_steps(x, kernel, stride, around, _staggered_sum)
+    return portable.conv(x, kernel, stride, pad)
+
+
+# Gradients of slices are added up as maps of full size.
+@tf.custom_gradient
+def _staggered_sum(x: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+    parts = x.shape[2]
+    frames = tf.shape(x)[1] - parts + 1
+
+    def gradient(grad: Tensor) -> Tensor:
+        return tf.stack(
+            [
+                tf.pad(grad, ((0, 0), (i, parts - 1 - i), (0, 0)))
+                for i in range(parts)
+            ],
+            axis=2,
+        )
+
+    return tf.add_n([x[:, i : i + frames, i] for i in range(parts)]), gradient
+
+
 def batch_norm(
     x: Tensor,
     gamma: Tensor,
@@ -126,6 +165,59 @@ def batch_norm(
     count = tf.cast(tf.size(x) // x.shape[-1], "float32")
     # TensorFlow gives the unbiased one.
     return y, mean, variance * ((count - 1) / count)
+
+
+def group_norm(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    groups: int,
+    epsilon: float,
+    mask: Tensor | None = None,
+) -> Tensor:
+    if mask is not None or x.dtype != "float32" or is_for_export():
+        return portable.group_norm(x, gamma, beta, groups, epsilon, mask)
+
+    @tf.custom_gradient
+    def normalised(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Any, Any]:
+        mean, variance = portable.group_moments(x, groups)
+        y = portable.group_affine(x, gamma, beta, mean, variance, epsilon)
+        scale = tf.math.rsqrt(variance + epsilon)
+        return y, lambda grad: _group_gradient(x, grad, gamma, mean, scale)
+
+    return normalised(*map(tf.convert_to_tensor, (x, gamma, beta)))
+
+
+# Two passes when compiled.
+@tf.function(jit_compile=True)
+def _group_gradient(
+    x: Tensor, grad: Tensor, gamma: Tensor, mean: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of a normalised `x`, whose groups have a mean and a scale."""
+    channels, groups = x.shape[-1], mean.shape[1]
+    shape = (-1, groups, channels // groups)
+
+    def of_groups(v: Tensor) -> Tensor:
+        return tf.reshape(v, shape)
+
+    def of_channels(v: Tensor) -> Tensor:
+        v = tf.broadcast_to(v, tf.shape(of_groups(grad_sum)))
+        return tf.reshape(v, (-1, 1, channels))
+
+    def mean_of(sums: Tensor) -> Tensor:
+        count = tf.cast(tf.shape(x)[1], x.dtype)
+        sums = of_groups(gamma * sums)
+        return tf.reduce_mean(sums, axis=2, keepdims=True) / count
+
+    grad_sum = tf.reduce_sum(grad, axis=1)
+    off = x - of_channels(mean)
+    product = tf.reduce_sum(grad * off, axis=1)
+    product *= of_channels(scale)[:, 0]
+    slope = -scale * scale * mean_of(product)
+    along, level = of_groups(gamma) * scale, -scale * mean_of(grad_sum)
+    d_x = grad * of_channels(along) + off * of_channels(slope)
+    d_x += of_channels(level)
+    return d_x, tf.reduce_sum(product, axis=0), tf.reduce_sum(grad_sum, axis=0)
 
 
 def conv_norm_pool(

@@ -25,6 +25,8 @@ from keras_audio_ssl.backend.portable import Pad
 from keras_audio_ssl.backend.portable import Stride
 from keras_audio_ssl.backend.portable import kept_parts
 from keras_audio_ssl.backend.portable import prepared
+from keras_audio_ssl.backend.rows import is_row_in_steps
+from keras_audio_ssl.backend.rows import row_in_steps
 
 __all__ = [
     "Constant",
@@ -59,8 +61,6 @@ __all__ = [
 # back each time.
 ABOVE = 48 * 2**20
 ABOUT = 24 * 2**20
-# Channels from which products of frames are the quicker strided convolution.
-WIDE = 64
 
 
 def is_accelerated() -> bool:
@@ -192,17 +192,12 @@ def conv(
 ) -> Tensor:
     x, kernel, pad = prepared(x, kernel, pad)
     height, width, channels, filters = kernel.shape
-    along = stride if isinstance(stride, int) else stride[1]
     if (
-        height == 1 < along
-        and x.shape[1] == 1
-        and width % along == 0
-        and channels >= WIDE
-        and pad[0] == (0, 0)
+        is_row_in_steps(x, kernel, stride, pad)
         and torch.is_grad_enabled()
         and is_plain(x)
     ):
-        return strided_row(x, kernel, along, pad[1])
+        return row_in_steps(x, kernel, stride, pad, StaggeredSum.apply)
     # Turned over as a matrix: a view of one that is laid out so; of another,
     # PyTorch has a quick way to copy it, which the convolution has not.
     kernel = laid_out(kernel)
@@ -239,25 +234,6 @@ def laid_out(kernel: Tensor) -> Tensor:
 def is_dense(weight: Tensor) -> bool:
     """Whether it fills its memory, in its own order or in `laid_out`'s."""
     return weight.is_contiguous() or weight.movedim(-1, 0).is_contiguous()
-
-
-def strided_row(
-    x: Tensor, kernel: Tensor, stride: int, pad: tuple[int, int]
-) -> Tensor:
-    """A map of one row convolved, as a product with the frames of a step.
-
-    PyTorch's gradient of it takes three times as long where channels are last.
-    """
-    taps, channels, filters = kernel.shape[1:]
-    x = functional.pad(x[:, 0], (0, 0, *pad))
-    frames, parts = (x.shape[1] - taps) // stride + 1, taps // stride
-    x = x[:, : (frames + parts - 1) * stride]
-    x = x.reshape(len(x), frames + parts - 1, stride * channels)
-    # The taps of a step with its frames, all steps in one product.
-    matrix = kernel.reshape(parts, stride * channels, filters)
-    products = x @ matrix.transpose(0, 1).reshape(-1, parts * filters)
-    y = StaggeredSum.apply(products.unflatten(-1, (parts, filters)))
-    return y[:, None]
 
 
 class StaggeredSum(torch.autograd.Function):

@@ -72,7 +72,9 @@ def conv_1d(
     """
     # Time stands where a map has its frequencies, in which the backends'
     # kernels run: along the other axis they take two to four times as long.
-    y = backend.conv(x[:, None], kernel[None], (1, stride), ((0, 0), pad))
+    # An index would do for the axes; on TensorFlow its gradient is a copy.
+    row, kernel = ops.expand_dims(x, axis=1), ops.expand_dims(kernel, axis=0)
+    y = backend.conv(row, kernel, (1, stride), ((0, 0), pad))
     return ops.squeeze(y, axis=1)
 
 
@@ -460,8 +462,9 @@ class ConvNorm(Layer):
             return backend.depthwise_conv(x, kernel, self.strides[0], self.pad)
         if x.shape[2] == kernel.shape[1] == 1 and self.strides[1] == 1:
             pad = (self.pad or backend.half_pad(kernel.shape))[0]
-            y = conv_1d(x[:, :, 0], kernel[:, 0], self.strides[0], pad)
-            return y[:, :, None]
+            row, kernel = ops.squeeze(x, axis=2), ops.squeeze(kernel, axis=1)
+            y = conv_1d(row, kernel, self.strides[0], pad)
+            return ops.expand_dims(y, axis=2)
         if (
             self.keeps_size
             and kernel.shape[0] == 1

@@ -167,20 +167,22 @@ class ConvNorm1D(Layer):
             x = self.normal(self.convolved(x, kernel), lengths=after)
         elif training and self.normal.trainable:
             # As a map: the backends have a kernel for these.
-            x = self.convolved(x, kernel)[:, :, None]
+            x = ops.expand_dims(self.convolved(x, kernel), axis=2)
             if after is None and self.compute_dtype != "float64":
                 gamma, beta = self.normal.scale_and_offset()
+                if around is not None:
+                    around = ops.expand_dims(around, axis=2)
                 x, *moments = backend.batch_norm(
-                    x, gamma, beta, self.normal.epsilon,
-                    None if around is None else around[:, :, None],
+                    x, gamma, beta, self.normal.epsilon, around,
                     self.activation is not None,
                 )  # fmt: skip
                 self.normal.record(*moments)
-                return x[:, :, 0]
+                return ops.squeeze(x, axis=2)
             mask = None
             if after is not None:
                 mask = frame_mask(after, ops.shape(x)[1])[:, :, None]
-            x = self.normal(x, training=True, mask=mask)[:, :, 0]
+            x = self.normal(x, training=True, mask=mask)
+            x = ops.squeeze(x, axis=2)
         else:
             # The normalisation is a factor of the kernel and an offset.
             gamma, beta = self.normal.scale_and_offset()

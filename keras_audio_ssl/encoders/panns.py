@@ -287,9 +287,9 @@ class Res1dBlock(Layer):
         x = short = ops.cast(x, self.compute_dtype)
         if self.stride > 1:
             # As a map of one row.
-            x, size = x[:, None], (1, self.stride)
-            short = backend.average_pool(x, size)[:, 0]
-            x = backend.max_pool(x, size)[:, 0]
+            x, size = ops.expand_dims(x, axis=1), (1, self.stride)
+            short = ops.squeeze(backend.average_pool(x, size), axis=1)
+            x = ops.squeeze(backend.max_pool(x, size), axis=1)
             if lengths is not None:
                 lengths = self.output_lengths(lengths)
                 x, short = mask_frames(x, lengths), mask_frames(short, lengths)

@@ -149,7 +149,7 @@ class WaveformResNet18(Backbone):
             valid = ops.maximum((valid - 5) // 2, 1)
             x = mask_frames(x, valid)
         maps, _ = through(self.stages, x, valid, training)
-        return [m[:, :, 0] for m in maps]
+        return [ops.squeeze(m, axis=2) for m in maps]
 
 
 def stages(

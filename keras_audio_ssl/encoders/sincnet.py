@@ -155,7 +155,9 @@ class SincNetChunk(Backbone):
             else:
                 x = ops.abs(self.sinc(x))
             # A map of one row, of which the backends have kernels.
-            x = backend.max_pool(x[:, None], (1, self.pools[i]))[:, 0]
+            x = ops.expand_dims(x, axis=1)
+            x = backend.max_pool(x, (1, self.pools[i]))
+            x = ops.squeeze(x, axis=1)
             x = ops.leaky_relu(norm(x), self.slope)
             hidden.append(x)
         return hidden
