@@ -9,7 +9,8 @@ cores of an AMD EPYC took in so many minutes, and scored as the weights' cards
 are, on recordings that it has not heard: at the clip's vector and at all
 levels, beside three draws of random weights and log-mel statistics. The steps
 are what counts: on another machine they take another time, which the output
-holds too.
+holds too. With `--shipped` the starter weights are points too, of one seed, at
+the minutes that their steps take.
 
 A run that stands in the output is not repeated, so the command can be stopped
 and goes on; the encoders are kept in a folder beside the output.
@@ -67,6 +68,13 @@ def trained(method, minutes, seed, data, folder):
     return kas.load_encoder(file), time.perf_counter() - begin
 
 
+def shipped(method):
+    """File of a starter weight, and the minutes that its steps take."""
+    weight, pace = METHODS[method]
+    minutes = train.RECIPES[weight]["steps"] / pace
+    return train.HERE / f"{weight}.keras", round(minutes, 1)
+
+
 def score(task, vectors, data):
     """Accuracy of a task, or the equal error rate."""
     if task != VERIFICATION:
@@ -118,6 +126,13 @@ def measure(args, done, folder):
                     return trained(method, minutes, seed, args.data, folder)
 
                 yield from rows(method, minutes, seed, make)
+    for method in args.methods if args.shipped else ():
+        file, minutes = shipped(method)
+
+        def make(file=file):
+            return kas.load_encoder(file), 0.0
+
+        yield from rows(method, minutes, 0, make)
     for method in args.methods:
         files = sorted(folder.glob(f"{method}_*.keras"))
         for seed in args.seeds if files else ():
@@ -228,6 +243,9 @@ def main():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(
         "--tasks", nargs="+", default=list(TITLES), choices=TITLES
+    )
+    parser.add_argument(
+        "--shipped", action="store_true", help="starter weights too"
     )
     parser.add_argument("--draw", type=Path, help="picture; trains nothing")
     args = parser.parse_args()

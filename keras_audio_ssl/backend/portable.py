@@ -60,8 +60,6 @@ __all__ = [
 
 Pad = tuple[tuple[int, int], tuple[int, int]]
 Stride = int | tuple[int, int]
-# Of which some are kept by `drop_out`: what 16 bits can tell.
-PARTS = 2**16
 
 
 # The backend itself.
@@ -144,11 +142,6 @@ def drop_out(x: Tensor, rate: float, seed: Any) -> Tensor:
         Like `x`, of the same mean.
     """
     return keras.random.dropout(x, rate, seed=seed)
-
-
-def kept_parts(rate: float) -> int:
-    """How many of `PARTS` are kept; never none, nor all."""
-    return min(max(round((1.0 - rate) * PARTS), 1), PARTS - 1)
 
 
 def replicas() -> int:

@@ -13,10 +13,9 @@ from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.backend import chunks
 from keras_audio_ssl.backend import portable
 from keras_audio_ssl.backend.exported import is_for_export
-from keras_audio_ssl.backend.portable import PARTS
+from keras_audio_ssl.backend.hashing import is_kept
 from keras_audio_ssl.backend.portable import Pad
 from keras_audio_ssl.backend.portable import Stride
-from keras_audio_ssl.backend.portable import kept_parts
 from keras_audio_ssl.backend.portable import prepared
 from keras_audio_ssl.backend.rows import is_row_in_steps
 from keras_audio_ssl.backend.rows import row_in_steps
@@ -57,17 +56,25 @@ def copied(variable: keras.Variable) -> Tensor:
 
 
 def drop_out(x: Tensor, rate: float, seed: Any) -> Tensor:
-    x = tf.convert_to_tensor(x)
-    count = tf.size(x)
-    # Two draws of each number.
-    words = tf.random.stateless_uniform(
-        [(count + 1) // 2], tf.cast(seed.next(), "int32"),
-        minval=None, maxval=None, dtype="int32",
-    )  # fmt: skip
-    parts = tf.reshape(tf.bitcast(words, "int16"), [-1])[:count]
-    kept = kept_parts(rate)
-    keep = tf.reshape(parts < kept - PARTS // 2, tf.shape(x))
-    return tf.where(keep, x * tf.cast(PARTS / kept, x.dtype), 0)
+    # Keys of neighbouring seeds have nothing in common.
+    key = tf.random.stateless_uniform(
+        [2], tf.cast(seed.next(), "int32"), None, None, "uint32"
+    )
+
+    @tf.custom_gradient
+    def dropped(x: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+        # What is kept is not stored, but found again.
+        return _kept(x, key, rate), lambda grad: _kept(grad, key, rate)
+
+    return dropped(tf.convert_to_tensor(x))
+
+
+# A pass when compiled, in place of fifteen.
+@tf.function(jit_compile=True)
+def _kept(x: Tensor, key: Tensor, rate: float) -> Tensor:
+    places = tf.cast(tf.range(tf.size(x)), "uint32")
+    kept = tf.reshape(is_kept(places, key, rate), tf.shape(x))
+    return tf.where(kept, x * tf.cast(1.0 / (1.0 - rate), x.dtype), 0)
 
 
 def update_if(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import torch
 from keras import ops
 from torch.autograd.function import once_differentiable
@@ -20,10 +21,8 @@ from keras_audio_ssl.backend import chunks
 from keras_audio_ssl.backend import pooling_rows
 from keras_audio_ssl.backend import portable
 from keras_audio_ssl.backend.exported import is_for_export
-from keras_audio_ssl.backend.portable import PARTS
 from keras_audio_ssl.backend.portable import Pad
 from keras_audio_ssl.backend.portable import Stride
-from keras_audio_ssl.backend.portable import kept_parts
 from keras_audio_ssl.backend.portable import prepared
 from keras_audio_ssl.backend.rows import is_row_in_steps
 from keras_audio_ssl.backend.rows import row_in_steps
@@ -61,6 +60,8 @@ __all__ = [
 # back each time.
 ABOVE = 48 * 2**20
 ABOUT = 24 * 2**20
+# Of which some are kept by `drop_out`: what 16 bits can tell.
+PARTS = 2**16
 
 
 def is_accelerated() -> bool:
@@ -87,14 +88,16 @@ def drop_out(x: Tensor, rate: float, seed: Any) -> Tensor:
     x = ops.convert_to_tensor(x)
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return portable.drop_out(x, rate, seed)
-    first, second = seed.next()
+    # The sum of both parts, as Keras takes it, is another seed's a draw later.
+    halves = [int(half) & 0xFFFFFFFF for half in seed.next()]
+    mixed = np.random.SeedSequence(halves)
     generator = torch.Generator()
-    generator.manual_seed(int(first + second) & 0xFFFFFFFF)
+    generator.manual_seed(int(mixed.generate_state(1)[0]))
     # Four draws of each number: an eighth of the time of `bernoulli`.
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
     words.random_(-(2**63), None, generator=generator)
     parts = words.view(torch.int16)[: x.numel()].view(x.shape)
-    kept = kept_parts(rate)
+    kept = min(max(round((1.0 - rate) * PARTS), 1), PARTS - 1)
     none = torch.zeros((), dtype=x.dtype)
     return torch.where(parts < kept - PARTS // 2, x, none).mul_(PARTS / kept)
 

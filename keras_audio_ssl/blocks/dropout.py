@@ -11,11 +11,11 @@ from keras_audio_ssl.engine import Registered
 
 
 class Dropout(Registered, keras.layers.Dropout):
-    """`keras.layers.Dropout` of 16 bits a draw.
+    """`keras.layers.Dropout` with draws that are quicker made.
 
-    In training each value is kept with the probability `1 - rate`, to the
-    nearest of 65,536 parts, and divided by it, or becomes zero. With a shape of
-    the noise it draws as Keras' does.
+    In training each value is kept with the probability `1 - rate` (on PyTorch
+    to the nearest of 65,536 parts) and divided by it, or becomes zero. With a
+    shape of the noise it draws as Keras' does.
 
     Reference:
         Srivastava et al., 2014, "Dropout", JMLR 15.

@@ -6,9 +6,12 @@ import pytest
 from keras import ops
 
 import keras_audio_ssl.backend as backend
+from keras_audio_ssl.backend import hashing
 from keras_audio_ssl.blocks import Dropout
 from tests.backend.kernels import COMPILED
 from tests.blocks.gradients import run
+
+BACKEND = keras.config.backend()
 
 
 def dropped(shape, rate, seed=3, dtype="float32"):
@@ -58,6 +61,46 @@ def test_one_seed_one_series_of_draws():
     other = dropped((40, 50), 0.5, seed=4)
     for y in (later, other):
         assert 0.4 < np.mean((y != 0) == (first != 0)) < 0.6
+
+
+def test_draws_of_neighbouring_seeds_have_nothing_in_common():
+    layer, n = Dropout(0.5, seed=3), 400 * 500
+    x = ops.ones((n,))
+    draws = [ops.convert_to_numpy(layer(x, training=True)) for _ in range(3)]
+    draws += [dropped((n,), 0.5, seed=seed) for seed in (4, 5)]
+    signs = [np.sign(y - 1) for y in draws]
+    for i, first in enumerate(signs):
+        for second in signs[i + 1 :]:
+            # One moved against the other too: a counter is not enough.
+            for lag in range(-3, 4):
+                product = np.mean(first * np.roll(second, lag))
+                assert abs(product) < 5 / np.sqrt(n)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch draws")
+def test_hashes_are_uniform():
+    places = ops.arange(2**20, dtype="uint32")
+    numbers = ops.convert_to_numpy(hashing.scrambled(places))
+    assert len(np.unique(numbers)) == len(numbers)
+    # Each byte beside the next place's, and beside the byte above it.
+    for shift in (0, 8, 16, 24):
+        byte = numbers >> shift & 255
+        for other in (np.roll(byte, 1), numbers >> (shift + 8) % 32 & 255):
+            counts = np.bincount(256 * byte + other, minlength=2**16)
+            chance = len(numbers) / 2**16
+            chi = ((counts - chance) ** 2 / chance).sum()
+            # Of 65,535 degrees of freedom: five deviations.
+            assert abs(chi - 2**16) < 5 * np.sqrt(2 * 2**16)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch draws")
+@pytest.mark.parametrize("rate", [1e-12, 1e-4, 0.3, 1 - 1e-12])
+def test_any_rate_is_a_share_of_32_bits(rate):
+    places = ops.arange(10**6, dtype="uint32")
+    key = ops.convert_to_tensor(np.array([7, 11], "uint32"))
+    kept = ops.convert_to_numpy(hashing.is_kept(places, key, rate))
+    bound = 5 * np.sqrt(rate * (1 - rate) / 10**6)
+    assert abs(kept.mean() - (1 - rate)) <= bound
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -1,4 +1,4 @@
-"""Dropout of 16 bits a draw."""
+"""Dropout by hashed places."""
 
 from typing import Any
 
@@ -7,16 +7,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from keras_audio_ssl._types import Tensor
-from keras_audio_ssl.backend.portable import PARTS
-from keras_audio_ssl.backend.portable import kept_parts
+from keras_audio_ssl.backend.hashing import is_kept
 
 
 def drop_out(x: Tensor, rate: float, seed: Any) -> Tensor:
     x = jnp.asarray(x)
-    # Two draws of each number; asked for 16 bits, JAX makes as many numbers.
-    words = jax.random.bits(seed.next(), (-(-x.size // 2),), "uint32")
-    parts = lax.bitcast_convert_type(words, "uint16").reshape(-1)
-    parts = parts[: x.size].reshape(x.shape)
-    kept = kept_parts(rate)
-    scale = jnp.asarray(PARTS / kept, x.dtype)
-    return jnp.where(parts < kept, x * scale, jnp.zeros((), x.dtype))
+    # Keys of neighbouring seeds have nothing in common.
+    key = jax.random.bits(seed.next(), (2,), "uint32")
+    kept = is_kept(lax.iota("uint32", x.size), key, rate).reshape(x.shape)
+    scale = jnp.asarray(1.0 / (1.0 - rate), x.dtype)
+    return jnp.where(kept, x * scale, jnp.zeros((), x.dtype))
