@@ -88,6 +88,8 @@ KERNELS = {
         [noise(4, 1, 800, 512), 0.02 * noise(1, 4, 512, 512)],
         {"stride": (1, 2), "pad": ((0, 0), (0, 0))},
     ),
+    # Inside TERA's first layer.
+    "gelu": ([noise(4, 500, 3072)], {}),
     "group_norm": (
         [noise(4, 3200, 512), *np.ones((2, 512))],
         {"groups": 32, "epsilon": 1e-5},

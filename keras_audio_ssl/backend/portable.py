@@ -33,6 +33,7 @@ __all__ = [
     "drop_out",
     "folding_pays",
     "gathered",
+    "gelu",
     "group_norm",
     "gru",
     "half_pad",
@@ -142,6 +143,16 @@ def drop_out(x: Tensor, rate: float, seed: Any) -> Tensor:
         Like `x`, of the same mean.
     """
     return keras.random.dropout(x, rate, seed=seed)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """A floating tensor times the share of the normal law that is below it.
+
+    Reference:
+        Hendrycks & Gimpel, 2016, "Gaussian Error Linear Units", arXiv
+        1606.08415.
+    """
+    return ops.gelu(x, approximate=False)
 
 
 def replicas() -> int:

@@ -1,6 +1,7 @@
 """What is quicker, or only possible, in TensorFlow's own words."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "copied",
     "drop_out",
     "gathered",
+    "gelu",
     "group_norm",
     "gru",
     "in_chunks",
@@ -258,6 +260,18 @@ def _silu_gradient(x: Tensor, grad: Tensor) -> Tensor:
 @tf.custom_gradient
 def _silu(x: Tensor) -> Tensor:
     return tf.nn.silu(x), lambda grad: _silu_gradient(x, grad)
+
+
+@tf.function(jit_compile=True)
+def _gelu_gradient(x: Tensor, grad: Tensor) -> Tensor:
+    below = 0.5 * tf.math.erfc(x * -math.sqrt(0.5))
+    density = math.sqrt(0.5 / math.pi) * tf.exp(-0.5 * x * x)
+    return grad * (below + x * density)
+
+
+@tf.custom_gradient
+def gelu(x: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+    return tf.nn.gelu(x), lambda grad: _gelu_gradient(x, grad)
 
 
 def gru(

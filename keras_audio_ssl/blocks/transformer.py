@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl._types import Size
 from keras_audio_ssl._types import Tensor
 from keras_audio_ssl.blocks.dropout import drop_out
@@ -19,7 +20,7 @@ def gelu_tanh(x: Tensor) -> Tensor:
 
 
 ACTIVATIONS = {
-    "gelu": "gelu",
+    "gelu": backend.gelu,
     "gelu_tanh": gelu_tanh,
     "relu": "relu",
     "swish": "swish",
