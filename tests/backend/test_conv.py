@@ -36,6 +36,11 @@ CASES = {
         [MAP, array(1, 5, 3, 3, 5)],
         {"stride": (1, 2)},
     ),
+    "conv, strided and wide": (
+        "conv",
+        [array(0, 3, 9, 8, 64), array(1, 3, 3, 64, 5)],
+        {"stride": 2, "pad": ((1, 1), (0, 1))},
+    ),
     "conv, even": ("conv", [MAP, array(1, 2, 4, 3, 5)], {}),
     "conv, pointwise": ("conv", [MAP, array(1, 1, 1, 3, 5)], {}),
     "conv, one channel": ("conv", [ONE_CHANNEL, array(1, 3, 3, 1, 5)], {}),
@@ -52,6 +57,11 @@ CASES = {
     ),
     "doubled": ("doubled", [MAP], {}),
     "doubling": ("doubling_conv", [MAP, array(1, 3, 3, 5, 3)], {}),
+    "doubling, wide": (
+        "doubling_conv",
+        [array(0, 2, 5, 4, 3), array(1, 3, 3, 64, 3)],
+        {},
+    ),
     "depthwise": ("depthwise_conv", [MAP, array(1, 5, 3, 3, 1)], {}),
     "depthwise, strided": (
         "depthwise_conv",

@@ -1,6 +1,7 @@
 """Convolutions with gradients that XLA does not find on a CPU."""
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from keras_audio_ssl.backend.portable import prepared
 
 # Values, 4 MiB.
 COLUMNS = 2**20
+# Channels from which on columns of strided maps are the quicker way.
+WIDE = 64
 
 
 def conv(
@@ -37,13 +40,19 @@ def doubling_conv(x: Tensor, kernel: Tensor) -> Tensor:
         return portable.doubling_conv(x, kernel)
     # A map between whose values lie zeros is slow to convolve. Of each two
     # rows made from one, the even sees it and the one before, the odd it
-    # alone: four small kernels side by side.
+    # alone.
     kernel = jnp.asarray(kernel, x.dtype).swapaxes(2, 3)
+    way = by_neighbours if kernel.shape[-1] >= WIDE else side_by_side
+    y = way(x, kernel)
+    batch, time, frequency, _ = x.shape
+    return y.swapaxes(2, 3).reshape(batch, 2 * time, 2 * frequency, -1)
+
+
+def side_by_side(x: Tensor, kernel: Tensor) -> Tensor:
+    """Four small kernels at once, `(batch, time, frequency, 2, 2, dim)`."""
     rows = [r for k in halves(kernel, 0) for r in halves(k, 1)]
     y = conv(x, jnp.concatenate(rows, axis=-1), pad=((1, 0), (1, 0)))
-    batch, time, frequency, _ = x.shape
-    y = y.reshape(batch, time, frequency, 2, 2, -1).swapaxes(2, 3)
-    return y.reshape(batch, 2 * time, 2 * frequency, -1)
+    return y.reshape(*x.shape[:3], 2, 2, -1)
 
 
 def halves(kernel: Tensor, axis: int) -> list[Tensor]:
@@ -53,6 +62,27 @@ def halves(kernel: Tensor, axis: int) -> list[Tensor]:
         jnp.concatenate([before, now], axis),
         jnp.concatenate([jnp.zeros_like(odd), odd], axis),
     ]
+
+
+def by_neighbours(x: Tensor, kernel: Tensor) -> Tensor:
+    """`side_by_side` without the products with zeros: of seven, four."""
+    time, frequency = x.shape[1:3]
+    around = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))
+    sums: dict[tuple[int, int], Tensor] = {}
+    for before, left in itertools.product((0, 1), repeat=2):
+        rows = slice(1 - before, 1 - before + time)
+        seen = around[:, rows, 1 - left : 1 - left + frequency]
+        # The outputs that see it, with one product.
+        places = list(itertools.product(range(2 - before), range(2 - left)))
+        matrix = [
+            kernel[2 if before else i, 2 if left else j] for i, j in places
+        ]
+        products = seen @ jnp.concatenate(matrix, axis=-1)
+        parts = jnp.split(products, len(places), axis=-1)
+        for place, part in zip(places, parts, strict=True):
+            sums[place] = sums[place] + part if place in sums else part
+    y = [jnp.stack([sums[i, j] for j in (0, 1)], axis=3) for i in (0, 1)]
+    return jnp.stack(y, axis=3)
 
 
 def depthwise_conv(
@@ -138,18 +168,60 @@ def by_rows(
     return y.reshape(batch, time, -1, filters)
 
 
+def strides_pay(x: Tensor, kernel: Tensor, stride: tuple[int, int]) -> bool:
+    """Whether a strided convolution is quicker by columns than XLA's own."""
+    height, width, channels, _ = kernel.shape
+    known = all(map(portable.is_known, x.shape))
+    several = height > 1 and width > 1 and min(stride) > 1
+    return known and several and channels >= WIDE
+
+
+def columns(
+    x: Tensor, size: Sequence[int], stride: tuple[int, int], pad: Pad
+) -> Tensor:
+    """What a kernel sees of a clip, `(time, frequency, values)`."""
+    height, width = size[0], size[1]
+    parts = shifts(x, height, width, stride, pad)
+    return jnp.concatenate(parts, axis=-1)
+
+
+def by_columns(
+    x: Tensor, kernel: Tensor, stride: tuple[int, int], pad: Pad
+) -> Tensor:
+    """`plain_conv`, each clip a product while it is in the cache."""
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    return over_clips(
+        lambda clip: columns(clip, kernel.shape, stride, pad) @ matrix, x
+    )
+
+
+def from_columns(
+    x: Tensor, kernel: Tensor, stride: tuple[int, int], pad: Pad, grad: Tensor
+) -> Tensor:
+    """The gradient of the input of `by_columns`."""
+    matrix = kernel.reshape(-1, kernel.shape[-1]).T
+    none = jnp.zeros_like(x[0])
+
+    def of_clip(grad: Tensor) -> Tensor:
+        _, pull = jax.vjp(lambda x: columns(x, kernel.shape, stride, pad), none)
+        return pull(grad @ matrix)[0]
+
+    return over_clips(of_clip, grad)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def cpu_conv(
     x: Tensor, kernel: Tensor, stride: tuple[int, int], pad: Pad
 ) -> Tensor:
-    """`plain_conv` with another gradient of the kernel."""
-    return by_rows(x, kernel, stride, pad)
+    """`plain_conv`, and its gradients, as they are quick."""
+    way = by_columns if strides_pay(x, kernel, stride) else by_rows
+    return way(x, kernel, stride, pad)
 
 
 def _conv_forward(
     x: Tensor, kernel: Tensor, stride: tuple[int, int], pad: Pad
 ) -> tuple[Any, Any]:
-    return by_rows(x, kernel, stride, pad), (x, kernel)
+    return cpu_conv(x, kernel, stride, pad), (x, kernel)
 
 
 def product_of_columns(
@@ -157,10 +229,10 @@ def product_of_columns(
 ) -> Tensor:
     """The gradient of a kernel of a shape, `(filters, values)`, float32."""
     height, width, channels, filters = kernel
-    columns = jnp.concatenate(shifts(x, height, width, stride, pad), axis=-1)
+    seen = columns(x, kernel, both(stride), pad)
     return jnp.matmul(
         grad.reshape(-1, filters).T,
-        columns.reshape(-1, height * width * channels),
+        seen.reshape(-1, height * width * channels),
         preferred_element_type="float32",
     )
 
@@ -232,16 +304,20 @@ def _conv_backward(
     # on a CPU.
     x, kernel = saved
     height, width, channels, filters = kernel.shape
-    _, pull = jax.vjp(lambda x: by_rows(x, kernel, stride, pad), x)
+    if strides_pay(x, kernel, stride):
+        d_x = from_columns(x, kernel, stride, pad, grad)
+    else:
+        _, pull = jax.vjp(lambda x: by_rows(x, kernel, stride, pad), x)
+        d_x = pull(grad)[0]
     if channels == 1:
-        columns = as_rows(shifts(x, height, width, stride, pad))
-        d_kernel = columns @ grad.reshape(-1, filters)
+        seen = as_rows(shifts(x, height, width, stride, pad))
+        d_kernel = seen @ grad.reshape(-1, filters)
     elif grad[0].size // filters * height * width * channels > COLUMNS:
         d_kernel = by_pieces(x, grad, kernel.shape, stride, pad)
     else:
         d_kernel = by_clips(x, grad, kernel.shape, stride, pad)
     d_kernel = d_kernel.reshape(kernel.shape).astype(kernel.dtype)
-    return pull(grad)[0], d_kernel
+    return d_x, d_kernel
 
 
 cpu_conv.defvjp(_conv_forward, _conv_backward)
