@@ -1,6 +1,7 @@
 """Batch statistics, pooling and ReLU or SiLU, with gradients in few passes."""
 
 import functools
+import itertools
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from keras_audio_ssl._types import Tensor
-from keras_audio_ssl.backend import portable
 from keras_audio_ssl.backend.jax.conv import as_rows
 from keras_audio_ssl.backend.jax.conv import conv
 from keras_audio_ssl.backend.jax.conv import over_clips
@@ -29,11 +29,8 @@ def max_over_time(x: Tensor) -> Tensor:
 def max_pool(
     x: Tensor, pool: tuple[int, int], stride: tuple[int, int] | None = None
 ) -> Tensor:
-    if tuple(pool) != tuple(stride or pool):
-        # XLA's own is as quick where windows overlap.
-        return portable.max_pool(x, pool, stride)
-    x = jnp.asarray(x)
-    return x if tuple(pool) == (1, 1) else maxima(x, tuple(pool))
+    x, stride = jnp.asarray(x), stride or pool
+    return x if pool == stride == (1, 1) else maxima(x, pool, stride)
 
 
 def relu_pool(x: Tensor, pool: tuple[int, int]) -> Tensor:
@@ -41,16 +38,16 @@ def relu_pool(x: Tensor, pool: tuple[int, int]) -> Tensor:
     return max_pool(jax.nn.relu(x), pool)
 
 
-def winners(x: Tensor, pool: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def winners(
+    x: Tensor, pool: tuple[int, int], stride: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     """Maxima of windows, and which value of its window each one is."""
     height, width = pool
-    time, frequency = x.shape[1] // height, x.shape[2] // width
+    parts = shifts(x, height, width, stride, ((0, 0), (0, 0)))
     dtype = "uint8" if height * width <= 256 else "int32"
     best: Tensor = None
     index: Tensor = None
-    for k in range(height * width):
-        i, j = divmod(k, width)
-        part = x[:, i : time * height : height, j : frequency * width : width]
+    for k, part in enumerate(parts):
         if best is None:
             best = part
             index = jnp.zeros(part.shape, dtype)
@@ -78,22 +75,65 @@ def scatter(
     return jnp.pad(x, rest) if any(r[1] for r in rest) else x
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def maxima(x: Tensor, pool: tuple[int, int]) -> Tensor:
+def scatter_and_add(
+    values: Tensor,
+    index: Tensor,
+    pool: tuple[int, int],
+    stride: tuple[int, int],
+    shape: Sequence[int],
+) -> Tensor:
+    """`scatter` of windows that overlap, or lie apart."""
+    (height, width), (down, along) = pool, stride
+    time, frequency = values.shape[1:3]
+    rows, bins = -(-shape[1] // down), -(-shape[2] // along)
+    none = jnp.zeros((), values.dtype)
+
+    def added(i: int, j: int) -> Tensor:
+        """What comes to the places that are `i` and `j` past a stride."""
+        total = jnp.zeros((shape[0], rows, bins, shape[3]), values.dtype)
+        for a, b in itertools.product(
+            range(-(-(height - i) // down)), range(-(-(width - j) // along))
+        ):
+            place = (i + a * down) * width + j + b * along
+            part = jnp.where(index == place, values, none)
+            sides = (a, rows - a - time), (b, bins - b - frequency)
+            total += jnp.pad(part, ((0, 0), *sides, (0, 0)))
+        return total
+
+    x = jnp.stack(
+        [
+            jnp.stack([added(i, j) for j in range(along)], axis=3)
+            for i in range(down)
+        ],
+        axis=2,
+    )
+    x = x.reshape(shape[0], rows * down, bins * along, shape[3])
+    return x[:, : shape[1], : shape[2]]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def maxima(x: Tensor, pool: tuple[int, int], stride: tuple[int, int]) -> Tensor:
     """Maxima of windows `pool`, with a gradient by their places."""
-    return winners(x, pool)[0]
+    return winners(x, pool, stride)[0]
 
 
-def _maxima_forward(x: Tensor, pool: tuple[int, int]) -> tuple[Any, Any]:
-    best, index = winners(x, pool)
+def _maxima_forward(
+    x: Tensor, pool: tuple[int, int], stride: tuple[int, int]
+) -> tuple[Any, Any]:
+    best, index = winners(x, pool, stride)
     return best, (index, x.shape)
 
 
 def _maxima_backward(
-    pool: tuple[int, int], saved: Sequence[Any], grad: Tensor
+    pool: tuple[int, int],
+    stride: tuple[int, int],
+    saved: Sequence[Any],
+    grad: Tensor,
 ) -> tuple[Tensor, ...]:
     index, shape = saved
-    return (scatter(grad, index, pool, shape),)
+    if pool == stride:
+        return (scatter(grad, index, pool, shape),)
+    return (scatter_and_add(grad, index, pool, stride, shape),)
 
 
 maxima.defvjp(_maxima_forward, _maxima_backward)
@@ -224,7 +264,7 @@ def _norm_pool_forward(
     epsilon: float,
     pool: tuple[int, int],
 ) -> tuple[Any, Any]:
-    best, index = winners(y, pool)
+    best, index = winners(y, pool, pool)
     out, saved = normalized(best, *moments(y), gamma, beta, epsilon)
     return out, (y, index, *saved)
 
@@ -288,7 +328,7 @@ def _one_channel_forward(
 ) -> tuple[Any, Any]:
     def of_clip(x: Tensor) -> tuple[Tensor, ...]:
         y = clip_map(x, kernel)
-        best, index = winners(y[None], pool)
+        best, index = winners(y[None], pool, pool)
         return best[0], index[0], *moments(y)
 
     best, index, means, variances = over_clips(of_clip, x)
