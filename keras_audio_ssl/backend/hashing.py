@@ -18,8 +18,8 @@ def is_kept(places: Tensor, key: Tensor, rate: float) -> Tensor:
 
     Args:
         places: uint32 `(count,)`, all different.
-        key: Two random numbers, uint32 `(2,)`; keys that are alike have
-            nothing to do with each other only if they are random.
+        key: Two random numbers, uint32 `(2,)`. With counters in their place
+            one draw would be another, moved along.
         rate: Share of places that are dropped.
 
     Returns:

@@ -228,6 +228,22 @@ def test_a_row_of_unknown_length_is_exported(sizes):
     assert done.out_avals[0].shape == (*shape[:3], 5)
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX alone has such sizes")
+@pytest.mark.parametrize("sizes", ["b, 9, 8", "2, t, 8", "b, t, f"])
+@pytest.mark.parametrize(("pool", "stride"), [(2, 2), (3, 2)])
+def test_maxima_of_unknown_sizes_are_exported(sizes, pool, stride):
+    import jax
+    import jax.export as export
+
+    shape = (*export.symbolic_shape(sizes), 3)
+    done = export.export(
+        jax.jit(lambda x: backend.max_pool(x, (pool, pool), (stride, stride)))
+    )(jax.ShapeDtypeStruct(shape, "float32"))
+    x = array(0, 3, 9, 8, 3)[: shape[0] if isinstance(shape[0], int) else 3]
+    want = portable.max_pool(x, (pool, pool), (stride, stride))
+    np.testing.assert_array_equal(done.call(x), want)
+
+
 def test_of_equal_values_the_first_takes_the_gradient():
     x = np.zeros((1, 5, 7, 2), "float32")
     x[0, 3, 4, 0] = 1

@@ -65,7 +65,7 @@ def halves(kernel: Tensor, axis: int) -> list[Tensor]:
 
 
 def by_neighbours(x: Tensor, kernel: Tensor) -> Tensor:
-    """`side_by_side` without the products with zeros: of seven, four."""
+    """`side_by_side` without the products with zeros, 7 of 16."""
     time, frequency = x.shape[1:3]
     around = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))
     sums: dict[tuple[int, int], Tensor] = {}

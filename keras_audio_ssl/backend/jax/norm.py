@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from keras_audio_ssl._types import Tensor
+from keras_audio_ssl.backend import portable
 from keras_audio_ssl.backend.jax.conv import as_rows
 from keras_audio_ssl.backend.jax.conv import conv
 from keras_audio_ssl.backend.jax.conv import over_clips
@@ -30,7 +31,12 @@ def max_pool(
     x: Tensor, pool: tuple[int, int], stride: tuple[int, int] | None = None
 ) -> Tensor:
     x, stride = jnp.asarray(x), stride or pool
-    return x if pool == stride == (1, 1) else maxima(x, pool, stride)
+    if pool == stride == (1, 1):
+        return x
+    if pool != stride and not all(map(portable.is_known, x.shape)):
+        # In a graph that is exported, and has no gradient.
+        return portable.max_pool(x, pool, stride)
+    return maxima(x, pool, stride)
 
 
 def relu_pool(x: Tensor, pool: tuple[int, int]) -> Tensor:
@@ -43,7 +49,16 @@ def winners(
 ) -> tuple[Tensor, Tensor]:
     """Maxima of windows, and which value of its window each one is."""
     height, width = pool
-    parts = shifts(x, height, width, stride, ((0, 0), (0, 0)))
+    if pool == stride:
+        # Sizes that are not known stay simple.
+        time, bins = x.shape[1] // height, x.shape[2] // width
+        parts = [
+            x[:, i : time * height : height, j : bins * width : width]
+            for i in range(height)
+            for j in range(width)
+        ]
+    else:
+        parts = shifts(x, height, width, stride, ((0, 0), (0, 0)))
     dtype = "uint8" if height * width <= 256 else "int32"
     best: Tensor = None
     index: Tensor = None
