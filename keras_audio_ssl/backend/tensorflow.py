@@ -270,8 +270,12 @@ def _gelu_gradient(x: Tensor, grad: Tensor) -> Tensor:
 
 
 @tf.custom_gradient
-def gelu(x: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+def _gelu(x: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
     return tf.nn.gelu(x), lambda grad: _gelu_gradient(x, grad)
+
+
+def gelu(x: Tensor) -> Tensor:
+    return tf.nn.gelu(x) if is_for_export() else _gelu(x)
 
 
 def gru(
