@@ -194,7 +194,7 @@ def told(values):
 
 
 def draw(found, file):
-    """A panel a task: lines of the seeds' means, bands from least to most."""
+    """A panel a task: lines of the seeds' means, bars from least to most."""
     from matplotlib.figure import Figure
 
     methods = [m for m in METHODS if any(key[0] == m for key in found)]
@@ -219,16 +219,15 @@ def draw(found, file):
                 axes.axhline(statistics.mean(untrained), linestyle=":", **style)
             if not points:
                 continue
-            means = [statistics.mean(v) for v in points.values()]
-            axes.plot(
-                list(points), means, marker="o", markersize=3, label=method,
-                **style,
-            )  # fmt: skip
-            axes.fill_between(
+            values = [(statistics.mean(v), v) for v in points.values()]
+            axes.errorbar(
                 list(points),
-                [min(v) for v in points.values()],
-                [max(v) for v in points.values()],
-                alpha=0.2, linewidth=0, **style,
+                [mean for mean, _ in values],
+                [
+                    [mean - min(v) for mean, v in values],
+                    [max(v) - mean for mean, v in values],
+                ],
+                marker="o", markersize=3, capsize=2, label=method, **style,
             )  # fmt: skip
         log_mel = found.get(("log_mel", "clip", 0))
         if log_mel and task in log_mel:
