@@ -88,7 +88,7 @@ class COLA(PretextModel):
     }
     TRAINING: ClassVar = {
         "paper": {"batch_size": 64, "seconds": 10.0, "steps": 100_000},
-        "tiny": {"batch_size": 48, "seconds": 2.0, "steps": 400},
+        "tiny": {"batch_size": 48, "seconds": 2.0, "steps": 1000},
     }
 
     def __init__(

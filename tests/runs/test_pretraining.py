@@ -102,9 +102,8 @@ def test_without_a_preset_the_plan_fits_the_machine(tmp_path, monkeypatch):
     ):
         data = arrays(clips)
         data.hours = hours
-        assert plan.fitting_steps(data, {"steps": 400}, "tiny") == min(
-            steps, 4000
-        )
+        most = 10 * small["steps"]
+        assert plan.fitting_steps(data, small, "tiny") == min(steps, most)
     paper = kas.COLA.TRAINING["paper"]
     assert plan.fitting_steps(data, paper, "paper") == paper["steps"]
     data.hours = 0.0
