@@ -283,8 +283,7 @@ def halving_conv(x: Tensor, conv: keras.layers.Conv2D) -> Tensor:
         x: `(batch, time, bins, channels)`, of an even time.
         conv: Whose padding is "same".
     """
-    # All values are seen, the first two by the first output where they are
-    # even.
+    # As Keras pads: an even size has its one zero at the end.
     bins = (1, 1) if x.shape[2] % 2 else (0, 1)
     y = backend.conv(x, conv.kernel, 2, ((0, 1), bins))
     return conv.activation(y + ops.cast(conv.bias, y.dtype))
