@@ -55,18 +55,11 @@ TITLES = {
 def trained(method, minutes, seed, data, folder):
     """An encoder after so many minutes, and the seconds that it took."""
     weight, pace = METHODS[method]
-    recipe = dict(train.RECIPES[weight])
-    name, _ = recipe.pop("method"), recipe.pop("summary")
-    recipe["steps"] = round(pace * minutes)
     file = folder / f"{method}_{minutes:g}_{seed}.keras"
     begin = time.perf_counter()
-    if not file.exists():
-        kas.pretrain(
-            name, Path(data) / "pretrain.csv", file, where=train.WHERE,
-            preset="paper", seed=seed, progress=False,
-            resume=file.with_suffix(".run").exists(), **recipe,
-        )  # fmt: skip
-    return kas.load_encoder(file), time.perf_counter() - begin
+    steps = round(pace * minutes)
+    encoder = train.train_again(weight, seed, data, file, steps)
+    return encoder, time.perf_counter() - begin
 
 
 def shipped(method):
@@ -269,7 +262,6 @@ def main():
         rows += [json.loads(line) for line in lines]
     if not args.draw:
         folder = args.output.with_suffix("")
-        folder.mkdir(parents=True, exist_ok=True)
         for row in measure(args, list(rows), folder):
             print(row, flush=True)
             rows.append(row)

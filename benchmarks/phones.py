@@ -6,18 +6,21 @@ Five frames side by side tell more of a phone than one does, of log-mels too:
 so each encoder is read both ways, as trained and with random weights, beside
 its own front end's features and those of `LogMelStatistics`; at its last level,
 with all levels joined, and with `WeightedSum`, whose shares a linear layer
-learns on the training speakers. The task is the one of the weights' cards. What
---output holds already is not measured again.
+learns on the training speakers. The task is the one of the weights' cards. With
+--seeds 1 2 the recipes of the weights are trained again with these seeds,
+beside the one that ships, whose seed is 0. What --output holds already is not
+measured again; the encoders are kept in a folder beside it.
 """
 
 import argparse
+import functools
 import json
-import statistics
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+from curve import told
 
 import keras_audio_ssl as kas
 from keras_audio_ssl import evaluation
@@ -26,6 +29,7 @@ from keras_audio_ssl.data import read_manifest
 sys.path.insert(0, str(Path(__file__).parents[1] / "weights"))
 from train import PHONE_SPEAKERS
 from train import held_tasks
+from train import train_again
 
 LEARN_FROM = PHONE_SPEAKERS[:-2]
 
@@ -131,21 +135,34 @@ READINGS = {
 }
 
 
-def rows(names, draws, data, readings):
-    """`(name, reading, seed, function that makes the encoder)`."""
-    yield "log-mel", "features", None, evaluation.LogMelStatistics
-    for name in names:
-        trained = kas.load_encoder(name)
-        yield name, "features", None, lambda made=trained: features(made)
-        for seed in (None, *range(draws)):
-            for reading in readings:
+def rows(args):
+    """`(name, reading, which, function that makes the encoder)`.
 
-                def make(trained=trained, seed=seed, read=READINGS[reading]):
-                    if seed is None:
-                        return read(trained, data)
-                    return read(evaluation.untrained(trained, seed), data)
+    Which is "trained 0" for the weight that ships, "trained 1" for its recipe
+    with another seed, "drawn 0" for random weights, "" for features.
+    """
+    yield "log-mel", "features", "", evaluation.LogMelStatistics
+    folder = Path(args.output).with_suffix("")
+    for name in args.encoders:
+        ships = functools.cache(functools.partial(kas.load_encoder, name))
+        yield name, "features", "", lambda ships=ships: features(ships())
+        made = {"trained 0": ships}
+        for seed in args.seeds:
+            file = folder / f"{name}_{seed}.keras"
+            made[f"trained {seed}"] = functools.cache(
+                functools.partial(train_again, name, seed, args.data, file)
+            )
+        for seed in range(args.draws):
+            made[f"drawn {seed}"] = lambda seed=seed, ships=ships: (
+                evaluation.untrained(ships(), seed)
+            )
+        for which, make in made.items():
+            for reading in args.readings:
 
-                yield name, reading, seed, make
+                def read(make=make, reading=READINGS[reading]):
+                    return reading(make(), args.data)
+
+                yield name, reading, which, read
 
 
 def main():
@@ -153,6 +170,9 @@ def main():
     parser.add_argument("data", help="folder of the data sets")
     parser.add_argument("--output", required=True, help="JSON lines")
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument(
+        "--seeds", type=int, nargs="*", default=[], help="to train again with"
+    )
     parser.add_argument("--frames", type=int, nargs="+", default=[1, 5])
     parser.add_argument(
         "--widest", type=int, default=2000,
@@ -168,10 +188,8 @@ def main():
         for line in output.read_text().splitlines():
             *key, accuracy = json.loads(line)
             found[tuple(key)] = accuracy
-    for name, reading, seed, make in rows(
-        args.encoders, args.draws, args.data, args.readings
-    ):
-        keys = [(name, reading, frames, seed) for frames in args.frames]
+    for name, reading, which, make in rows(args):
+        keys = [(name, reading, frames, which) for frames in args.frames]
         if all(key in found for key in keys):
             continue
         encoder = make()
@@ -184,18 +202,15 @@ def main():
             print(*key, f"{result.accuracy:.3f}", flush=True)
             with output.open("a") as file:
                 file.write(json.dumps([*key, found[key]]) + "\n")
-    for name, reading, frames in dict.fromkeys(key[:3] for key in found):
-        own = found.get((name, reading, frames, None))
-        rest = [
-            a
-            for key, a in found.items()
-            if key[:3] == (name, reading, frames) and key[3] is not None
+    for what in dict.fromkeys(key[:3] for key in found):
+        groups: dict = {}
+        for key, accuracy in found.items():
+            if key[:3] == what:
+                groups.setdefault(key[3].split(" ")[0], []).append(accuracy)
+        cells = [
+            told(groups[g]) for g in ("", "trained", "drawn") if g in groups
         ]
-        line = f"| {name} | {reading} | {frames} | {own:.3f} |"
-        if rest:
-            line += (f" {statistics.mean(rest):.3f} "
-                     f"({min(rest):.3f}-{max(rest):.3f}) |")  # fmt: skip
-        print(line)
+        print("|", " | ".join([*map(str, what), *cells]), "|")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python weights/train.py cola
     python weights/train.py --table
 
-Trains NAME by its recipe, on the rows `split=train` of `pretrain.csv` alone
-or on no recording at all, into `weights/NAME.keras`; then scores it on
+Trains NAME by its recipe, on rows `split=train` of `pretrain.csv` alone or on
+no recording at all, into `weights/NAME.keras`; then scores it on
 recordings that it has not heard, and writes its card, `NAME.json`, and the
 tables that are made of all cards. Interrupted, the same command goes on;
 `--overwrite` begins anew, `--score` leaves the training out.
@@ -406,8 +406,7 @@ def train(name, data, steps=None, overwrite=False):
     recipe = dict(RECIPES[name])
     summary, method = recipe.pop("summary"), recipe.pop("method")
     recipe["steps"] = steps or recipe["steps"]
-    data = recipe.pop("data", data)
-    where = None if data == "synthetic" else WHERE
+    data, where = rows(recipe, data)
     run = kas.pretrain(
         method,
         data,
@@ -436,17 +435,49 @@ def train(name, data, steps=None, overwrite=False):
             "files_too_short": run.metrics["skipped"],
             "versions": config["versions"],
         },
-        "data": corpora(data),
+        "data": corpora(data, where),
     }
 
 
-def corpora(data):
-    """What the card says of each corpus in a table of recordings."""
+def rows(recipe, data):
+    """The table that a recipe is trained on, and which rows; taken out of it."""
+    data, where = recipe.pop("data", data), recipe.pop("where", WHERE)
+    return data, None if data == "synthetic" else where
+
+
+def train_again(name, seed, data, file, steps=None):
+    """An encoder by a weight's recipe, trained once more.
+
+    Args:
+        name: A key of `RECIPES`.
+        seed: That of the run; the weights that ship have 0.
+        data: Folder of the data sets.
+        file: `Path` where it is kept. If it is there, it is only read.
+        steps: Other than the recipe's.
+    """
+    import keras_audio_ssl as kas
+
+    recipe = dict(RECIPES[name])
+    del recipe["summary"]
+    recipe["steps"] = steps or recipe["steps"]
+    data, where = rows(recipe, Path(data) / "pretrain.csv")
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kas.pretrain(
+            recipe.pop("method"), data, file, where=where, preset="paper",
+            seed=seed, resume=file.with_suffix(".run").exists(),
+            progress=False, **recipe,
+        )  # fmt: skip
+    return kas.load_encoder(file)
+
+
+def corpora(data, where):
+    """What the card says of each corpus in rows of a table of recordings."""
     from keras_audio_ssl.data import read_manifest
 
     if data == "synthetic":
         return [{"corpus": data, **CORPORA[data]}]
-    table = read_manifest(data, where=WHERE)
+    table = read_manifest(data, where=where)
     out = []
     for corpus in sorted(set(table["corpus"])):
         seconds = [
