@@ -110,14 +110,16 @@ def test_the_card_is_complete(name, recipes):
     assert {"keras", "keras_audio_ssl", "python"} <= set(training["versions"])
     assert not re.search(r"/(work|home|tmp|root)/", json.dumps(card))
     corpora = {corpus["corpus"]: corpus for corpus in card["data"]}
-    if recipes.RECIPES[name].get("data") == "synthetic":
-        assert training["where"] is None and set(corpora) == {"synthetic"}
+    _, where = recipes.rows(dict(recipes.RECIPES[name]), None)
+    assert training["where"] == where
+    if where is None:
+        assert set(corpora) == {"synthetic"}
         return
-    assert training["where"] == "split=train"
     # The seventh part is free for research only: no weight has heard it.
-    assert set(corpora) == {
-        "esc10", "fsdd", "librispeech_mini", "philharmonia",
-    }  # fmt: skip
+    public = {"esc10", "fsdd", "librispeech_mini", "philharmonia"}
+    sentences = where == recipes.SENTENCES
+    assert sentences or where == "split=train"
+    assert set(corpora) == ({"librispeech_mini"} if sentences else public)
     for corpus in corpora.values():
         assert corpus["files"] > 0 and corpus["hours"] > 0
         assert corpus["licence"].startswith("CC BY") and corpus["title"]
