@@ -162,6 +162,8 @@ def pretrain(
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seeds what initializers draw from; then it is as it was before."""
+    # Before the seed: what Keras imports draws a number.
+    import keras  # noqa: F401
     import numpy as np
 
     before = random.getstate(), np.random.get_state()

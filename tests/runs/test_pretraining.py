@@ -5,6 +5,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -261,6 +263,26 @@ def test_random_numbers_of_the_caller_go_on(tmp_path):
     got[0].append(np.random.rand())
     got[1].append(random.random())
     assert list(want[0]) == got[0] and want[1] == got[1]
+
+
+@pytest.mark.any_backend
+def test_a_first_run_draws_what_a_later_one_does():
+    # Keras draws a number while it is imported.
+    code = """
+import random
+from keras_audio_ssl.runs.pretraining import seeded
+drawn = []
+for _ in range(2):
+    with seeded(0):
+        import keras
+        drawn.append(random.random())
+print(*drawn)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    first, later = done.stdout.split()
+    assert first == later
 
 
 @pytest.mark.any_backend
