@@ -99,38 +99,55 @@ def score(task, vectors, data):
     ).equal_error_rate  # fmt: skip
 
 
-def measure(args, done, folder):
-    """Yields a row of the output for all that is not done."""
-    known = {
+READINGS = {"clip": lambda encoder: encoder, "levels": kas.Readout}
+
+
+def known(rows):
+    """What of the output need not be measured again."""
+    return {
         (row["method"], row["minutes"], row["seed"], row["read"], task)
-        for row in done
+        for row in rows
         for task in row["scores"]
     }
-    readings = {"clip": lambda encoder: encoder, "levels": kas.Readout}
 
-    def rows(method, minutes, seed, make, readings=readings):
-        """Of one encoder, which is made only if it is needed."""
-        made = functools.cache(make)
-        for read, wrapped in readings.items():
-            key = method, minutes, seed, read
-            left = [task for task in args.tasks if (*key, task) not in known]
-            if not left:
-                continue
-            encoder, seconds = made()
-            vectors = evaluation.Embeddings(wrapped(encoder))
-            found = {
-                task: round(float(score(task, vectors, args.data)), 4)
-                for task in left
-            }
-            yield {
-                "method": method, "minutes": minutes, "seed": seed,
-                "read": read, "seconds": round(seconds), "scores": found,
-            }  # fmt: skip
+
+def rows_of(method, minutes, seed, make, args, done, readings=READINGS):
+    """Yields the rows of one encoder, which is made only if it is needed.
+
+    Args:
+        method: What the rows say of it, as `minutes` and `seed`.
+        make: Gives the encoder and the seconds that it took.
+        args: The command's: `tasks` and `data`.
+        done: As of `known`.
+        readings: Dict of names to what reads it.
+    """
+    made = functools.cache(make)
+    for read, wrapped in readings.items():
+        key = method, minutes, seed, read
+        left = [task for task in args.tasks if (*key, task) not in done]
+        if not left:
+            continue
+        encoder, seconds = made()
+        vectors = evaluation.Embeddings(wrapped(encoder))
+        found = {
+            task: round(float(score(task, vectors, args.data)), 4)
+            for task in left
+        }
+        yield {
+            "method": method, "minutes": minutes, "seed": seed,
+            "read": read, "seconds": round(seconds), "scores": found,
+        }  # fmt: skip
+
+
+def measure(args, done, folder):
+    """Yields a row of the output for all that is not done."""
+    rows = functools.partial(rows_of, args=args, done=known(done))
 
     def log_mel():
         return evaluation.LogMelStatistics(), 0.0
 
-    yield from rows("log_mel", 0, None, log_mel, {"clip": readings["clip"]})
+    clip = {"clip": READINGS["clip"]}
+    yield from rows("log_mel", 0, None, log_mel, readings=clip)
     for minutes in args.minutes:
         for seed in args.seeds:
             for method in args.methods:
@@ -153,6 +170,19 @@ def measure(args, done, folder):
                 return evaluation.untrained(encoder, seed), 0.0
 
             yield from rows(method, 0, seed, make)
+
+
+def read_rows(output):
+    """The rows that an output holds."""
+    lines = output.read_text().splitlines() if output.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def add_row(row, output):
+    """Says a row, and adds it to the output."""
+    print(row, flush=True)
+    with output.open("a") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def collected(rows):
@@ -256,17 +286,12 @@ def main():
     )
     parser.add_argument("--draw", type=Path, help="picture; trains nothing")
     args = parser.parse_args()
-    rows = list(of_cards(args.methods))
-    if args.output.exists():
-        lines = args.output.read_text().splitlines()
-        rows += [json.loads(line) for line in lines]
+    rows = [*of_cards(args.methods), *read_rows(args.output)]
     if not args.draw:
         folder = args.output.with_suffix("")
         for row in measure(args, list(rows), folder):
-            print(row, flush=True)
+            add_row(row, args.output)
             rows.append(row)
-            with args.output.open("a") as file:
-                file.write(json.dumps(row) + "\n")
     found = collected(rows)
     print(*table(found), sep="\n")
     if args.draw:

@@ -141,11 +141,17 @@ RECIPES = {
         "seconds": 4.0,
     },
     "dapc": {
-        "summary": "speech, a vector a frame: 2 GRU layers, 64 wide",
+        "summary": "speech, a vector a frame: 2 GRU layers of 256",
         "method": "dapc",
         "where": SENTENCES,
         "settings": {
-            "encoder": {"units": 128, "layers": 2, "dim": 64},
+            # Here too: the second is what the latents are made of.
+            "encoder": {
+                "units": 128,
+                "layers": 2,
+                "dim": 64,
+                "output_level": 0,
+            },
             "decoder_units": 256,
         },
         "steps": 800,
@@ -203,7 +209,8 @@ RECIPES = {
         "method": "mpc",
         "where": SENTENCES,
         "settings": {
-            "encoder": {**TRANSFORMER, "filters": 32},
+            # Of the layers the first knows most of phones.
+            "encoder": {**TRANSFORMER, "filters": 32, "output_level": 1},
             "policy": "bert",
             "learning_rate": 1e-3,
             "warm_up": 0.1,
@@ -407,25 +414,21 @@ def train(name, data, steps=None, overwrite=False):
     Returns:
         What the card says of the training.
     """
-    import keras_audio_ssl as kas
 
     recipe = dict(RECIPES[name])
-    summary, method = recipe.pop("summary"), recipe.pop("method")
     recipe["steps"] = steps or recipe["steps"]
-    data, where = rows(recipe, data)
-    run = kas.pretrain(
-        method,
+    run = pretrained(
+        recipe,
         data,
         HERE / f"{name}.keras",
-        where=where,
-        preset="paper",
         overwrite=overwrite,
         resume=not overwrite and (HERE / f"{name}.run").exists(),
-        **recipe,
     )
     print(run)
     config = json.loads((run.folder / "config.json").read_text())
+    summary, method = recipe.pop("summary"), recipe.pop("method")
     steps, batch_size = recipe["steps"], recipe["batch_size"]
+    data, where = rows(recipe, data)
     return {
         "name": name,
         "summary": summary,
@@ -446,9 +449,40 @@ def train(name, data, steps=None, overwrite=False):
 
 
 def rows(recipe, data):
-    """Takes out of a recipe the table it is trained on, and which rows."""
-    data, where = recipe.pop("data", data), recipe.pop("where", WHERE)
-    return data, None if data == "synthetic" else where
+    """Takes out of a recipe what it is trained on.
+
+    Returns:
+        The table of recordings and which rows of it; or "synthetic" or the
+        arguments of `kas.data.synthetic`, and None.
+    """
+    where = recipe.pop("where", WHERE)
+    if "data" in recipe:
+        return recipe.pop("data"), None
+    return data, where
+
+
+def pretrained(recipe, data, file, seed=0, **options):
+    """The `Run` of a recipe.
+
+    Args:
+        recipe: One of `RECIPES`.
+        data: `pretrain.csv`.
+        file: Where the encoder goes.
+        seed: Of the run; the weights that ship have 0.
+        **options: Further arguments of `kas.pretrain`.
+    """
+    import keras_audio_ssl as kas
+
+    recipe = dict(recipe)
+    del recipe["summary"]
+    data, where = rows(recipe, data)
+    if isinstance(data, dict):
+        length, size = recipe.pop("seconds"), recipe.pop("batch_size")
+        data = kas.data.synthetic(length, size, seed=seed, **data)
+    return kas.pretrain(
+        recipe.pop("method"), data, file, where=where, preset="paper",
+        seed=seed, **recipe, **options,
+    )  # fmt: skip
 
 
 def train_again(name, seed, data, file, steps=None):
@@ -464,25 +498,27 @@ def train_again(name, seed, data, file, steps=None):
     import keras_audio_ssl as kas
 
     recipe = dict(RECIPES[name])
-    del recipe["summary"]
     recipe["steps"] = steps or recipe["steps"]
-    data, where = rows(recipe, Path(data) / "pretrain.csv")
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        kas.pretrain(
-            recipe.pop("method"), data, file, where=where, preset="paper",
-            seed=seed, resume=file.with_suffix(".run").exists(),
-            progress=False, **recipe,
-        )  # fmt: skip
+        pretrained(
+            recipe,
+            Path(data) / "pretrain.csv",
+            file,
+            seed,
+            resume=file.with_suffix(".run").exists(),
+            progress=False,
+        )
     return kas.load_encoder(file)
 
 
 def corpora(data, where):
-    """What the card says of each corpus in rows of a table of recordings."""
+    """What the card says of each corpus that `rows` names."""
     from keras_audio_ssl.data import read_manifest
 
-    if data == "synthetic":
-        return [{"corpus": data, **CORPORA[data]}]
+    if where is None:
+        more = data if isinstance(data, dict) else {}
+        return [{"corpus": "synthetic", **CORPORA["synthetic"], **more}]
     table = read_manifest(data, where=where)
     out = []
     for corpus in sorted(set(table["corpus"])):

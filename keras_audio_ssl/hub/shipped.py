@@ -19,7 +19,7 @@ SHIPPED = {
     # cola.keras
     "f35b9bb15a83648f22fe7172a4a27444cdc4f2f3b886dd08345e11b70000013b": 2447202,
     # dapc.keras
-    "7635241c6998119494140a094ba02013d7ffe7f7c6fc290915ae7f5bc375c6ca": 1933945,
+    "0a00b62a099fe84ee4590650f94dc6f9923814af46a20280322661897bf1c615": 1933942,
     # fonseca.keras
     "245777b2ecf75d81a19e41f9bfdbf61bb5aecc74b3674166f4bdb616d35f575f": 481341,
     # lim.keras
@@ -29,7 +29,7 @@ SHIPPED = {
     # mockingjay.keras
     "0daf96dc24e3d327d1b953adf68d9b4bccca8b536f8770e6b8ebc75f5ae2ba10": 2819973,
     # mpc.keras
-    "2f67efa03a3d51dac2e682d6effe8e20e66f1e68b301ca93754a442ab35e5b9b": 2944143,
+    "e77ddc6cb067aae79fd904dbf1bbaf0379617968b91b9bc6b78442fe76e7664f": 2944142,
     # multi_format.keras
     "8a2c4140b0b811f939ed847605c7990c523c17537941fda59540221c1838f6b3": 582979,
     # npc.keras
