@@ -45,6 +45,7 @@ FAMILIES = (
             "multi_format": "multi-format",
             "lim": "LIM",
             "small": "Joint (`small`)",
+            "synthetic": "Joint (`synthetic`)",
         },
         CLIP_TASKS,
     ),

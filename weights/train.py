@@ -276,6 +276,15 @@ RECIPES = {
         "batch_size": 128,
         "seconds": 2.0,
     },
+    "synthetic": {
+        "summary": "sounds of all kinds, from no recording: AudioNTT, 512 wide",
+        "method": "joint",
+        "data": {"kind": "patches", "clips": 100_000},
+        "settings": {},
+        "steps": 1000,
+        "batch_size": 128,
+        "seconds": 2.0,
+    },
     "temporal_gap": {
         "summary": "how far apart two moments are: five small conv blocks",
         "method": "temporal_gap",

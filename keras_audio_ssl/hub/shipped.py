@@ -42,6 +42,8 @@ SHIPPED = {
     "cdca90dd64b55c9de98798ca0e2e4a4664fc1f97892390d01a0b62cb209655f4": 125560,
     # speech2vec_skipgram.keras
     "00c6d12d95b43c17cd20ddf92ae6387f52e4bd7a56e323cd09d83548e541051e": 125560,
+    # synthetic.keras
+    "26d6af1c8866c61641ff770edf8c0ebb35d588150f195031cc838c13a3e92491": 2448889,
     # temporal_gap.keras
     "6b3e6f7683f29a68d39f387beec2c3c38e29810322b83a9cc1c06051844ca850": 628820,
     # tera.keras
