@@ -47,7 +47,9 @@ class DAPC(PretextModel):
         scales: Time scales: each further one takes every second latent frame
             of the one before, and their predictive information is added.
         ortho_weight: Of R (alpha).
-        reconstruction_weight: Of rec (beta).
+        reconstruction_weight: Of rec (beta). A small one lets the predictive
+            information lead a recurrent encoder away from what it hears; see
+            the Lorenz attractor in `docs/results.md`.
         distance: Of the reconstruction: `"l1"`, or `"mse"` as the authors'
             code has it.
         masked: Whether elements are hidden and count alone; else a frame's
