@@ -145,7 +145,8 @@ RECIPES = {
         "method": "dapc",
         "where": SENTENCES,
         "settings": {
-            # Here too: the second is what the latents are made of.
+            # The first layer knows most of phones, the second is what the
+            # latents are made of.
             "encoder": {
                 "units": 128,
                 "layers": 2,
@@ -209,7 +210,7 @@ RECIPES = {
         "method": "mpc",
         "where": SENTENCES,
         "settings": {
-            # Of the layers the first knows most of phones.
+            # Here too the first layer knows most of phones.
             "encoder": {**TRANSFORMER, "filters": 32, "output_level": 1},
             "policy": "bert",
             "learning_rate": 1e-3,
@@ -423,7 +424,6 @@ def train(name, data, steps=None, overwrite=False):
     Returns:
         What the card says of the training.
     """
-
     recipe = dict(RECIPES[name])
     recipe["steps"] = steps or recipe["steps"]
     run = pretrained(
