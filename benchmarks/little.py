@@ -68,7 +68,8 @@ def main():
             for start in (None, args.init_from):
                 name = f"{hours:g} h" if hours else "all rows"
                 name += f" from {start or 'scratch'}"
-                file = folder / f"{name.replace(' ', '_')}_{seed}.keras"
+                file = f"{name} {args.minutes:g} {seed}.keras"
+                file = folder / file.replace(" ", "_")
 
                 def make(hours=hours, start=start, seed=seed, file=file):
                     return trained(args, hours, start, seed, file)
