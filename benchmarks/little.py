@@ -17,7 +17,6 @@ import curve
 import numpy as np
 import train
 
-import keras_audio_ssl as kas
 from keras_audio_ssl.data import read_manifest
 
 
@@ -37,13 +36,10 @@ def trained(args, hours, start, seed, file):
     if hours:
         recipe["where"] = drawn(args.data, hours, seed)
     begin = time.perf_counter()
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        train.pretrained(
-            recipe, args.data / "pretrain.csv", file, seed, init_from=start,
-            resume=file.with_suffix(".run").exists(), progress=False,
-        )  # fmt: skip
-    return kas.load_encoder(file), time.perf_counter() - begin
+    encoder = train.kept(
+        recipe, seed, args.data / "pretrain.csv", file, init_from=start
+    )
+    return encoder, time.perf_counter() - begin
 
 
 def main():

@@ -489,8 +489,8 @@ def pretrained(recipe, data, file, seed=0, **options):
         length, size = recipe.pop("seconds"), recipe.pop("batch_size")
         data = kas.data.synthetic(length, size, seed=seed, **data)
     return kas.pretrain(
-        recipe.pop("method"), data, file, where=where, preset="paper",
-        seed=seed, **recipe, **options,
+        recipe.pop("method"), data, file, where=where, seed=seed,
+        **{"preset": "paper", **recipe}, **options,
     )  # fmt: skip
 
 
@@ -504,19 +504,33 @@ def train_again(name, seed, data, file, steps=None):
         file: `Path` where it is kept. If it is there, it is only read.
         steps: Other than the recipe's.
     """
-    import keras_audio_ssl as kas
-
     recipe = dict(RECIPES[name])
     recipe["steps"] = steps or recipe["steps"]
+    return kept(recipe, seed, Path(data) / "pretrain.csv", file)
+
+
+def kept(recipe, seed, data, file, **options):
+    """An encoder by a recipe, or the one that is there.
+
+    Args:
+        recipe: One as of `RECIPES`.
+        seed: Of the run.
+        data: The table of recordings.
+        file: `Path` where it is kept. If it is there, it is only read.
+        **options: Further arguments of `kas.pretrain`.
+    """
+    import keras_audio_ssl as kas
+
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         pretrained(
             recipe,
-            Path(data) / "pretrain.csv",
+            data,
             file,
             seed,
             resume=file.with_suffix(".run").exists(),
             progress=False,
+            **options,
         )
     return kas.load_encoder(file)
 

@@ -13,9 +13,14 @@ from keras_audio_ssl.data import from_manifest
 from keras_audio_ssl.data.synthetic import SyntheticCorpus
 from keras_audio_ssl.data.synthetic import synthetic
 from keras_audio_ssl.data.synthetic.patches import draw_patch
+from keras_audio_ssl.data.synthetic.patches import passed
 from keras_audio_ssl.data.synthetic.patches import perturbed as move
+from keras_audio_ssl.data.synthetic.patches import room_of
+from keras_audio_ssl.data.synthetic.patches import slowly
+from keras_audio_ssl.data.synthetic.patches import steps
 from keras_audio_ssl.data.synthetic.sounds import RATE
 from keras_audio_ssl.data.synthetic.sounds import SOUNDS
+from keras_audio_ssl.data.synthetic.sounds import TABLE
 from keras_audio_ssl.data.synthetic.sounds import noise
 from keras_audio_ssl.data.synthetic.sounds import tract
 from keras_audio_ssl.data.synthetic.speech import VOICES
@@ -261,6 +266,41 @@ def test_sounds_move_as_they_should():
     for name, make in SOUNDS.items():
         x = make(rng(3, 0), 20000)
         assert x.shape == (20000,) and np.std(x) > 0, name
+
+
+def test_the_phase_that_a_pitch_has_passed():
+    f = 2 ** rng(4, 0).uniform(5, 12.6, len(steps(30_000)))
+    hertz = slowly(f, 30_000).astype("float64")
+    gone = np.cumsum((hertz[1:] + hertz[:-1]) / 2)
+    expected = np.append(0, gone) / RATE * TABLE
+    off = (passed(f, 30_000) - expected) % TABLE
+    assert np.max(np.minimum(off, TABLE - off)) < 0.05
+    still = np.full(10, 440.0)
+    turns = passed(still, 500) / TABLE
+    np.testing.assert_allclose(
+        np.exp(2j * np.pi * turns),
+        np.exp(2j * np.pi * 440 * np.arange(500) / RATE),
+        atol=1e-3,
+    )
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.4])
+def test_a_room_falls_by_60_decibels_in_its_time(share):
+    size = 32_768
+    power = np.zeros(size)
+    for k in range(30):
+        spectrum = room_of(rng(5, k), share, size // 2 + 1)
+        assert abs(np.mean(np.abs(spectrum) ** 2) - 1) < 0.5
+        # The band's edges ring, which the microphone does not let through.
+        power += np.fft.irfft(spectrum * np.hanning(len(spectrum))) ** 2
+    power = power[: size * 9 // 10]  # what rings before the first sample
+    left = np.cumsum(power[::-1])[::-1] / power.sum()
+    # Where a tenth and a thousandth of the energy are left: 20 dB apart.
+    tenth, thousandth = (np.argmax(left < x) / size for x in (1e-1, 1e-3))
+    assert share / 3 * 0.8 < thousandth - tenth < share / 3 * 1.25
+    other = room_of(rng(6, 0), share, size // 2 + 1)
+    match = np.abs(np.vdot(other, spectrum)) / size * 2
+    assert match < 0.35
 
 
 def test_spectral_statistics_tell_something_but_not_all():

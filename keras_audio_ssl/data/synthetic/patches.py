@@ -9,13 +9,13 @@ import functools
 import math
 
 import numpy as np
+from scipy import fft
 
 from keras_audio_ssl.data.synthetic.sounds import HOP
 from keras_audio_ssl.data.synthetic.sounds import RATE
 from keras_audio_ssl.data.synthetic.sounds import TABLE
 from keras_audio_ssl.data.synthetic.sounds import Array
 from keras_audio_ssl.data.synthetic.sounds import Rng
-from keras_audio_ssl.data.synthetic.sounds import band
 from keras_audio_ssl.data.synthetic.sounds import fft_size
 from keras_audio_ssl.data.synthetic.sounds import frequencies
 
@@ -25,8 +25,13 @@ SEVERAL = (0.7, 0.3)
 # Complex draws of which all noise is a piece: drawing anew takes longer than
 # the rest of a layer.
 POOL = 1 << 18
+# Rooms of which all reverberation is a piece, from dry to long, and the share
+# of a clip in which the first and the last fall by 60 dB.
+ROOMS, ROOM_BINS, SHORTEST, LONGEST = 24, 1 << 16, 0.008, 1.1
 MOST_EVENTS, MOST_KNOTS = 100, 64
-RAMP = (np.arange(HOP, dtype="float32") / HOP)[None]
+RAMP = np.arange(HOP, dtype="float32") / HOP
+# Bins of a spectrum between two points of what colours it.
+COLOUR_RAMP = np.arange(8, dtype="float32") / 8
 
 
 class Knobs:
@@ -92,11 +97,12 @@ def play(turns: Array, rng: Rng, samples: int) -> Array:
     return heard(place, rng, mix)
 
 
-def slowly(points: Array, samples: int) -> Array:
-    """Straight lines between points that lie HOP samples apart."""
-    points = points.astype("float32")
-    rise = (points[1:] - points[:-1])[:, None]
-    return (points[:-1, None] + rise * RAMP).reshape(-1)[:samples]
+def slowly(points: Array, samples: int, ramp: Array = RAMP) -> Array:
+    """Straight lines between points that lie a ramp, HOP samples, apart."""
+    points = points.astype("float32", copy=False)
+    lines = np.multiply.outer(points[1:] - points[:-1], ramp)
+    lines += points[:-1, None]
+    return lines.reshape(-1)[:samples]
 
 
 def steps(samples: int) -> Array:
@@ -114,16 +120,47 @@ def wander(rng: Rng, t: Array, rate: float, held: bool = False) -> Array:
     return np.interp(at, np.arange(len(knots)), knots)
 
 
+def piece(kept: Array, rng: Rng, count: int) -> Array:
+    """A stretch `(count,)` of what is kept for all."""
+    if count >= len(kept):
+        return np.resize(kept, count)
+    start = int(rng.integers(len(kept) - count))
+    return kept[start : start + count]
+
+
 def pool_of(rng: Rng, count: int) -> Array:
-    """Complex normal draws `(count,)`, a stretch of those kept for all."""
-    start = int(rng.integers(POOL - count)) if count < POOL else 0
-    return np.resize(_pool()[start : start + count], count)
+    """Complex normal draws `(count,)`, of unit variance in either part."""
+    return piece(_pool(), rng, count)
 
 
 @functools.lru_cache(maxsize=1)
 def _pool() -> Array:
     draws = np.random.Generator(np.random.Philox(key=7)).standard_normal
     return draws(2 * POOL, dtype="float32").view("complex64")
+
+
+def room_of(rng: Rng, share: float, bins: int) -> Array:
+    """Spectrum of a room's response `(bins,)`, of unit power.
+
+    Args:
+        rng: Says which one.
+        share: Of the clip's length, in which it falls by 60 dB.
+        bins: Of the clip's real FFT.
+    """
+    place = math.log(share / SHORTEST) / math.log(LONGEST / SHORTEST)
+    row = min(max(round(place * (ROOMS - 1)), 0), ROOMS - 1)
+    return piece(_rooms()[row], rng, bins)
+
+
+@functools.lru_cache(maxsize=1)
+def _rooms() -> Array:
+    # Bins that follow each other, from wherever, are the spectrum of noise
+    # that dies away, other noise for another start.
+    shares = np.geomspace(SHORTEST, LONGEST, ROOMS)[:, None]
+    t = np.arange(ROOM_BINS) / ROOM_BINS
+    fall = np.exp(t * (-6.9 / shares)).astype("float32")
+    fall /= np.sqrt(2 * np.sum(fall**2, 1, keepdims=True))
+    return fft.fft(fall * _pool()[:ROOM_BINS])
 
 
 def envelope(knobs: Knobs, rng: Rng, t: Array) -> Array:
@@ -147,32 +184,53 @@ def envelope(knobs: Knobs, rng: Rng, t: Array) -> Array:
     return wander(rng, t, rate) ** 2  # comes and goes
 
 
-def spectral_gain(knobs: Knobs, f: Array, peaks: int) -> Array:
-    """A spectral envelope: a tilt, and peaks of some width."""
-    gain = f ** -knobs.between(0, 1.6)
+@functools.lru_cache(maxsize=64)
+def octaves_of(size: int) -> Array:
+    """Octaves above 1 Hz of each bin of a real FFT `(size // 2 + 1,)`."""
+    return np.log2(frequencies(size))
+
+
+def bell(octave: Array, centre: float, width: float) -> Array:
+    """1 at a frequency in Hz, falling with a deviation in octaves."""
+    x = octave - math.log2(centre)
+    x *= x
+    x *= -0.5 / width**2
+    return np.exp(x, out=x)
+
+
+def spectral_gain(knobs: Knobs, octave: Array, peaks: int) -> Array:
+    """A spectral envelope: a tilt, and peaks of some width.
+
+    Args:
+        knobs: What it is like.
+        octave: Octaves above 1 Hz.
+        peaks: How many.
+    """
+    gain = np.exp2(octave * -knobs.between(0, 1.6))
     top = np.zeros_like(gain)
     for _ in range(peaks):
-        centre, octaves = knobs.log(80, 7000), knobs.log(0.05, 1.0)
-        top = top + knobs.between(0, 1) * band(f, centre, octaves)
-    return gain * (knobs.decibels(-40, 0) + top)
+        centre, width = knobs.log(80, 7000), knobs.log(0.05, 1.0)
+        top += knobs.between(0, 1) * bell(octave, centre, width)
+    top += knobs.decibels(-40, 0)
+    gain *= top
+    return gain
 
 
 def tables(knobs: Knobs, rng: Rng, highest: float, count: int) -> Array:
     """Wavetables `(count, TABLE)` of a common tilt and peaks of their own."""
     bins = max(1, min(int(0.47 * RATE / highest), TABLE // 2 - 1))
-    k = np.arange(1, bins + 1)
-    pitch = highest * k / 2
+    octave = OCTAVES[:bins] + math.log2(max(highest / 2, 1))
     even = knobs.between(0, 1)
     # Breath, bells and strings are off by more than voices and organs.
     spread = knobs.between(0, 10)
     spectrum = np.zeros((count, TABLE // 2 + 1), "complex64")
     for row in spectrum:
-        gain = spectral_gain(knobs, pitch, 3)
-        gain = gain * np.where(k % 2, 1.0, even)
+        gain = spectral_gain(knobs, octave, 3)
+        gain[1::2] *= even
         draws = pool_of(rng, TABLE // 2)[:bins]
-        gain = gain * 10 ** (spread * draws.real / 20)
+        gain *= np.exp(spread * math.log(10) / 20 * draws.real)
         row[1 : bins + 1] = gain * np.exp(2j * np.pi * draws.imag)
-    made = np.fft.irfft(spectrum).astype("float32")
+    made = fft.irfft(spectrum)
     return made / (np.sqrt(np.mean(made**2, 1, keepdims=True)) + 1e-9)
 
 
@@ -190,40 +248,71 @@ def pitched(knobs: Knobs, rng: Rng, samples: int) -> Array:
     shake = 0.08 * knobs.between(0, 1) ** 3
     pitch = pitch + shake * np.sin(2 * np.pi * knobs.log(3, 60) * t)
     f = 2.0 ** np.clip(pitch, np.log2(25), np.log2(0.4 * RATE))
-    phase = np.cumsum(slowly(f, samples), dtype="float64") * (TABLE / RATE)
+    phase = passed(f, samples)
     depth = knobs.between(-1, 1)
     if depth > 0.3:
         ratio = (1, 2, 3, 1.41, 0.5, 5.19)[knobs.one_of(6)]
-        phase = phase + (0.3 * TABLE * depth**2) * sine(ratio * phase)
+        shaken = sine(passed(ratio * f, samples))
+        shaken *= 0.3 * TABLE * depth**2
+        phase += shaken
     made = tables(knobs, rng, float(f.max()), 3)
-    at = phase.astype("int64") & (TABLE - 1)
+    at = phase.astype("int32") & (TABLE - 1)
     # From one table to the next and on: vowels, a filter that opens.
     path = 1.998 * slowly(wander(rng, t, knobs.log(0.3, 8)), samples)
     left = path.astype("int32")
     at += left * TABLE
     flat = made.reshape(-1)
-    x = flat[at]
-    x += (path - left) * (flat[at + TABLE] - x)
+    x = flat.take(at)
+    at += TABLE
+    y = flat.take(at)
+    y -= x
+    path -= left
+    y *= path
+    x += y
     return x * slowly(envelope(knobs, rng, t), samples)
+
+
+def passed(f: Array, samples: int) -> Array:
+    """Phase `(samples,)` of a pitch whose points lie HOP samples apart.
+
+    Args:
+        f: In Hz; between the points it goes in straight lines.
+        samples: How many.
+
+    Returns:
+        Turns times TABLE. It is right but for whole turns.
+    """
+    f = f * (TABLE / RATE * HOP)
+    rise = (f[1:] - f[:-1]) / 2
+    hop = f[:-1] + rise
+    start = (np.cumsum(hop) - hop) % TABLE
+    lines = np.multiply.outer(f[:-1].astype("float32"), RAMP)
+    lines += np.multiply.outer(rise.astype("float32"), RAMP**2)
+    lines += start.astype("float32")[:, None]
+    return lines.reshape(-1)[:samples]
 
 
 def sine(phase: Array) -> Array:
     """Sine of a phase that counts TABLE a turn."""
-    return SINE[phase.astype("int64") & (TABLE - 1)]
+    return SINE.take(phase.astype("int32") & (TABLE - 1))
 
 
 SINE = np.sin(2 * np.pi * np.arange(TABLE) / TABLE).astype("float32")
+# Of a harmonic above the first one.
+OCTAVES = np.log2(np.arange(1, TABLE // 2)).astype("float32")
 
 
 def hissed(knobs: Knobs, rng: Rng, samples: int) -> Array:
     """Noise that goes from one colour to another: wind, surf, breath, tyres."""
-    size = fft_size(samples)
-    f = frequencies(size)
-    draws = pool_of(rng, len(f))
-    both = np.stack([spectral_gain(knobs, f, 2) for _ in range(2)])
+    half = -(-samples // 2)
+    octave = octaves_of(fft_size(half))
+    draws = pool_of(rng, len(octave))
+    both = np.stack([spectral_gain(knobs, octave, 2) for _ in range(2)])
     both /= np.sqrt(np.mean(both**2, 1, keepdims=True))
     # Of the same draws: one colour becomes the other, no second noise.
-    a, b = np.fft.irfft(both * draws)[:, :samples]
+    noise = fft.irfft(both * draws)[:, :half]
+    # The second half is the first one backwards.
+    a, b = np.concatenate([noise, noise[:, ::-1]], axis=1)[:, :samples]
     t = steps(samples)
     path = slowly(wander(rng, t, knobs.log(0.3, 10)), samples)
     # Roughness, from a flutter to a buzz.
@@ -270,9 +359,9 @@ def clicks(knobs: Knobs, rng: Rng) -> Array:
     """A burst of coloured noise that dies away."""
     decay = knobs.log(0.0008, 0.12)
     count = max(64, int(5 * decay * RATE))
-    f = frequencies(fft_size(count))
-    gain = spectral_gain(knobs, f, 2)
-    x = np.fft.irfft(gain * pool_of(rng, len(f)))[:count]
+    octave = octaves_of(fft_size(count))
+    gain = spectral_gain(knobs, octave, 2)
+    x = fft.irfft(gain * pool_of(rng, len(octave)))[:count]
     x /= np.abs(x).max() + 1e-9
     return x * np.exp(np.arange(count, dtype="float32") / (-decay * RATE))
 
@@ -294,29 +383,34 @@ ENGINES = (pitched, hissed, struck)
 def heard(place: Knobs, rng: Rng, x: Array) -> Array:
     """A sound in a room, beside some noise, through a microphone."""
     samples = len(x)
-    size = fft_size(samples + RATE // 4)
-    f = frequencies(size)
-    spectrum = np.fft.rfft(x, size)
+    size = fft_size(samples)
+    octave = octaves_of(size)
+    spectrum = fft.rfft(x, size)
     decay = place.log(0.02, 1.2)  # seconds to -60 dB
     loud = place.between(-54, 0)
     if loud > -36:  # else it is outside
-        length = min(int(decay * RATE), size - samples)
-        fall = np.arange(length, dtype="float32") * (-6.9 / (decay * RATE))
-        tail = pool_of(rng, length).real * np.exp(fall)
-        wet = 10 ** (loud / 20) / math.sqrt(float(tail @ tail) + 1e-9)
-        spectrum *= 1 + wet * np.fft.rfft(tail, size)
+        # What still sounds at the end is heard at the beginning.
+        room = room_of(rng, decay * RATE / size, len(octave))
+        room = room * np.float32(10 ** (loud / 20))
+        room += 1
+        spectrum *= room
     # A white background, which the microphone colours too.
-    power = float(np.vdot(spectrum, spectrum).real) / len(f)
+    power = float(np.vdot(spectrum, spectrum).real) / len(octave)
     hiss = place.decibels(-60, -8) * math.sqrt(power / 2)
-    spectrum += pool_of(rng, len(f)) * (hiss * f**-0.3)
-    octave = np.log2(f * 1e-3)
-    level = place.between(-3, 3) * np.clip(octave, -4, 3)
+    octave = octave[:: len(COLOUR_RAMP)]
+    octave = np.append(octave, octave[-1])
+    tilt = np.exp2(octave * -0.3 + math.log2(hiss + 1e-20))
+    spectrum += pool_of(rng, len(spectrum)) * slowly(
+        tilt, len(spectrum), COLOUR_RAMP
+    )
+    level = place.between(-3, 3) * np.clip(octave - math.log2(1e3), -4, 3)
     for _ in range(2):
-        centre, octaves = place.log(100, 7000), place.between(0.3, 1.0)
-        level += place.between(-8, 8) * band(f, centre, octaves)
+        centre, width = place.log(100, 7000), place.between(0.3, 1.0)
+        level += place.between(-8, 8) * bell(octave, centre, width)
     gain = np.exp2(level * (1 / 6.02))
-    gain /= 1 + (f / place.log(2500, 12000)) ** 6
-    gain /= 1 + (place.log(20, 300) / f) ** 3
-    y = np.fft.irfft(spectrum * gain)[:samples]
+    gain /= 1 + np.exp2(6 * (octave - math.log2(place.log(2500, 12000))))
+    gain /= 1 + np.exp2(3 * (math.log2(place.log(20, 300)) - octave))
+    spectrum *= slowly(gain, len(spectrum), COLOUR_RAMP)
+    y = fft.irfft(spectrum)[:samples]
     peak = place.decibels(-31, -1)
     return y * (peak / (max(float(y.max()), -float(y.min())) + 1e-9))
