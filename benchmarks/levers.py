@@ -18,6 +18,7 @@ from pathlib import Path
 from unittest import mock
 
 import curve
+import keras
 import train
 
 import keras_audio_ssl as kas
@@ -27,7 +28,7 @@ from keras_audio_ssl.data import read_manifest
 PATCHES = {"kind": "patches", "clips": 100_000}
 
 # Arguments of `kas.pretrain` that differ, and: "pace" of steps in a minute, as
-# a factor; a "patch" of what is no setting.
+# a factor; a "patch" of what is no setting; a "policy" of Keras' data types.
 LEVERS = {
     "as it is": {},
     # Its settings.
@@ -64,6 +65,7 @@ LEVERS = {
         "pace": 1.6,
     },
     "the tiny preset": {"preset": "tiny", "batch_size": 48, "pace": 18},
+    "half precision": {"policy": "mixed_bfloat16"},
     # Its corpus.
     "17 kinds": {"data": {"kind": "sounds", "clips": 100_000}},
     "patches": {"data": PATCHES},
@@ -90,6 +92,17 @@ def beside(data, folder):
     return path
 
 
+@contextlib.contextmanager
+def computed_in(policy):
+    """Keras' default data types while something is made."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def trained(args, name, folder, seed):
     """An encoder, and the seconds that it took."""
     weight, pace = curve.METHODS["joint"]
@@ -98,6 +111,7 @@ def trained(args, name, folder, seed):
     data, start, first = args.data / "pretrain.csv", None, None
     patch = change.pop("patch", None)
     patched = mock.patch(*patch) if patch else contextlib.nullcontext()
+    policy = change.pop("policy", "float32")
     if change.pop("mixed", False):
         data = beside(args.data, folder)
         change["where"] = None
@@ -109,7 +123,7 @@ def trained(args, name, folder, seed):
     if first:
         start = file.with_stem(f"{file.stem}_first")
         train.kept(recipe | {"data": first}, seed, data, start)
-    with patched:
+    with patched, computed_in(policy):
         encoder = train.kept(recipe | change, seed, data, file, init_from=start)
     return encoder, time.perf_counter() - begin
 
