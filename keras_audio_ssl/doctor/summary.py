@@ -161,8 +161,8 @@ def advice(summary: dict, usable: np.ndarray, where: list[str]) -> list[dict]:
                 "command": " ".join(words),
             }
         )
-    words = ["keras-audio-ssl pretrain byol_a --data", data, *options]
-    words.append("--output byol_a.keras")
+    words = ["keras-audio-ssl pretrain joint --data", data, *options]
+    words.append("--output joint.keras")
     entries.append({"text": "Train:", "command": " ".join(words)})
     return entries
 
