@@ -51,9 +51,6 @@ LEVERS = {
     "noise": {
         "settings": {"augmentations": ("frequency_warp", "colour", "noise")}
     },
-    "a gain that moves": {
-        "settings": {"augmentations": ("frequency_warp", "colour", "fader")}
-    },
     "contrast alone": {"settings": {"denoise_weight": 0.0}},
     "denoising alone": {"settings": {"contrast_weight": 0.0}},
     "denoising counts thrice": {"settings": {"denoise_weight": 3.0}},
@@ -143,8 +140,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder of the data sets")
     parser.add_argument(
-        "--levers", nargs="+", default=list(LEVERS), choices=LEVERS
-    )
+        "--levers", nargs="+", default=list(LEVERS), choices=LEVERS,
+        metavar="NAME", help="of: " + "; ".join(LEVERS),
+    )  # fmt: skip
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
