@@ -105,19 +105,19 @@ def trained(args, name, folder, seed):
     weight, pace = curve.METHODS["joint"]
     change = dict(LEVERS[name])
     steps = round(pace * args.minutes * change.pop("pace", 1))
-    data, start, first = args.data / "pretrain.csv", None, None
+    data, start = args.data / "pretrain.csv", None
+    first = change.pop("first", None)
     patch = change.pop("patch", None)
     patched = mock.patch(*patch) if patch else contextlib.nullcontext()
     policy = change.pop("policy", "float32")
     if change.pop("mixed", False):
         data = beside(args.data, folder)
         change["where"] = None
-    elif first := change.pop("first", None):
-        steps = round(steps / 2)
     recipe = train.RECIPES[weight] | {"steps": steps}
     file = folder / f"{name} {args.minutes:g} {seed}.keras".replace(" ", "_")
     begin = time.perf_counter()
     if first:
+        recipe["steps"] = round(steps / 2)
         start = file.with_stem(f"{file.stem}_first")
         train.kept(recipe | {"data": first}, seed, data, start)
     with patched, computed_in(policy):

@@ -114,7 +114,6 @@ def advice(summary: dict, usable: np.ndarray, where: list[str]) -> list[dict]:
         text += ": too short for a method to cut segments from them. "
         text += "Train on longer clips, or on the whole files."
     elif least < SHORT_SECONDS:
-        options.append(f"--seconds {least:g}")
         text += f", half of them {median:.2g} s: segments of {least:g} s "
         text += f"need next to no padding (--seconds {least:g})."
     else:
@@ -161,9 +160,21 @@ def advice(summary: dict, usable: np.ndarray, where: list[str]) -> list[dict]:
                 "command": " ".join(words),
             }
         )
-    words = ["keras-audio-ssl pretrain joint --data", data, *options]
-    words.append("--output joint.keras")
-    entries.append({"text": "Train:", "command": " ".join(words)})
+    words = ["--data", data, *options]
+
+    def train(method: str, *more: str) -> str:
+        line = ["keras-audio-ssl pretrain", method, *words, *more]
+        return " ".join([*line, f"--output {method}.keras"])
+
+    # It repeats what is short, and needs two crops of what is not.
+    entries.append({"text": "Train:", "command": train("joint")})
+    if TINY_SECONDS <= least < SHORT_SECONDS:
+        entries.append(
+            {
+                "text": "or with a method of one segment:",
+                "command": train("byol_a", f"--seconds {least:g}"),
+            }
+        )
     return entries
 
 

@@ -458,6 +458,9 @@ def test_the_summary_in_words(made, tmp_path, capsys):
     code, out, err = run(capsys, "doctor", folder, "--no-isolate")
     found = re.search(r"pretrain .* --seconds ([\d.]+) --output", out)
     assert 0.5 <= float(found[1]) < 1
+    # Two crops of half a second of a clip would be one.
+    joint = re.search(r"pretrain joint (.*) --output joint.keras", out)
+    assert "--seconds" not in joint[1]
     assert "half of them 1 s" in out
     assert "7 of 8 files did not change" in err
 

@@ -139,17 +139,23 @@ def _pool() -> Array:
     return draws(2 * POOL, dtype="float32").view("complex64")
 
 
-def room_of(rng: Rng, share: float, bins: int) -> Array:
-    """Spectrum of a room's response `(bins,)`, of unit power.
+def room_of(rng: Rng, decay: float, size: int) -> Array:
+    """Spectrum of a room's response `(size // 2 + 1,)`, of unit power.
 
     Args:
         rng: Says which one.
-        share: Of the clip's length, in which it falls by 60 dB.
-        bins: Of the clip's real FFT.
+        decay: Seconds in which it falls by 60 dB.
+        size: Of the real FFT.
     """
-    place = math.log(share / SHORTEST) / math.log(LONGEST / SHORTEST)
+    samples = decay * RATE
+    if size > ROOM_BINS:
+        # The delays of what is kept would be more than a sample apart.
+        t = np.arange(min(int(samples), size), dtype="float32")
+        tail = pool_of(rng, len(t)).real * np.exp(t * (-6.9 / samples))
+        return fft.rfft(tail / math.sqrt(float(tail @ tail)), size)
+    place = math.log(samples / size / SHORTEST) / math.log(LONGEST / SHORTEST)
     row = min(max(round(place * (ROOMS - 1)), 0), ROOMS - 1)
-    return piece(_rooms()[row], rng, bins)
+    return piece(_rooms()[row], rng, size // 2 + 1)
 
 
 @functools.lru_cache(maxsize=1)
@@ -390,7 +396,7 @@ def heard(place: Knobs, rng: Rng, x: Array) -> Array:
     loud = place.between(-54, 0)
     if loud > -36:  # else it is outside
         # What still sounds at the end is heard at the beginning.
-        room = room_of(rng, decay * RATE / size, len(octave))
+        room = room_of(rng, decay, size)
         room = room * np.float32(10 ** (loud / 20))
         room += 1
         spectrum *= room
