@@ -38,6 +38,7 @@ METHODS = {
     "byol_a": ("byol_a", 60),
     "joint": ("small", 21),
 }
+HALF = {"dtype": "mixed_bfloat16"}
 VERIFICATION = "verification"
 TITLES = {
     "scene": "scene",
@@ -52,14 +53,22 @@ TITLES = {
 }
 
 
-def trained(method, minutes, seed, data, folder):
+def trained(method, minutes, seed, args, folder):
     """An encoder after so many minutes, and the seconds that it took."""
     weight, pace = METHODS[method]
-    file = folder / f"{method}_{minutes:g}_{seed}.keras"
+    settings = HALF if args.half else {}
+    file = file_of(folder, method, minutes, seed, args)
     begin = time.perf_counter()
     steps = round(pace * minutes)
-    encoder = train.train_again(weight, seed, data, file, steps)
+    encoder = train.train_again(weight, seed, args.data, file, steps, settings)
     return encoder, time.perf_counter() - begin
+
+
+def file_of(folder, name, minutes, seed, args):
+    """Where an encoder is kept."""
+    half = "_half" if args.half else ""
+    name = f"{name}_{minutes:g}_{seed}{half}".replace(" ", "_")
+    return folder / f"{name}.keras"
 
 
 def shipped(method):
@@ -133,8 +142,10 @@ def rows_of(method, minutes, seed, make, args, done, readings=READINGS):
             task: round(float(score(task, vectors, args.data)), 4)
             for task in left
         }
+        backbone = getattr(encoder, "backbone", None)
         yield {
             "method": method, "minutes": minutes, "seed": seed,
+            "computed": getattr(backbone, "compute_dtype", "float32"),
             "read": read, "seconds": round(seconds), "scores": found,
         }  # fmt: skip
 
@@ -153,7 +164,7 @@ def measure(args, done, folder):
             for method in args.methods:
 
                 def make(method=method, minutes=minutes, seed=seed):
-                    return trained(method, minutes, seed, args.data, folder)
+                    return trained(method, minutes, seed, args, folder)
 
                 yield from rows(method, minutes, seed, make)
     for method in args.methods:
@@ -284,6 +295,10 @@ def main():
     parser.add_argument(
         "--tasks", nargs="+", default=list(TITLES), choices=TITLES
     )
+    parser.add_argument(
+        "--half", action="store_true",
+        help="train in half precision, which a row then says",
+    )  # fmt: skip
     parser.add_argument("--draw", type=Path, help="picture; trains nothing")
     args = parser.parse_args()
     rows = [*of_cards(args.methods), *read_rows(args.output)]

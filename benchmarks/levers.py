@@ -18,7 +18,6 @@ from pathlib import Path
 from unittest import mock
 
 import curve
-import keras
 import train
 
 import keras_audio_ssl as kas
@@ -28,7 +27,7 @@ from keras_audio_ssl.data import read_manifest
 PATCHES = {"kind": "patches", "clips": 100_000}
 
 # Arguments of `kas.pretrain` that differ, and: "pace" of steps in a minute, as
-# a factor; a "patch" of what is no setting; a "policy" of Keras' data types.
+# a factor; a "patch" of what is no setting.
 LEVERS = {
     "as it is": {},
     # Its settings.
@@ -62,7 +61,7 @@ LEVERS = {
         "pace": 1.6,
     },
     "the tiny preset": {"preset": "tiny", "batch_size": 48, "pace": 18},
-    "half precision": {"policy": "mixed_bfloat16"},
+    "half precision": {"settings": curve.HALF},
     # Its corpus.
     "17 kinds": {"data": {"kind": "sounds", "clips": 100_000}},
     "patches": {"data": PATCHES},
@@ -89,17 +88,6 @@ def beside(data, folder):
     return path
 
 
-@contextlib.contextmanager
-def computed_in(policy):
-    """Keras' default data types while something is made."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
 def trained(args, name, folder, seed):
     """An encoder, and the seconds that it took."""
     weight, pace = curve.METHODS["joint"]
@@ -109,18 +97,19 @@ def trained(args, name, folder, seed):
     first = change.pop("first", None)
     patch = change.pop("patch", None)
     patched = mock.patch(*patch) if patch else contextlib.nullcontext()
-    policy = change.pop("policy", "float32")
     if change.pop("mixed", False):
         data = beside(args.data, folder)
         change["where"] = None
     recipe = train.RECIPES[weight] | {"steps": steps}
-    file = folder / f"{name} {args.minutes:g} {seed}.keras".replace(" ", "_")
+    if args.half:
+        change["settings"] = {**change.get("settings", {}), **curve.HALF}
+    file = curve.file_of(folder, name, args.minutes, seed, args)
     begin = time.perf_counter()
     if first:
         recipe["steps"] = round(steps / 2)
         start = file.with_stem(f"{file.stem}_first")
         train.kept(recipe | {"data": first}, seed, data, start)
-    with patched, computed_in(policy):
+    with patched:
         encoder = train.kept(recipe | change, seed, data, file, init_from=start)
     return encoder, time.perf_counter() - begin
 
@@ -146,6 +135,10 @@ def main():
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument(
+        "--half", action="store_true",
+        help="train in half precision, which a row then says",
+    )  # fmt: skip
     parser.add_argument(
         "--tasks", nargs="+", default=list(curve.TITLES), choices=curve.TITLES
     )

@@ -494,7 +494,7 @@ def pretrained(recipe, data, file, seed=0, **options):
     )  # fmt: skip
 
 
-def train_again(name, seed, data, file, steps=None):
+def train_again(name, seed, data, file, steps=None, settings=None):
     """An encoder by a weight's recipe, trained once more.
 
     Args:
@@ -503,9 +503,11 @@ def train_again(name, seed, data, file, steps=None):
         data: Folder of the data sets.
         file: `Path` where it is kept. If it is there, it is only read.
         steps: Other than the recipe's.
+        settings: Beside the recipe's.
     """
     recipe = dict(RECIPES[name])
     recipe["steps"] = steps or recipe["steps"]
+    recipe["settings"] = {**recipe["settings"], **(settings or {})}
     return kept(recipe, seed, Path(data) / "pretrain.csv", file)
 
 

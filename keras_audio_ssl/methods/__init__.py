@@ -127,7 +127,9 @@ def settings_of(cls: Any) -> dict[str, Any]:
             own.setdefault(name, parameter.default)
     for name in ("preset", "seed"):
         own.pop(name, None)
-    return {**own, **{n: own.get(n) for n in ("sample_rate", "augmentation")}}
+    for name in ("sample_rate", "augmentation", "dtype"):
+        own[name] = own.pop(name, None)
+    return own
 
 
 if not TYPE_CHECKING:

@@ -87,6 +87,9 @@ class Arguments:
              self.resume and self.overwrite),
             ("`init_from`", '`settings["encoder"]`',
              self.init_from and "encoder" in self.settings),
+            # A trained encoder computes in its own.
+            ("`init_from`", '`settings["dtype"]`',
+             self.init_from and "dtype" in self.settings),
         ):  # fmt: skip
             if both:
                 raise ValueError(f"Give {one} or {other}, not both.")

@@ -105,7 +105,8 @@ def pretrain(
         label_fraction: Share of the labels that is used, of each class, the
             same ones for the same `seed`; 1.0 by default.
         isolate: `True` to decode in child processes, as for `from_folder`.
-        settings: Further arguments of the method's class.
+        settings: Further arguments of the method's class, Keras' `dtype`
+            too: `{"dtype": "mixed_bfloat16"}` trains in half precision.
         say: Called with lines of words on how it goes.
         progress: `False` for no bar and no lines that count the steps.
 

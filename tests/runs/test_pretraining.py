@@ -420,6 +420,17 @@ def test_settings_of_the_encoder_have_names(tmp_path):
         parse_settings(["encoder=cnn", "encoder.dim=3"])
 
 
+def test_half_precision_is_a_setting(tmp_path):
+    settings = parse_settings(["dtype=mixed_bfloat16"])
+    output = tmp_path / "x.keras"
+    run, _ = pretrain(arrays(), output, settings=settings)
+    for encoder in run.encoder, kas.load_encoder(output):
+        assert encoder.backbone.compute_dtype == "bfloat16"
+        assert {v.dtype for v in encoder.trainable_variables} == {"float32"}
+    with pytest.raises(ValueError, match="dtype: mixed_bfloat16 then, None"):
+        pretrain(arrays(), output, steps=6, resume=True)
+
+
 def test_a_method_made_of_another_one_has_its_settings(tmp_path):
     settings = {
         name: settings_of(method_class(name))
@@ -492,6 +503,8 @@ def test_every_encoder_of_a_method_is_kept(tmp_path, monkeypatch):
         ("`resume=True`: there is no run", {"resume": True}),
         (r'`init_from` or `settings\["encoder"\]`',
          {"init_from": "e.keras", "settings": {"encoder": "cnn"}}),
+        (r'`init_from` or `settings\["dtype"\]`',
+         {"init_from": "e.keras", "settings": {"dtype": "mixed_bfloat16"}}),
         ("no encoder 'none.keras'", {"init_from": "none.keras"}),
         ("`where` needs a manifest", {"where": "a=b"}),
         ("`seconds` must be at least", {"seconds": 0.001}),
