@@ -4,6 +4,7 @@ Maps are `(batch, time, frequency, channels)`, kernels `(height, width, in,
 out)`.
 """
 
+import contextlib
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -56,6 +57,7 @@ __all__ = [
     "sliding_frames",
     "soft_ranks",
     "splitting_pays",
+    "taking_shapes",
     "update_if",
 ]
 
@@ -84,6 +86,11 @@ def is_accelerated() -> bool:
 def reads_ahead() -> bool:
     """Whether `fit` draws for a batch before it knows that there is one."""
     return False
+
+
+def taking_shapes() -> contextlib.AbstractContextManager[None]:
+    """For passes of several shapes, each of which is compiled on purpose."""
+    return contextlib.nullcontext()
 
 
 def is_known(size: Size) -> bool:

@@ -1,8 +1,11 @@
 """What is quicker, or only possible, in TensorFlow's own words."""
 
+import contextlib
 import functools
+import logging
 import math
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -38,6 +41,7 @@ __all__ = [
     "reads_ahead",
     "replicas",
     "splitting_pays",
+    "taking_shapes",
     "update_if",
 ]
 
@@ -51,6 +55,22 @@ def is_accelerated() -> bool:
 
 def reads_ahead() -> bool:
     return True
+
+
+def _is_no_news(record: logging.LogRecord) -> bool:
+    return "tf.function retracing" not in record.getMessage()
+
+
+@contextlib.contextmanager
+def taking_shapes() -> Iterator[None]:
+    log = tf.get_logger()
+    known = _is_no_news in log.filters
+    log.addFilter(_is_no_news)
+    try:
+        yield
+    finally:
+        if not known:
+            log.removeFilter(_is_no_news)
 
 
 def copied(variable: keras.Variable) -> Tensor:

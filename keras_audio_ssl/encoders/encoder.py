@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+import keras_audio_ssl.backend as backend
 from keras_audio_ssl._long_clips import block_count
 from keras_audio_ssl._types import Audio
 from keras_audio_ssl._types import Batch
@@ -491,8 +492,8 @@ class Encoder(Model):
             x = {"waveform": batch, "lengths": padded}
         for row, wave in zip(batch, waves, strict=False):
             row[: len(wave)] = wave
-        outputs = keras.tree.map_structure(
-            ops.convert_to_numpy, self.predict_on_batch(x)
-        )
+        with backend.taking_shapes():
+            outputs = self.predict_on_batch(x)
+        outputs = keras.tree.map_structure(ops.convert_to_numpy, outputs)
         frames = ops.convert_to_numpy(self.frame_lengths(lengths))
         return indices, outputs, frames

@@ -1,5 +1,7 @@
 """The encoder contract, for every encoder of the package."""
 
+import logging
+
 import keras
 import numpy as np
 import pytest
@@ -328,6 +330,18 @@ def test_long_clips_pass_the_network_in_smaller_batches(computed):
     assert sum(n for n, _ in computed) < len(lengths) + 3
     for wave, vector in zip(waves, vectors, strict=True):
         assert scaled(encoder.embed(wave), vector) < 1e-5
+
+
+def test_shapes_that_are_compiled_on_purpose_are_no_alarm(caplog):
+    log = logging.getLogger("tensorflow")
+    before = list(log.filters)
+    # TensorFlow counts the shapes of all models together.
+    for _ in range(3):
+        encoder = wake(build("v1"))
+        encoder.embed(clips((6000,)))
+        encoder.embed(clips((6000, 9000)))
+    assert not [r for r in caplog.records if r.name == log.name]
+    assert log.filters == before
 
 
 def test_an_hour_needs_no_more_of_the_network_than_a_block(
