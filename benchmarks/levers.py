@@ -56,6 +56,8 @@ LEVERS = {
     "both losses at the third convolution": {
         "patch": ("keras_audio_ssl.encoders.audio_ntt.AudioNTT.output_level", 2)
     },
+    "a window of 40 ms": {"settings": {"encoder": {"win_length": 640}}},
+    "a window of 64 ms": {"settings": {"encoder": {"win_length": 1024}}},
     "32 channels, 1,024 wide": {
         "settings": {"encoder": {"conv_channels": 32, "dim": 1024}},
         "pace": 1.6,
