@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_audio_ssl.callbacks.resume import state_of
+from keras_audio_ssl.losses import embedding_std
 
 BACKEND = keras.backend.backend()
 BACKENDS = ("jax", "tensorflow", "torch")
@@ -143,6 +144,28 @@ def step(model, x):
     """One training step's logs, as floats."""
     logs = model.train_on_batch(x, return_dict=True)
     return {k: float(v) for k, v in logs.items()}
+
+
+def check_views_stand_apart(model, x):
+    """Asserts what a contrast with other clips gives, and attraction does not.
+
+    Views of a clip drawn together alone bring the projections of all clips
+    together: after as many steps as the tests of the methods train, their
+    deviation fell below 0.07, the margin between cosines with the own clip's
+    other view and with other clips' below 0.3. The embedding's deviation tells
+    nothing: the projector's batch norm lets it be.
+
+    Args:
+        model: A trained method with outputs `first` and `second`, unit
+            vectors `(batch, dim)`, of 64 or so dimensions.
+        x: The clips, one batch.
+    """
+    clips = len(x["waveform"])
+    outputs = model.predict(x, batch_size=clips, verbose=0)
+    assert float(embedding_std(outputs["first"])) > 0.09
+    cosines = outputs["first"] @ outputs["second"].T
+    others = cosines[~np.eye(clips, dtype=bool)]
+    assert np.diag(cosines).mean() > others.mean() + 0.5
 
 
 def weights_of(model):

@@ -11,6 +11,7 @@ from keras_audio_ssl.features import recipe
 from keras_audio_ssl.losses import labelled_cross_entropy
 from tests.contract import BACKEND
 from tests.contract import batch
+from tests.contract import check_views_stand_apart
 from tests.contract import step
 from tests.contract import waves
 from tests.gradients import gradients
@@ -20,8 +21,8 @@ def array(x):
     return ops.convert_to_numpy(x)
 
 
-def tiny(weights=0, **kwargs):
-    keras.utils.set_random_seed(weights)
+def tiny(**kwargs):
+    keras.utils.set_random_seed(0)
     return kas.CLAR(preset="tiny", **kwargs)
 
 
@@ -83,8 +84,7 @@ def test_the_channels_are_what_they_say():
 
 
 def test_the_loss_starts_near_ln_of_the_negatives_and_views_are_found():
-    # Weights that begin above the bound on collapse; others begin at 0.016.
-    model, x = tiny(weights=2, learning_rate=3e-3), batch(16)
+    model, x = tiny(learning_rate=3e-3), batch(16)
     model.compile(keras.optimizers.Adam(3e-3))
     first = step(model, x)
     assert abs(first["loss"] - np.log(31)) < 1
@@ -92,13 +92,7 @@ def test_the_loss_starts_near_ln_of_the_negatives_and_views_are_found():
     # Below this no loss of cosines can fall.
     assert np.log(1 + 30 * np.exp(-4)) < history["loss"][-1] < first["loss"]
     assert np.mean(history["view_retrieval"][-5:]) > 10 / 31
-    assert history["embedding_std"][-1] > 0.02
-    assert history["embedding_std"][-1] > 0.8 * first["embedding_std"]
-    # Views of a clip are nearer to each other than to other clips.
-    outputs = model.predict(x, batch_size=16, verbose=0)
-    cosines = outputs["first"] @ outputs["second"].T
-    others = cosines[~np.eye(16, dtype=bool)]
-    assert np.diag(cosines).mean() > others.mean() + 0.5
+    check_views_stand_apart(model, x)
 
 
 def test_views_are_two_and_as_often_augmented_as_they_should_be():
