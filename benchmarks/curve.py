@@ -18,6 +18,7 @@ and goes on; the encoders are kept in a folder beside the output.
 """
 
 import argparse
+import collections
 import functools
 import json
 import math
@@ -232,7 +233,17 @@ def draw(found, file):
     from matplotlib.figure import Figure
 
     methods = [m for m in METHODS if any(key[0] == m for key in found)]
-    scored = [t for t in TITLES if any(t in tasks for tasks in found.values())]
+    measured = collections.Counter(
+        (method, read, task)
+        for (method, read, minutes), tasks in found.items()
+        for task in tasks
+        if minutes
+    )
+    # What the cards alone say, of one length of training, is no curve.
+    scored = [
+        task for task in TITLES
+        if any(key[2] == task and n > 1 for key, n in measured.items())
+    ]  # fmt: skip
     places = [(task, read) for task in scored for read in ("clip", "levels")]
     # Four panels a row: two tasks.
     rows = math.ceil(len(places) / 4)
@@ -283,22 +294,33 @@ def draw(found, file):
     figure.savefig(file)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", help="folder of the data sets")
+def parser_of(text):
+    """A parser with the arguments of this command and of those like it."""
+    parser = argparse.ArgumentParser(description=text)
+    parser.add_argument("data", type=Path, help="folder of the data sets")
     parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument(
+        "--tasks", nargs="+", default=list(TITLES), choices=TITLES
+    )
+    return parser
+
+
+def add_half(parser):
+    """Declares `--half`."""
+    parser.add_argument(
+        "--half", action="store_true",
+        help="train in half precision, which a row then says",
+    )  # fmt: skip
+
+
+def main():
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--methods", nargs="+", default=list(METHODS), choices=METHODS
     )
     parser.add_argument("--minutes", nargs="+", type=float, default=[2, 8])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument(
-        "--tasks", nargs="+", default=list(TITLES), choices=TITLES
-    )
-    parser.add_argument(
-        "--half", action="store_true",
-        help="train in half precision, which a row then says",
-    )  # fmt: skip
+    add_half(parser)
     parser.add_argument("--draw", type=Path, help="picture; trains nothing")
     args = parser.parse_args()
     rows = [*of_cards(args.methods), *read_rows(args.output)]

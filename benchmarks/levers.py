@@ -9,22 +9,34 @@ there, at all levels. Without `--levers` all of `LEVERS`. The rows of the output
 are like those of `curve.py`, and one that is there is not made again.
 """
 
-import argparse
 import contextlib
 import csv
 import functools
 import time
-from pathlib import Path
 from unittest import mock
 
 import curve
+import keras
 import train
 
 import keras_audio_ssl as kas
 from keras_audio_ssl import evaluation
+from keras_audio_ssl.blocks import MLPHead
 from keras_audio_ssl.data import read_manifest
 
 PATCHES = {"kind": "patches", "clips": 100_000}
+
+
+def after_layer_norm(dim, *widths, name, dtype):
+    """A projector that reads the clip's vector with mean 0, deviation 1."""
+    norm = keras.layers.LayerNormalization(
+        center=False, scale=False, dtype=dtype
+    )
+    head = MLPHead(dim, *widths, dtype=dtype)
+    projector = keras.Sequential([norm, head], name=name)
+    projector.build((None, dim))
+    return projector
+
 
 # Arguments of `kas.pretrain` that differ, and: "pace" of steps in a minute, as
 # a factor; a "patch" of what is no setting.
@@ -58,6 +70,9 @@ LEVERS = {
     },
     "a window of 40 ms": {"settings": {"encoder": {"win_length": 640}}},
     "a window of 64 ms": {"settings": {"encoder": {"win_length": 1024}}},
+    "layer norm at the output": {
+        "patch": ("keras_audio_ssl.methods.joint.MLPHead", after_layer_norm)
+    },
     "32 channels, 1,024 wide": {
         "settings": {"encoder": {"conv_channels": 32, "dim": 1024}},
         "pace": 1.6,
@@ -103,14 +118,16 @@ def trained(args, name, folder, seed):
         data = beside(args.data, folder)
         change["where"] = None
     recipe = train.RECIPES[weight] | {"steps": steps}
-    if args.half:
+    if args.half and not first:
         change["settings"] = {**change.get("settings", {}), **curve.HALF}
     file = curve.file_of(folder, name, args.minutes, seed, args)
     begin = time.perf_counter()
     if first:
         recipe["steps"] = round(steps / 2)
         start = file.with_stem(f"{file.stem}_first")
-        train.kept(recipe | {"data": first}, seed, data, start)
+        # Which goes on in the precision that it began with.
+        half = {"settings": curve.HALF} if args.half else {}
+        train.kept(recipe | half | {"data": first}, seed, data, start)
     with patched:
         encoder = train.kept(recipe | change, seed, data, file, init_from=start)
     return encoder, time.perf_counter() - begin
@@ -128,22 +145,14 @@ def untrained(make, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="folder of the data sets")
+    parser = curve.parser_of(__doc__)
     parser.add_argument(
         "--levers", nargs="+", default=list(LEVERS), choices=LEVERS,
         metavar="NAME", help="of: " + "; ".join(LEVERS),
     )  # fmt: skip
-    parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument(
-        "--half", action="store_true",
-        help="train in half precision, which a row then says",
-    )  # fmt: skip
-    parser.add_argument(
-        "--tasks", nargs="+", default=list(curve.TITLES), choices=curve.TITLES
-    )
+    curve.add_half(parser)
     args = parser.parse_args()
     rows = curve.read_rows(args.output)
     folder = args.output.with_suffix("")

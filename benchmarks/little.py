@@ -9,9 +9,7 @@ steps as `curve.py` counts for the minutes; and scored as there. The rows of the
 output are alike, and one that is there is not made again.
 """
 
-import argparse
 import time
-from pathlib import Path
 
 import curve
 import numpy as np
@@ -43,9 +41,7 @@ def trained(args, hours, start, seed, file):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="folder of the data sets")
-    parser.add_argument("--output", required=True, type=Path)
+    parser = curve.parser_of(__doc__)
     parser.add_argument(
         "--hours", nargs="+", type=float, default=[0.1, 0.5, 0],
         help="0 for all rows",
@@ -53,9 +49,6 @@ def main():
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--init-from", default="synthetic")
-    parser.add_argument(
-        "--tasks", nargs="+", default=list(curve.TITLES), choices=curve.TITLES
-    )
     args = parser.parse_args()
     rows = curve.read_rows(args.output)
     folder = args.output.with_suffix("")
