@@ -251,6 +251,11 @@ def draw(found, file):
     panels = figure.subplots(rows, 4, squeeze=False).ravel()
     for axes in panels[len(places) :]:
         axes.axis("off")
+    ticks = []
+    for minutes in sorted({key[2] for key in found if key[2]}):
+        # Whose labels do not overlap.
+        if not ticks or minutes > 1.3 * ticks[-1]:
+            ticks.append(minutes)
     for axes, (task, read) in zip(panels, places, strict=False):
         for colour, method in enumerate(methods):
             points = {
@@ -278,14 +283,17 @@ def draw(found, file):
         if log_mel and task in log_mel:
             axes.axhline(log_mel[task][0], color="0.4", linestyle="--")
         axes.set_xscale("log", base=2)
-        ticks = sorted({key[2] for key in found if key[2]})
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         where = "clip vector" if read == "clip" else "all levels"
         axes.set_title(f"{TITLES[task]}\n{where}", fontsize=8)
         axes.tick_params(labelsize=7)
     for axes in panels[max(len(places) - 4, 0) : len(places)]:
         axes.set_xlabel("minutes of two cores", fontsize=8)
-    panels[0].legend(fontsize=7, frameon=False)
+    lines, names = panels[0].get_legend_handles_labels()
+    figure.legend(
+        lines, names, loc="outside lower center", ncols=len(names),
+        fontsize=8, frameon=False,
+    )  # fmt: skip
     figure.suptitle(
         "Trained (mean, least and most of the seeds), the same networks "
         "untrained (dotted), log-mel statistics (dashed)",
