@@ -110,8 +110,7 @@ def test_training_brings_two_views_of_a_clip_together():
     chance = 1 / 16 + 3 * np.sqrt(1 / 16 * 15 / 16 / 160)
     assert np.mean(history["view_retrieval"][-5:]) > chance
     # A collapse would bring clips nearer than random weights do.
-    spread = np.mean(history["embedding_std"][-5:])
-    assert spread > 0.8 * first["embedding_std"]
+    assert history["embedding_std"][-1] > 0.8 * first["embedding_std"]
 
 
 def test_without_target_and_predictor_it_collapses():
